@@ -1,0 +1,92 @@
+# Assent. `make` builds, `make test` passes all tests, `make demo` shows the main job; `make help` lists the rest.
+#
+# One build tree a variant under build/: release (what is installed), test (crash points compiled in), asan, tsan.
+
+VERSION  := 0.1.0
+V        ?= release
+B        := build/$(V)
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+CC       ?= cc
+WERROR   ?= -Werror
+
+RAFT_MIN := 0.22.1
+PACKAGES := libpq nanomsg libcjson libuv
+FLAGS_release := -O2
+FLAGS_test    := -O1 -DASSENT_CRASH_POINTS
+FLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DASSENT_CRASH_POINTS
+FLAGS_tsan    := -O1 -fsanitize=thread -DASSENT_CRASH_POINTS
+
+CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PACKAGES))
+CFLAGS   ?= -g
+ALL_CFLAGS = -std=c11 $(FLAGS_$(V)) -fPIC -fvisibility=hidden -pthread -Wall -Wextra -Wshadow -Wconversion \
+             -Wmissing-prototypes -Wstrict-prototypes $(WERROR) -MMD -MP $(CPPFLAGS) $(CFLAGS)
+ALL_LDFLAGS = $(FLAGS_$(V)) -pthread $(LDFLAGS)
+
+obj = $(patsubst %.c,$(B)/%.o,$(1))
+
+SHARED := $(call obj,$(wildcard libtx/shared/*.c))
+LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(SHARED)
+COORD  := $(call obj,$(filter-out coordinator/main.c,$(wildcard coordinator/*.c)))
+AGENT  := $(call obj,$(filter-out participant/main.c,$(wildcard participant/*.c)))
+ADMIN  := $(call obj,$(wildcard coordinator/txadmin/*.c))
+BENCH  := $(call obj,$(wildcard tests/bench/*.c))
+TLIB   := $(call obj,$(wildcard tests/lib/*.c))
+UNITS  := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+E2ES   := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/test_*.c))
+EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
+
+PROGRAMS := $(B)/txcoordd $(B)/txagentd $(B)/txadmin $(B)/txbench
+LIBS     := $(B)/libtx.so $(B)/libtx.a
+
+MSG_LIBS := -lnanomsg
+PG_LIBS  := $(shell pkg-config --libs libpq)
+
+all: check-raft $(PROGRAMS) $(LIBS) $(EXAMPLES)
+
+# libraft before 0.22 loses acknowledged commits; refuse to build with it.
+check-raft:
+	@pkg-config --atleast-version=$(RAFT_MIN) raft || { \
+	  echo "Assent needs libraft $(RAFT_MIN) or later (found: $$(pkg-config --modversion raft 2>/dev/null || echo none))."; \
+	  echo "On Debian 12 it is in bookworm-backports: 'make deps' installs it and everything else."; exit 1; }
+
+deps:
+	tests/lib/install-deps
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(B)/txcoordd: $(B)/coordinator/main.o $(COORD) $(SHARED)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lraft -luv -lcjson -lxxhash $(MSG_LIBS)
+$(B)/txagentd: $(B)/participant/main.o $(AGENT) $(SHARED)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
+$(B)/txadmin: $(ADMIN) $(SHARED)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(MSG_LIBS)
+$(B)/txbench: $(BENCH) $(B)/libtx.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+
+# One relocatable object with every hidden symbol made local: the archive shows the public names alone, too.
+$(B)/libtx.a: $(LIBTX)
+	$(LD) -r -o $(B)/libtx-all.o $^
+	objcopy --localize-hidden $(B)/libtx-all.o
+	rm -f $@ && ar rcs $@ $(B)/libtx-all.o
+$(B)/libtx.so: $(LIBTX)
+	$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libtx.so.0 -Wl,-z,defs -o $@.0 $^ $(PG_LIBS) $(MSG_LIBS)
+	ln -sf libtx.so.0 $@
+
+$(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PG_LIBS) $(MSG_LIBS)
+
+# A test is linked with everything but the mains, from archives, so that it takes just what it uses.
+$(B)/tests/all.a: $(COORD) $(AGENT) $(LIBTX) $(TLIB)
+	rm -f $@ && ar rcs $@ $^
+$(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft -luv -lcjson -lxxhash $(PG_LIBS) $(MSG_LIBS)
+
+build-tests: all $(UNITS) $(E2ES)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+.PHONY: all check-raft deps build-tests
+.SECONDARY:
