@@ -1,7 +1,7 @@
 /* replog: the replicated log. The only file that knows libraft.
  *
- * Called by driver (propose) and main (open, close); calls wal (disk) and libraft's core, raft_step(). A group of
- * one works as a group of five does: everything is proposed, written, committed, applied.
+ * Called by driver (propose) and main (open, close); calls wal (disk) and libraft's core, raft_step(). A group
+ * of one works as a group of five does: everything is proposed, written, committed, applied.
  */
 #ifndef ASSENT_REPLOG_H
 #define ASSENT_REPLOG_H
@@ -32,8 +32,8 @@ typedef void (*replog_propose_cb)(void *arg, enum replog_result result, uint64_t
 
 struct replog_callbacks {
     void *ctx;
-    /* A committed entry, in log order, each once since the last restore. Data is borrowed. An entry that cannot be
-     * applied is damage or a bug: return an error and the node stops. */
+    /* A committed entry, in log order, each once since the last restore. Data is borrowed. An entry that cannot
+     * be applied is damage or a bug: return an error and the node stops. */
     int (*apply)(void *ctx, uint64_t index, const void *data, size_t len, struct tx_error *e);
     /* Replaces the state by the snapshot's (at start, or from the leader). Data is borrowed. */
     int (*restore)(void *ctx, const void *data, size_t len, struct tx_error *e);
@@ -41,7 +41,8 @@ struct replog_callbacks {
     void (*snapshot)(void *ctx, struct buf *out);
     /* Role changes; leader_id is 0 where not known. */
     void (*role)(void *ctx, enum replog_role role, uint64_t term, uint64_t leader_id);
-    /* The log cannot go on (disk full, I/O error, damage): nothing more will be acknowledged; the program must exit. */
+    /* The log cannot go on (disk full, I/O error, damage): nothing more will be acknowledged; the program must
+     * exit. */
     void (*fatal)(void *ctx, const struct tx_error *e);
 };
 
@@ -61,9 +62,10 @@ struct replog_status {
     uint64_t log_bytes;                         /* on disk, segments in use and spare */
 };
 
-/* Opens data_dir: bootstraps a group of one where it is empty, else recovers snapshot and log (a torn tail is cut, with a log line;
- * anything else that is not as written: TX_ECORRUPT, and msg says what to do). Callbacks run from the loop only, restore
- * alone already from here. `callbacks` is copied. TX_EIO, TX_ECORRUPT, TX_EBUSY (locked by another process), TX_ENOMEM. */
+/* Opens data_dir: bootstraps a group of one where it is empty, else recovers snapshot and log (a torn tail is
+ * cut, with a log line; anything else that is not as written: TX_ECORRUPT, and msg says what to do). Callbacks
+ * run from the loop only, restore alone already from here. `callbacks` is copied. TX_EIO, TX_ECORRUPT, TX_EBUSY
+ * (locked by another process), TX_ENOMEM. */
 int replog_open(struct replog **out, uv_loop_t *loop, const struct replog_options *options,
                 const struct replog_callbacks *callbacks, struct tx_error *e);
 

@@ -4,7 +4,8 @@
  * (libtx_pg.h) or executes statements through an agent, and commits: all branches or none.
  *
  * The names of X/Open's TX interface (tx_open, tx_begin, tx_commit, …) are left free on purpose; the words
- * are X/Open's all the same (X/Open CAE Specification C504, «The TX Specification»; C193, «The XA Specification»).
+ * are X/Open's all the same (X/Open CAE Specification C504, «The TX Specification»; C193, «The XA
+ * Specification»).
  *
  * Threads: a tx_client may be shared by any number of threads. A txn and the connections enlisted in it belong
  * to one thread at a time. Not fork-safe: open the client after fork().
@@ -30,26 +31,26 @@ extern "C" {
 #define TX_VERSION "0.1.0"
 
 /* Every error this library returns: X(name, code, text). Codes are stable. */
-#define TX_ERROR_LIST(X)                                                                                     \
-    X(TX_OK, 0, "success")                                                                                   \
-    X(TX_EINVAL, -1, "invalid argument or state")                                                            \
-    X(TX_ENOMEM, -2, "out of memory")                                                                        \
-    X(TX_EIO, -3, "input/output error")                                                                      \
-    X(TX_ECORRUPT, -4, "stored data is damaged")                                                             \
-    X(TX_EPROTO, -5, "malformed message or incompatible version")                                            \
-    X(TX_EBUSY, -6, "a limit is reached; try again later")                                                   \
-    X(TX_ETIMEOUT, -7, "no answer in time")                                                                  \
-    X(TX_EUNREACHABLE, -8, "no coordinator or agent can be reached")                                         \
-    X(TX_ENOTLEADER, -9, "this coordinator does not lead its group")                                         \
-    X(TX_ESESSION, -10, "the session has expired or is not known")                                           \
-    X(TX_EROLLBACK, -11, "the transaction was rolled back")                                                  \
-    X(TX_EINDOUBT, -12, "the outcome is not known yet")                                                      \
-    X(TX_EHEURISTIC, -13, "a branch was finished against the decision (heuristic outcome)")                  \
-    X(TX_EHAZARD, -14, "a branch may have been finished against the decision (heuristic hazard)")            \
-    X(TX_ENOTFOUND, -15, "not found")                                                                        \
-    X(TX_ESTATEMENT, -16, "the resource refused the statement")                                              \
-    X(TX_ETOOBIG, -17, "larger than a message may be")                                                       \
-    X(TX_EREFUSED, -18, "refused")                                                                           \
+#define TX_ERROR_LIST(X)                                                                          \
+    X(TX_OK, 0, "success")                                                                        \
+    X(TX_EINVAL, -1, "invalid argument or state")                                                 \
+    X(TX_ENOMEM, -2, "out of memory")                                                             \
+    X(TX_EIO, -3, "input/output error")                                                           \
+    X(TX_ECORRUPT, -4, "stored data is damaged")                                                  \
+    X(TX_EPROTO, -5, "malformed message or incompatible version")                                 \
+    X(TX_EBUSY, -6, "a limit is reached; try again later")                                        \
+    X(TX_ETIMEOUT, -7, "no answer in time")                                                       \
+    X(TX_EUNREACHABLE, -8, "no coordinator or agent can be reached")                              \
+    X(TX_ENOTLEADER, -9, "this coordinator does not lead its group")                              \
+    X(TX_ESESSION, -10, "the session has expired or is not known")                                \
+    X(TX_EROLLBACK, -11, "the transaction was rolled back")                                       \
+    X(TX_EINDOUBT, -12, "the outcome is not known yet")                                           \
+    X(TX_EHEURISTIC, -13, "a branch was finished against the decision (heuristic outcome)")       \
+    X(TX_EHAZARD, -14, "a branch may have been finished against the decision (heuristic hazard)") \
+    X(TX_ENOTFOUND, -15, "not found")                                                             \
+    X(TX_ESTATEMENT, -16, "the resource refused the statement")                                   \
+    X(TX_ETOOBIG, -17, "larger than a message may be")                                            \
+    X(TX_EREFUSED, -18, "refused")                                                                \
     X(TX_EUNKNOWN, -19, "it is not known whether the request took effect")
 
 enum tx_err {
@@ -106,8 +107,8 @@ enum txn_return {
 TX_API TX_MUST_USE int txn_begin(tx_client *client, txn **out, struct tx_error *error);
 
 /* The transaction's id, as txadmin and tx_client_outcome() take it; valid until txn_free().
- * Whoever asks before the commit intends to look the outcome up later: the transaction is then logged even where
- * it writes to one resource only and could do without. */
+ * Whoever asks before the commit intends to look the outcome up later: the transaction is then logged even
+ * where it writes to one resource only and could do without. */
 TX_API const char *txn_id(txn *t);
 
 /* Commits all branches or none.
@@ -119,8 +120,8 @@ TX_API const char *txn_id(txn *t);
  * The enlisted connections are free for other use afterwards, whatever is returned. */
 TX_API TX_MUST_USE int txn_commit(txn *t, enum txn_return when, struct tx_error *error);
 
-/* Rolls all branches back. A branch that cannot be reached is rolled back by its server or its agent; that is no
- * error. TX_EINVAL: the transaction is over already. */
+/* Rolls all branches back. A branch that cannot be reached is rolled back by its server or its agent; that is
+ * no error. TX_EINVAL: the transaction is over already. */
 TX_API int txn_rollback(txn *t, struct tx_error *error);
 
 /* Frees the handle; rolls back first if the transaction is not over. NULL is allowed. */
@@ -157,8 +158,8 @@ enum tx_outcome {
     TX_OUTCOME_FORGOTTEN, /* no longer known: finished and acknowledged, or older than the retention time */
 };
 
-/* What became of the transaction with this id, whoever ran it. TX_EINVAL: not an id. TX_ENOTFOUND: an id of another
- * group, or never issued. TX_EUNREACHABLE, TX_ETIMEOUT. */
+/* What became of the transaction with this id, whoever ran it. TX_EINVAL: not an id. TX_ENOTFOUND: an id of
+ * another group, or never issued. TX_EUNREACHABLE, TX_ETIMEOUT. */
 TX_API TX_MUST_USE int tx_client_outcome(tx_client *client, const char *id, enum tx_outcome *outcome,
                                          struct tx_error *error);
 

@@ -42,7 +42,8 @@ uint32_t cur_u32(struct cur *c);
 uint64_t cur_u64(struct cur *c);
 /* Borrowed from the input; NULL when too short. */
 const uint8_t *cur_bytes(struct cur *c, size_t n);
-/* Borrowed from the input and NUL-terminated there; may be NULL (see buf_put_str). Longer than max, or with a NUL inside: bad. */
+/* Borrowed from the input and NUL-terminated there; may be NULL (see buf_put_str). Longer than max, or with a
+ * NUL inside: bad. */
 const char *cur_str(struct cur *c, size_t max);
 /* As cur_str, but NULL is malformed too: never NULL unless bad. */
 const char *cur_str_required(struct cur *c, size_t max);

@@ -14,16 +14,16 @@ enum conf_type {
     CONF_DURATION, /* unsigned, milliseconds; written as 250ms, 30s, 5min, 24h, 2d */
     CONF_SIZE,     /* size_t, bytes; written as 64k, 16M, 1G */
     CONF_BOOL,     /* bool: true, false, on, off, yes, no */
-    CONF_EACH,     /* key ends in «.»: --resource.bank_a=…; calls `each` with the rest of the key and the value */
+    CONF_EACH, /* key ends in «.»: --resource.bank_a=…; calls `each` with the rest of the key and the value */
 };
 
 struct conf_key {
     const char *name;
     enum conf_type type;
     void *target;
-    const char *initial;  /* default, in the syntax of a file; NULL for none */
-    const char *argument; /* what --help calls the value: DIR, URL, N … */
-    const char *help;     /* one line */
+    const char *initial;    /* default, in the syntax of a file; NULL for none */
+    const char *argument;   /* what --help calls the value: DIR, URL, N … */
+    const char *help;       /* one line */
     unsigned long min, max; /* CONF_UINT, CONF_DURATION (ms), CONF_SIZE; 0 0 = no limits */
     int (*each)(void *target, const char *rest, const char *value, struct tx_error *e);
 };
@@ -31,8 +31,8 @@ struct conf_key {
 /* Sets the defaults, then reads --config FILE (or default_file if it exists; NULL for none), then the flags.
  * --help and --version print to standard output and exit 0. 0, or TX_EINVAL with a message that names file and
  * line, or flag, and what would be right. `keys` ends with a NULL name. */
-int conf_load(const struct conf_key *keys, const char *program, const char *summary, const char *default_file, int argc,
-              char **argv, struct tx_error *e);
+int conf_load(const struct conf_key *keys, const char *program, const char *summary, const char *default_file,
+              int argc, char **argv, struct tx_error *e);
 
 /* Frees what CONF_STRING keys hold. */
 void conf_release(const struct conf_key *keys);

@@ -8,8 +8,8 @@
 const char *tx_strerror(int code)
 {
     switch (code) {
-#define TX_ERROR_CASE(name, number, text)                                                                    \
-    case number:                                                                                             \
+#define TX_ERROR_CASE(name, number, text) \
+    case number:                          \
         return text;
         TX_ERROR_LIST(TX_ERROR_CASE)
 #undef TX_ERROR_CASE

@@ -1,4 +1,5 @@
-/* err: filling in a struct tx_error. Codes and texts are libtx.h's, so that daemons and library speak of the same. */
+/* err: filling in a struct tx_error. Codes and texts are libtx.h's, so that daemons and library speak of the
+ * same. */
 #ifndef ASSENT_ERR_H
 #define ASSENT_ERR_H
 

@@ -9,6 +9,7 @@ void log_init(const char *program, enum log_level level);
 /* "error", "warn", "info", "debug"; -1 where it is none of them. */
 int log_level_parse(const char *name);
 /* log_line(LOG_INFO, "role", "state=leader term=%llu", term): time, level, event, then the pairs. */
-void log_line(enum log_level level, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void log_line(enum log_level level, const char *event, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

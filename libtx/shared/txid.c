@@ -67,5 +67,6 @@ bool gid_parse(const char *gid, struct txid *id, unsigned *branch)
 
 bool txid_equal(const struct txid *a, const struct txid *b)
 {
-    return a->group == b->group && a->session == b->session && a->sequence == b->sequence && a->nonce == b->nonce;
+    return a->group == b->group && a->session == b->session && a->sequence == b->sequence &&
+           a->nonce == b->nonce;
 }

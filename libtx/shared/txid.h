@@ -1,8 +1,8 @@
 /* txid: what a transaction and a branch are called.
  *
- * Text of a transaction: <group>-<session>-<sequence>-<nonce>, group and nonce as 16 hex digits. A branch's gid, the name it is
- * prepared under in its resource: assent-<text>-<branch>. The random nonce makes it unguessable; the random group
- * keeps two groups on one server apart.
+ * Text of a transaction: <group>-<session>-<sequence>-<nonce>, group and nonce as 16 hex digits. A branch's
+ * gid, the name it is prepared under in its resource: assent-<text>-<branch>. The random nonce makes it
+ * unguessable; the random group keeps two groups on one server apart.
  */
 #ifndef ASSENT_TXID_H
 #define ASSENT_TXID_H

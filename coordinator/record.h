@@ -1,0 +1,84 @@
+/* record: what stands in the log. The codec of log entries, versioned; pure.
+ *
+ * One log entry carries many records, so that everything that gathered in a loop turn is one write. Written by
+ * driver, read by ledger_apply()'s callers. Times are facts noted by the leader that proposed (wall clock, ms
+ * since 1970); nothing is decided by them.
+ */
+#ifndef ASSENT_RECORD_H
+#define ASSENT_RECORD_H
+
+#include <stdint.h>
+
+#include "libtx/shared/buf.h"
+#include "libtx/shared/err.h"
+#include "libtx/shared/words.h"
+
+enum { RECORD_VERSION = 1 };
+
+enum record_type {
+    RECORD_OPEN_SESSION = 1,
+    RECORD_CLOSE_SESSION,  /* by its client */
+    RECORD_EXPIRE_SESSION, /* by the leader: the fence */
+    RECORD_DROP_SESSION,   /* by the leader: its retention time is over */
+    RECORD_DECIDE,
+    RECORD_ACKNOWLEDGE,
+    RECORD_END,       /* every branch of a decided transaction is resolved */
+    RECORD_HEURISTIC, /* a branch was, or may have been, finished otherwise */
+    RECORD_FORGET,    /* an operator has seen the heuristic outcome */
+    RECORD_ADD_RESOURCE,
+    RECORD_REMOVE_RESOURCE,
+};
+
+struct record {
+    enum record_type type;
+    uint64_t session, sequence; /* all but OPEN_SESSION and the resources' */
+    uint64_t at_ms;
+    union {
+        struct {
+            uint64_t nonce;
+            uint32_t session_timeout_ms, transaction_timeout_ms;
+            const char *name;
+        } open_session;
+        struct {
+            uint8_t verdict;       /* enum verdict: COMMIT or ABORT */
+            uint8_t origin;        /* enum origin */
+            uint8_t agents_finish; /* agents finish direct branches too */
+            const char *reason;    /* may be NULL */
+            size_t n_branches;
+            const struct branch_ref *branches;
+        } decide;
+        struct {
+            size_t n_ranges;
+            const struct range *ranges;
+        } acknowledge;
+        struct {
+            uint16_t branch;
+            uint8_t kind; /* enum heuristic, not NONE */
+            const char *resource;
+            const char *text; /* may be NULL */
+        } heuristic;
+        struct {
+            const char *name, *kind;
+        } resource;
+    };
+};
+
+/* Starts an entry in an empty buffer; appends records to it. */
+void record_begin(struct buf *entry);
+void record_append(struct buf *entry, const struct record *r);
+
+/* Reads an entry record by record: record_open() once, then record_next() until it gives 0 (end); 1 = a record;
+ * TX_ECORRUPT. Strings are borrowed from the entry, arrays from the reader. A version newer than this program's
+ * is TX_EPROTO. */
+struct record_reader {
+    struct cur cur;
+    struct branch_ref branches[BRANCH_LIMIT];
+    struct range ranges[RANGE_LIMIT];
+};
+
+int record_open(struct record_reader *reader, const void *data, size_t len, struct tx_error *e);
+int record_next(struct record_reader *reader, struct record *r, struct tx_error *e);
+
+const char *record_type_name(enum record_type t);
+
+#endif
