@@ -1,0 +1,156 @@
+/* driver: the leader's work. Requests of applications and agents come in, records go into the log, answers and
+ * work go out.
+ *
+ * server.c hands it decoded requests and sends what it answers; replog calls it back with committed entries. It
+ * owns the ledger and one struct commit for each transaction in flight, and turns their steps into messages and
+ * records. Everything proposed in a loop turn goes into one log entry (driver_flush). What it holds beside the
+ * ledger is lost with leadership and told again by clients and agents. No I/O, clock or log in it: time comes
+ * as an argument, in milliseconds; `now` is monotonic, `wall` is since 1970. (The daemon and a simulator run
+ * the same code.)
+ */
+#ifndef ASSENT_DRIVER_H
+#define ASSENT_DRIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "coordinator/ledger.h"
+#include "libtx/shared/channel.h"
+#include "libtx/shared/err.h"
+#include "libtx/shared/wire.h"
+
+struct driver;
+
+struct driver_options {
+    unsigned vote_timeout_ms;  /* an agent's vote on a remote branch [10000] */
+    unsigned grace_ms;         /* a client's report on its direct branches, before agents get them [1000] */
+    unsigned agent_timeout_ms; /* silence after which an agent is taken for gone [10000] */
+    unsigned retention_ms;     /* unacknowledged commits of an expired session are kept [1 day] */
+    size_t max_sessions;       /* open at once [10000] */
+    size_t max_transactions;   /* decided and not finished, or preparing [100000] */
+    size_t max_agents;         /* [1000] */
+};
+
+struct driver_ops {
+    void *ctx;
+    /* Sends an answer, now or never: the caller repeats a request whose answer is lost. */
+    void (*reply)(void *ctx, const struct reply_to *to, const struct wire_message *m);
+    /* Proposes one entry (takes it); driver_proposed(ticket) must follow, after driver_apply() where it was
+     * committed. */
+    void (*propose)(void *ctx, uint8_t *entry, size_t len, uint64_t ticket);
+};
+
+/* Zero fields of options get the defaults. */
+int driver_new(struct driver **out, uint64_t group, const struct driver_options *options,
+               const struct driver_ops *ops, struct tx_error *e);
+void driver_free(struct driver *d);
+
+/* --- Driven by server and replog ----------------------------------------------------------------------- */
+
+/* Any request but WIRE_ADMIN. Where this node does not lead: WIRE_ERROR TX_ENOTLEADER with the leader's
+ * address. */
+void driver_request(struct driver *d, uint64_t now, uint64_t wall, const struct reply_to *from,
+                    const struct wire_message *m);
+/* Timeouts, resends, expiry. Call it every 100 ms or so. */
+void driver_tick(struct driver *d, uint64_t now, uint64_t wall);
+/* End of a loop turn: proposes what has gathered as one entry, and answers parked PULLs that have work. */
+void driver_flush(struct driver *d, uint64_t now);
+/* A committed entry, on every node. TX_ECORRUPT, TX_EPROTO, TX_ENOMEM: the node must stop. */
+int driver_apply(struct driver *d, uint64_t now, uint64_t index, const void *data, size_t len,
+                 struct tx_error *e);
+/* How the proposal `ticket` ended: committed (and applied just before), or not known / refused. */
+void driver_proposed(struct driver *d, uint64_t now, uint64_t ticket, bool committed);
+void driver_snapshot(const struct driver *d, struct buf *out);
+int driver_restore(struct driver *d, const void *data, size_t len, struct tx_error *e);
+/* Leading from now on (every session gets a fresh lease, every unfinished decision is driven on), or no longer.
+ * leader: the leader's address for clients, where known. */
+void driver_role(struct driver *d, uint64_t now, bool leading, const char *leader);
+
+/* --- For admin ------------------------------------------------------------------------------------------ */
+
+const struct ledger *driver_ledger(const struct driver *d);
+bool driver_leading(const struct driver *d);
+const char *driver_leader(const struct driver *d); /* "" where not known */
+
+/* A branch of a transaction as far as the leader knows. */
+struct driver_branch {
+    uint16_t number;
+    uint8_t kind;      /* enum branch_kind */
+    uint8_t heuristic; /* enum heuristic */
+    const char *resource;
+    const char *state;   /* "preparing", "voted yes", "read-only", "prepared" (seen by its agent), "committing",
+                            "committed",   "rolling back", "rolled back", "heuristic …" */
+    const char *problem; /* last error an agent reported; may be NULL */
+    uint64_t prepared_ms; /* age as its agent's scan saw it; 0: not seen */
+};
+
+/* A transaction: one that is preparing or deciding, one with a record in the ledger, or one that agents found
+ * prepared without any (in doubt, waiting for its client). Borrowed during the callback. */
+struct driver_transaction {
+    struct txid id;
+    const char
+        *state; /* "preparing", "deciding", "in doubt", "committing", "aborting", "finished", "heuristic" */
+    enum verdict verdict; /* NONE: not decided */
+    enum origin origin;
+    enum heuristic heuristic;
+    uint64_t age_ms;
+    const char *reason;      /* of an abort; may be NULL */
+    const char *application; /* the session's; may be NULL */
+    enum session_state session_state;
+    bool session_known;
+    const char *next; /* what will happen next and who does it, one sentence */
+    size_t n_branches;
+    const struct driver_branch *branches;
+};
+
+/* In a fixed order; stops when the callback returns false. */
+void driver_each_transaction(struct driver *d, uint64_t now, uint64_t wall,
+                             bool (*f)(void *arg, const struct driver_transaction *t), void *arg);
+/* That one alone; false where nothing is known of it. */
+bool driver_show(struct driver *d, uint64_t now, uint64_t wall, const struct txid *id,
+                 void (*f)(void *arg, const struct driver_transaction *t), void *arg);
+
+struct driver_resource {
+    const char *name, *kind, *agent, *address,
+        *error; /* agent NULL: none has told of it since this node leads */
+    bool alive, up;
+    uint32_t in_doubt;
+    uint64_t oldest_ms, heard_ms; /* heard: since the agent's last message */
+    size_t unfinished;            /* branches this leader has work for and no report on */
+};
+void driver_each_resource(struct driver *d, uint64_t now, bool (*f)(void *arg, const struct driver_resource *r),
+                          void *arg);
+
+/* Milliseconds since a session was last heard of by this leader. */
+uint64_t driver_session_silence(const struct driver *d, uint64_t now, uint64_t session);
+
+/* Operator's decision. `done` comes once, later: TX_OK with the verdict that stands (maybe not the one asked
+ * for), or TX_EUNKNOWN. Refused at once (return value, done is not called): TX_EREFUSED where the ledger
+ * already knows the decision or the transaction is still being worked on by its living client, TX_ENOTFOUND,
+ * TX_ENOTLEADER. */
+typedef void (*driver_done_cb)(void *arg, int rc, enum verdict stands);
+int driver_resolve(struct driver *d, uint64_t now, uint64_t wall, const struct txid *id, enum verdict verdict,
+                   driver_done_cb done, void *arg, struct tx_error *e);
+/* Forgets a heuristic outcome. TX_ENOTFOUND, TX_EREFUSED (no heuristic outcome stands), TX_ENOTLEADER. */
+int driver_forget(struct driver *d, uint64_t now, uint64_t wall, const struct txid *id, driver_done_cb done,
+                  void *arg, struct tx_error *e);
+
+/* Removes a resource nobody serves any more from the ledger. TX_EREFUSED: alive, or has unfinished branches. */
+int driver_remove_resource(struct driver *d, uint64_t now, uint64_t wall, const char *name, driver_done_cb done,
+                           void *arg, struct tx_error *e);
+
+/* Asks an agent of the resource (WORK_INQUIRE). `answer` comes once, later: the agent's JSON, or NULL after 3
+ * s. TX_ENOTFOUND: no living agent serves it, and answer is not called. */
+typedef void (*driver_answer_cb)(void *arg, const char *json);
+int driver_inquire(struct driver *d, uint64_t now, const char *resource, const char *question,
+                   driver_answer_cb answer, void *arg, struct tx_error *e);
+
+struct driver_counters {
+    uint64_t requests, committed, aborted, entries, records, sessions_opened, sessions_expired, recovered,
+        heuristic;
+    size_t in_flight, agents;
+};
+void driver_count(const struct driver *d, struct driver_counters *out);
+
+#endif
