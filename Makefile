@@ -63,7 +63,7 @@ $(B)/txagentd: $(B)/participant/main.o $(AGENT) $(SHARED)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
 $(B)/txadmin: $(ADMIN) $(SHARED)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(MSG_LIBS)
-$(B)/txbench: $(BENCH) $(B)/libtx.a
+$(B)/txbench: $(BENCH) $(LIBTX)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
 
 # One relocatable object with every hidden symbol made local: the archive shows the public names alone, too.
