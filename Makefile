@@ -58,7 +58,7 @@ $(B)/%.o: %.c
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(B)/txcoordd: $(B)/coordinator/main.o $(COORD) $(SHARED)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lraft -luv -lcjson -lxxhash $(MSG_LIBS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lraft -luv -lcjson $(MSG_LIBS)
 $(B)/txagentd: $(B)/participant/main.o $(AGENT) $(SHARED)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
 $(B)/txadmin: $(ADMIN) $(SHARED)
@@ -82,11 +82,48 @@ $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
 $(B)/tests/all.a: $(COORD) $(AGENT) $(LIBTX) $(TLIB)
 	rm -f $@ && ar rcs $@ $^
 $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft -luv -lcjson -lxxhash $(PG_LIBS) $(MSG_LIBS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
 
 build-tests: all $(UNITS) $(E2ES)
 
+$(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/all.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+
+# The demonstration lets an application die between its PREPAREs, so it runs the build that has crash points.
+demo: deps
+	$(MAKE) V=test all build/test/tests/demo/demo
+	build/test/tests/demo/demo
+run: deps
+	$(MAKE) V=release all build/release/tests/demo/demo
+	build/release/tests/demo/demo --run
+bench: deps
+	$(MAKE) V=release all build/release/tests/demo/demo
+	build/release/tests/demo/demo --bench $(BENCH_ARGS)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
+	  $(DESTDIR)$(PREFIX)/share/man/man3 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/assent/sql
+	install -m755 $(B)/txcoordd $(B)/txagentd $(DESTDIR)$(PREFIX)/sbin
+	install -m755 $(B)/txadmin $(B)/txbench $(DESTDIR)$(PREFIX)/bin
+	install -m755 $(B)/libtx.so.0 $(DESTDIR)$(PREFIX)/lib && ln -sf libtx.so.0 $(DESTDIR)$(PREFIX)/lib/libtx.so
+	install -m644 $(B)/libtx.a $(DESTDIR)$(PREFIX)/lib
+	install -m644 libtx/libtx.h libtx/libtx_pg.h $(DESTDIR)$(PREFIX)/include
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' libtx/libtx.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/libtx.pc
+	install -m644 docs/man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3
+	install -m644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m644 sql/* $(DESTDIR)$(PREFIX)/share/assent/sql
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make          build what is installed         make test   install what is missing, pass all tests'
+	@echo 'make demo     the main job, before your eyes  make asan   the tests under ASan and UBSan'
+	@echo 'make run      servers and daemons to try      make tsan   the threads of libtx under TSan'
+	@echo 'make bench    what atomicity costs            make deps   install what is missing (apt)'
+	@echo 'make install  PREFIX=/usr/local DESTDIR=      make clean'
+
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps build-tests
+.PHONY: all check-raft deps build-tests demo run bench install clean help
 .SECONDARY:
