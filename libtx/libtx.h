@@ -115,6 +115,7 @@ TX_API const char *txn_id(txn *t);
  * 0            committed, as far as `when` says
  * TX_EROLLBACK rolled back everywhere; msg says why
  * TX_EINDOUBT  no answer within commit_timeout_ms: it is or will be one of the two; ask tx_client_outcome()
+ * TX_ETIMEOUT  committed for certain, but not every branch was finished within commit_timeout_ms: agents finish the rest
  * TX_EHEURISTIC, TX_EHAZARD  committed, but a branch was, or may have been, finished otherwise
  * TX_EINVAL    the transaction is over already
  * The enlisted connections are free for other use afterwards, whatever is returned. */
