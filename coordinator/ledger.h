@@ -69,11 +69,11 @@ void ledger_free(struct ledger *l);
 
 /* What a record did. */
 struct ledger_result {
-    uint64_t session; /* OPEN_SESSION: its number (an open session with the same nonce: that one) */
-    enum verdict
-        verdict; /* DECIDE: what stands for the transaction. NONE: acknowledged before, a late double */
-    bool first;  /* DECIDE: this record made it so */
-    bool fenced; /* DECIDE: asked COMMIT, is ABORT because the session is over; no record was made */
+    uint64_t session;     /* OPEN_SESSION: its number (an open session with the same nonce: that one) */
+    enum verdict verdict; /* DECIDE: what stands for the transaction. NONE: acknowledged before (a late double),
+                             or retention is over */
+    bool first;           /* DECIDE: this record made it so */
+    bool fenced;          /* DECIDE: asked COMMIT, is ABORT because the session is over; no record was made */
 };
 
 /* Applies one record of the entry at `index`. Every record can be applied in every state: one that comes too
@@ -96,6 +96,8 @@ enum standing ledger_branch_standing(const struct ledger *l, const struct txid *
 enum standing ledger_outcome(const struct ledger *l, const struct txid *id);
 
 uint64_t ledger_group(const struct ledger *l);
+/* NULL: never opened, or gone. A record made after its session is gone (an operator's, a heuristic outcome's)
+ * has a stand-in for it: CLOSED, retention over, no name. */
 const struct session *ledger_session(const struct ledger *l, uint64_t id);
 const struct decision *ledger_decision(const struct ledger *l, uint64_t session, uint64_t sequence);
 const struct ledger_resource *ledger_resource(const struct ledger *l, const char *name);

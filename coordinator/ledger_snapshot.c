@@ -1,0 +1,290 @@
+/* ledger_snapshot: the ledger as bytes and back; two functions of ledger.h.
+ *
+ * Magic, version, group, next session; then, each with its count in front and in the order of its table, the
+ * sessions, the decisions, the resources. What follows from the rest is left out and worked out again
+ * (acknowledged, the worst heuristic outcome, counts), so that no bytes can say two things. Everything read is
+ * checked: a snapshot comes from the disk or from another node.
+ */
+#include "coordinator/ledger.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/ledger_table.h"
+
+enum { SNAPSHOT_MAGIC = 0x4c415841 /* "AXAL" */, SNAPSHOT_VERSION = 1 };
+
+/* --- Writing ----------------------------------------------------------------------------------------- */
+
+static void put_session(struct buf *b, const struct session_entry *s)
+{
+    buf_put_u64(b, s->s.id);
+    buf_put_u64(b, s->s.nonce);
+    buf_put_u8(b, (uint8_t)s->s.state);
+    buf_put_u8(b, s->s.retention_over);
+    buf_put_u8(b, s->gone);
+    buf_put_u32(b, s->s.session_timeout_ms);
+    buf_put_u32(b, s->s.transaction_timeout_ms);
+    buf_put_u64(b, s->s.opened_ms);
+    buf_put_u64(b, s->s.ended_ms);
+    buf_put_str(b, s->s.name);
+    buf_put_u64(b, s->acknowledged.n);
+    for (size_t i = 0; i < s->acknowledged.n; i++) {
+        buf_put_u64(b, s->acknowledged.items[i].from);
+        buf_put_u64(b, s->acknowledged.items[i].to);
+    }
+}
+
+static void put_branch(struct buf *b, const struct decision_branch *branch)
+{
+    buf_put_u16(b, branch->number);
+    buf_put_u8(b, branch->kind);
+    buf_put_u8(b, branch->heuristic);
+    buf_put_str(b, branch->resource);
+    buf_put_str(b, branch->proof);
+    buf_put_str(b, branch->heuristic_text);
+}
+
+static void put_decision(struct buf *b, const struct decision_entry *e)
+{
+    buf_put_u64(b, e->d.id.session);
+    buf_put_u64(b, e->d.id.sequence);
+    buf_put_u8(b, (uint8_t)e->d.verdict);
+    buf_put_u8(b, (uint8_t)e->d.origin);
+    buf_put_u8(b, e->d.agents_finish);
+    buf_put_u8(b, e->d.ended);
+    buf_put_u8(b, e->presumed);
+    buf_put_u64(b, e->d.at_ms);
+    buf_put_u64(b, e->d.index);
+    buf_put_str(b, e->d.reason);
+    buf_put_u8(b, (uint8_t)e->d.n_branches);
+    for (size_t i = 0; i < e->d.n_branches; i++)
+        put_branch(b, &e->d.branches[i]);
+}
+
+static void put_resource(struct buf *b, const struct resource_entry *r)
+{
+    buf_put_str(b, r->r.name);
+    buf_put_str(b, r->r.kind);
+    buf_put_u64(b, r->r.added_ms);
+}
+
+void ledger_snapshot(const struct ledger *l, struct buf *out)
+{
+    buf_put_u32(out, SNAPSHOT_MAGIC);
+    buf_put_u32(out, SNAPSHOT_VERSION);
+    buf_put_u64(out, l->group);
+    buf_put_u64(out, l->next_session);
+    buf_put_u64(out, HASH_CNT(hh, l->sessions));
+    for (const struct session_entry *s = l->sessions; s != NULL; s = s->hh.next)
+        put_session(out, s);
+    buf_put_u64(out, HASH_CNT(hh, l->decisions));
+    for (const struct decision_entry *e = l->decisions; e != NULL; e = e->hh.next)
+        put_decision(out, e);
+    buf_put_u64(out, HASH_CNT(hh, l->resources));
+    for (const struct resource_entry *r = l->resources; r != NULL; r = r->hh.next)
+        put_resource(out, r);
+}
+
+/* --- Reading: each returns TX_ECORRUPT or TX_ENOMEM --------------------------------------------------------
+ */
+
+static bool get_flag(struct cur *c)
+{
+    uint8_t v = cur_u8(c);
+
+    if (v > 1)
+        c->bad = true;
+    return v == 1;
+}
+
+/* Sorted, and never touching. */
+static int get_acknowledged(struct session_entry *s, struct cur *c)
+{
+    uint64_t n = cur_u64(c);
+
+    for (uint64_t i = 0, last = 0; i < n; i++) {
+        uint64_t from = cur_u64(c), to = cur_u64(c);
+
+        if (c->bad || from > to || (i > 0 && (from <= last || from - last == 1)))
+            return TX_ECORRUPT;
+        if (!ranges_add(&s->acknowledged, from, to))
+            return TX_ENOMEM;
+        last = to;
+    }
+    return c->bad ? TX_ECORRUPT : 0;
+}
+
+static bool session_plausible(const struct ledger *l, const struct session *s, bool gone)
+{
+    if (s->id == 0 || s->id >= l->next_session || s->state > SESSION_EXPIRED ||
+        ledger_find_session(l, s->id) != NULL)
+        return false;
+    if (s->state == SESSION_OPEN)
+        return !s->retention_over && ledger_find_open(l, s->nonce) == NULL && !gone;
+    return !gone || (s->state == SESSION_CLOSED && s->retention_over);
+}
+
+static int get_session(struct ledger *l, struct cur *c)
+{
+    struct session_entry *e;
+    struct session s = {.id = cur_u64(c)};
+    bool gone;
+
+    s.nonce = cur_u64(c);
+    s.state = (enum session_state)cur_u8(c);
+    s.retention_over = get_flag(c);
+    gone = get_flag(c);
+    s.session_timeout_ms = cur_u32(c);
+    s.transaction_timeout_ms = cur_u32(c);
+    s.opened_ms = cur_u64(c);
+    s.ended_ms = cur_u64(c);
+    s.name = cur_str_required(c, NAME_LIMIT);
+    if (c->bad || !session_plausible(l, &s, gone))
+        return TX_ECORRUPT;
+    e = ledger_add_session(l, &s, gone);
+    return e == NULL ? TX_ENOMEM : get_acknowledged(e, c);
+}
+
+static bool get_branch(struct cur *c, struct decision_branch *branch)
+{
+    branch->number = cur_u16(c);
+    branch->kind = cur_u8(c);
+    branch->heuristic = cur_u8(c);
+    branch->resource = cur_str_required(c, NAME_LIMIT);
+    branch->proof = cur_str(c, PROOF_LIMIT);
+    branch->heuristic_text = cur_str(c, TEXT_LIMIT);
+    return !c->bad && branch->kind <= BRANCH_REMOTE && branch->heuristic <= HEURISTIC_HAZARD &&
+           (branch->heuristic != HEURISTIC_NONE || branch->heuristic_text == NULL);
+}
+
+static bool get_branches(struct cur *c, struct decision *d, struct decision_branch branches[BRANCH_LIMIT])
+{
+    d->n_branches = cur_u8(c);
+    d->branches = branches;
+    if (d->n_branches > BRANCH_LIMIT)
+        return false;
+    for (size_t i = 0; i < d->n_branches; i++) {
+        if (!get_branch(c, &branches[i]))
+            return false;
+    }
+    return !c->bad;
+}
+
+static int get_decision(struct ledger *l, struct cur *c)
+{
+    struct decision_branch branches[BRANCH_LIMIT];
+    struct session_entry *s = ledger_find_session(l, cur_u64(c));
+    struct decision d = {.id = {.sequence = cur_u64(c)}};
+    bool presumed;
+
+    d.verdict = (enum verdict)cur_u8(c);
+    d.origin = (enum origin)cur_u8(c);
+    d.agents_finish = get_flag(c);
+    d.ended = get_flag(c);
+    presumed = get_flag(c);
+    d.at_ms = cur_u64(c);
+    d.index = cur_u64(c);
+    d.reason = cur_str(c, TEXT_LIMIT);
+    if (!get_branches(c, &d, branches) || s == NULL || ledger_find_decision(l, s->s.id, d.id.sequence) != NULL)
+        return TX_ECORRUPT;
+    if ((d.verdict != VERDICT_COMMIT && d.verdict != VERDICT_ABORT) || d.origin > ORIGIN_OPERATOR ||
+        (presumed && (d.verdict != VERDICT_ABORT || !d.ended)))
+        return TX_ECORRUPT;
+    return ledger_add_decision(l, s, &d, presumed) == NULL ? TX_ENOMEM : 0;
+}
+
+static int get_resource(struct ledger *l, struct cur *c)
+{
+    struct ledger_resource r = {.name = cur_str_required(c, NAME_LIMIT)};
+
+    r.kind = cur_str_required(c, NAME_LIMIT);
+    r.added_ms = cur_u64(c);
+    if (c->bad || ledger_find_resource(l, r.name) != NULL)
+        return TX_ECORRUPT;
+    return ledger_put_resource(l, &r) == NULL ? TX_ENOMEM : 0;
+}
+
+/* A count may lie: the items end where the input does. */
+static int get_table(struct ledger *l, struct cur *c, int (*get)(struct ledger *, struct cur *))
+{
+    uint64_t n = cur_u64(c);
+    int rc = c->bad ? TX_ECORRUPT : 0;
+
+    for (uint64_t i = 0; i < n && rc == 0; i++)
+        rc = get(l, c);
+    return rc;
+}
+
+/* What goes by the rules is never left standing. */
+static bool settled(const struct ledger *l)
+{
+    for (const struct decision_entry *e = l->decisions; e != NULL; e = e->hh.next) {
+        if (ledger_decision_may_go(e))
+            return false;
+    }
+    for (const struct session_entry *s = l->sessions; s != NULL; s = s->hh.next) {
+        if (ledger_session_may_go(s))
+            return false;
+    }
+    return true;
+}
+
+static int get_ledger(struct ledger *l, struct cur *c)
+{
+    int rc;
+
+    l->next_session = cur_u64(c);
+    if (c->bad || l->next_session == 0)
+        return TX_ECORRUPT;
+    rc = get_table(l, c, get_session);
+    if (rc == 0)
+        rc = get_table(l, c, get_decision);
+    if (rc == 0)
+        rc = get_table(l, c, get_resource);
+    return rc == 0 && (!cur_done(c) || !settled(l)) ? TX_ECORRUPT : rc;
+}
+
+/* Whose snapshot it is, and whether this program can read it. */
+static int get_header(const struct ledger *l, struct cur *c, struct tx_error *e)
+{
+    uint32_t magic = cur_u32(c), version = cur_u32(c);
+    uint64_t group = cur_u64(c);
+
+    if (c->bad || magic != SNAPSHOT_MAGIC || version == 0)
+        return err_set(e, TX_ECORRUPT, "not a snapshot of a ledger");
+    if (version > SNAPSHOT_VERSION)
+        return err_set(
+            e, TX_EPROTO,
+            "snapshot of the ledger has version %u and this program knows up to %d: upgrade this node",
+            (unsigned)version, SNAPSHOT_VERSION);
+    if (group != l->group)
+        return err_set(e, TX_ECORRUPT, "snapshot of the ledger of another group (%016llx, not %016llx)",
+                       (unsigned long long)group, (unsigned long long)l->group);
+    return 0;
+}
+
+int ledger_restore(struct ledger *l, const void *data, size_t len, struct tx_error *e)
+{
+    struct ledger *fresh = NULL;
+    struct ledger old;
+    struct cur c;
+    int rc;
+
+    cur_init(&c, data, len);
+    rc = get_header(l, &c, e);
+    if (rc != 0)
+        return rc;
+    fresh = ledger_new(l->group);
+    rc = fresh == NULL ? TX_ENOMEM : get_ledger(fresh, &c);
+    if (rc != 0) {
+        err_set(e, rc, "snapshot of the ledger: %s", tx_strerror(rc));
+        goto out;
+    }
+    old = *l;
+    *l = *fresh;
+    *fresh = old;
+out:
+    ledger_free(fresh);
+    return rc;
+}
