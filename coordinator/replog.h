@@ -1,4 +1,4 @@
-/* replog: the replicated log. The only file that knows libraft.
+/* replog: the replicated log. It alone, with its inner half replog_core, knows libraft.
  *
  * Called by driver (propose) and main (open, close); calls wal (disk) and libraft's core, raft_step(). A group
  * of one works as a group of five does: everything is proposed, written, committed, applied.
@@ -72,8 +72,9 @@ int replog_open(struct replog **out, uv_loop_t *loop, const struct replog_option
 /* Random, non-zero, made when the group was bootstrapped; the same on every node for ever. */
 uint64_t replog_group(const struct replog *r);
 
-/* Proposes one entry. Takes `data` (malloc'd) in any case. Proposals made in one loop turn share a write.
- * cb is called exactly once, never from inside this call, unless the log turned fatal. */
+/* Proposes one entry. Takes `data` (malloc'd) in any case; it must fit into a segment: len < segment_bytes - 8
+ * KiB. Proposals made in one loop turn share a write. cb is called exactly once, never from inside this call,
+ * unless the log turned fatal or was being closed before. */
 void replog_propose(struct replog *r, uint8_t *data, size_t len, replog_propose_cb cb, void *arg);
 
 void replog_status(const struct replog *r, struct replog_status *out);

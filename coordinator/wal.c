@@ -1,0 +1,528 @@
+/* wal: see wal.h.
+ *
+ * Three kinds of work run in the thread pool, each at most once at a time: the write, making the next segment
+ * ready, and the snapshot with what it makes obsolete. The write owns the current segment while it runs. The
+ * other two share the metadata file and the spares, under `lock`. All else belongs to the loop's thread.
+ */
+#include "coordinator/wal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "coordinator/wal_store.h"
+#include "libtx/shared/crash.h"
+
+struct write_job {
+    uv_work_t req;
+    bool running;
+    struct wal_segment ended; /* gets its end frame first; fd -1: none */
+    uint64_t ended_offset;
+    struct wal_segment segment;
+    uint64_t offset, first_index;
+    struct wal_entry *entries;
+    size_t n, cap;
+    uint8_t *frame; /* reused */
+    size_t frame_cap, frame_size;
+    unsigned forced; /* syncs */
+    int rc;
+    struct tx_error error;
+};
+
+struct ready_job {
+    uv_work_t req;
+    bool running;
+    struct wal_segment segment;
+    int rc;
+    struct tx_error error;
+};
+
+struct snapshot_job {
+    uv_work_t req;
+    bool running;
+    struct snapshot snapshot;
+    uint64_t first; /* segment; lower ones are obsolete after it */
+    int rc;
+    struct tx_error error;
+};
+
+struct wal {
+    uv_loop_t *loop;
+    struct wal_callbacks callbacks;
+    struct wal_store store;
+
+    struct wal_log log;
+    struct wal_entry *queue; /* appended, not in flight: [head, n) */
+    size_t head, n, cap;
+    uint64_t next_index; /* of queue[head] */
+    uint64_t forced_writes;
+
+    struct write_job write;
+    struct ready_job ready;
+    struct snapshot_job snap;
+    bool failed, closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+static void start_write(struct wal *w);
+static void maybe_finish_close(struct wal *w);
+
+static void fail(struct wal *w, const struct tx_error *e)
+{
+    if (w->failed)
+        return;
+    w->failed = true;
+    w->callbacks.failed(w->callbacks.ctx, e);
+}
+
+int wal_set_vote(struct wal *w, uint64_t term, uint64_t vote, struct tx_error *e)
+{
+    int rc = wal_store_set_vote(&w->store, term, vote, e);
+
+    if (rc != 0)
+        w->failed = true;
+    return rc;
+}
+
+/* --- Making the next segment ready ------------------------------------------------------------------------ */
+
+static void ready_work(uv_work_t *req)
+{
+    struct wal *w = req->data;
+
+    w->ready.rc = wal_store_make(&w->store, w->ready.segment.sequence, &w->ready.segment, &w->ready.error);
+}
+
+static void ready_done(uv_work_t *req, int status)
+{
+    struct wal *w = req->data;
+
+    assert(status == 0);
+    w->ready.running = false;
+    if (w->ready.rc != 0) {
+        err_wrap(&w->ready.error, w->ready.rc, "prepare a log file");
+        fail(w, &w->ready.error);
+    } else {
+        w->log.next = w->ready.segment;
+        start_write(w);
+    }
+    maybe_finish_close(w);
+}
+
+/* Not while the current segment's predecessor still gets its end frame: see open_next() in wal_recover.c. */
+static void start_ready(struct wal *w)
+{
+    if (w->ready.running || w->write.ended.fd >= 0 || w->log.next.fd >= 0 || w->failed || w->closing)
+        return;
+    w->ready.running = true;
+    w->ready.req.data = w;
+    w->ready.segment.sequence = w->log.current.sequence + 1;
+    uv_queue_work(w->loop, &w->ready.req, ready_work, ready_done);
+}
+
+/* --- Writing -------------------------------------------------------------------------------------------- */
+
+static int write_error(struct wal *w, const struct wal_segment *s, struct tx_error *e)
+{
+    char name[WAL_DIR_NAME_SIZE];
+
+    wal_dir_name(name, WAL_SEGMENT_PREFIX, s->sequence);
+    return wal_dir_error(&w->store.dir, name, e);
+}
+
+/* Forced before the next segment's first frame: so a frame there proves that this one was ended. */
+static int write_end_frame(struct wal *w, struct write_job *job)
+{
+    uint8_t end[WAL_FORMAT_FRAME + WAL_FORMAT_BLANK];
+
+    wal_format_put_frame(end, NULL, 0, job->first_index, job->ended.salt, job->ended_offset);
+    errno = wal_dir_pwrite(job->ended.fd, end, sizeof end, job->ended_offset);
+    if (errno != 0 || fdatasync(job->ended.fd) != 0)
+        return write_error(w, &job->ended, &job->error);
+    job->forced++;
+    return 0;
+}
+
+static int reserve_frame(struct write_job *job)
+{
+    size_t need = WAL_FORMAT_FRAME + WAL_FORMAT_BLANK;
+    uint8_t *grown;
+
+    for (size_t i = 0; i < job->n; i++)
+        need += wal_format_entry_size(job->entries[i].len);
+    if (need <= job->frame_cap)
+        return 0;
+    grown = realloc(job->frame, need + need / 2);
+    if (grown == NULL)
+        return err_set(&job->error, TX_ENOMEM, "no memory for a log write of %zu bytes", need);
+    job->frame = grown;
+    job->frame_cap = need + need / 2;
+    return 0;
+}
+
+static void write_work(uv_work_t *req)
+{
+    struct wal *w = req->data;
+    struct write_job *job = &w->write;
+
+    job->forced = 0;
+    job->rc = reserve_frame(job);
+    if (job->rc == 0 && job->ended.fd >= 0)
+        job->rc = write_end_frame(w, job);
+    if (job->rc != 0)
+        return;
+    job->frame_size = wal_format_put_frame(job->frame, job->entries, (uint32_t)job->n, job->first_index,
+                                           job->segment.salt, job->offset);
+    crash_point(CRASH_COORD_BEFORE_WRITE);
+    errno = wal_dir_pwrite(job->segment.fd, job->frame, job->frame_size + WAL_FORMAT_BLANK, job->offset);
+    if (errno != 0) {
+        job->rc = write_error(w, &job->segment, &job->error);
+        return;
+    }
+    crash_point(CRASH_COORD_WRITTEN);
+    if (fdatasync(job->segment.fd) != 0) {
+        job->rc = write_error(w, &job->segment, &job->error);
+        return;
+    }
+    job->forced++;
+    crash_point(CRASH_COORD_SYNCED);
+}
+
+/* Takes what was written into account. */
+static void settle_write(struct wal *w)
+{
+    struct write_job *job = &w->write;
+
+    w->log.offset = job->offset + job->frame_size;
+    w->log.last_index = job->first_index + job->n - 1;
+    if (w->log.first_index == 0)
+        w->log.first_index = job->first_index;
+    w->log.parts[w->log.n - 1].last_index = w->log.last_index;
+    w->forced_writes += job->forced;
+}
+
+static void write_done(uv_work_t *req, int status)
+{
+    struct wal *w = req->data;
+
+    assert(status == 0);
+    w->write.running = false;
+    wal_segment_close(&w->write.ended);
+    if (w->write.rc != 0) {
+        fail(w, &w->write.error);
+    } else {
+        settle_write(w);
+        /* The disk works on while the entries are applied. */
+        start_write(w);
+        w->callbacks.persisted(w->callbacks.ctx,
+                               w->write.running ? w->write.first_index - 1 : w->log.last_index);
+        start_ready(w);
+    }
+    maybe_finish_close(w);
+}
+
+/* How many of the queue go into one frame in the current segment. */
+static size_t count_fitting(const struct wal *w)
+{
+    uint64_t room = wal_format_room(w->log.current.size, w->log.offset), size;
+    size_t i;
+
+    for (i = w->head; i < w->n; i++) {
+        size = wal_format_entry_size(w->queue[i].len);
+        if (size > room)
+            break;
+        room -= size;
+    }
+    return i - w->head;
+}
+
+/* Goes on in the next segment. False: it is not ready yet, or there was no memory. */
+static bool advance(struct wal *w)
+{
+    struct wal_segment ended = w->log.current;
+    uint64_t offset = w->log.offset;
+    struct tx_error e;
+
+    if (w->log.next.fd < 0)
+        return false;
+    if (wal_log_advance(&w->log, &w->log.next, &e) != 0) {
+        fail(w, &e);
+        return false;
+    }
+    w->write.ended = ended;
+    w->write.ended_offset = offset;
+    return true;
+}
+
+/* Copies n entries from the queue into the job: the queue may be moved while they are written. */
+static int fill_job(struct wal *w, size_t n, struct tx_error *e)
+{
+    struct write_job *job = &w->write;
+    struct wal_entry *grown;
+
+    if (n > job->cap) {
+        grown = realloc(job->entries, 2 * n * sizeof *grown);
+        if (grown == NULL)
+            return err_set(e, TX_ENOMEM, "out of memory");
+        job->entries = grown;
+        job->cap = 2 * n;
+    }
+    memcpy(job->entries, w->queue + w->head, n * sizeof *job->entries);
+    job->n = n;
+    job->first_index = w->next_index;
+    job->segment = w->log.current;
+    job->offset = w->log.offset;
+    w->next_index += n;
+    w->head += n;
+    if (w->head == w->n)
+        w->head = w->n = 0;
+    return 0;
+}
+
+static void start_write(struct wal *w)
+{
+    struct tx_error e;
+    size_t n;
+
+    if (w->write.running || w->failed || w->closing || w->head == w->n)
+        return;
+    n = count_fitting(w);
+    if (n == 0) {
+        if (!advance(w)) {
+            start_ready(w);
+            return;
+        }
+        n = count_fitting(w);
+    }
+    if (fill_job(w, n, &e) != 0) {
+        fail(w, &e);
+        return;
+    }
+    w->write.running = true;
+    w->write.req.data = w;
+    uv_queue_work(w->loop, &w->write.req, write_work, write_done);
+}
+
+static int enqueue(struct wal *w, const struct wal_entry *entries, size_t n, struct tx_error *e)
+{
+    struct wal_entry *grown;
+
+    if (w->head > 0) {
+        memmove(w->queue, w->queue + w->head, (w->n - w->head) * sizeof *w->queue);
+        w->n -= w->head;
+        w->head = 0;
+    }
+    if (w->n + n > w->cap) {
+        grown = realloc(w->queue, 2 * (w->n + n) * sizeof *grown);
+        if (grown == NULL)
+            return err_set(e, TX_ENOMEM, "out of memory");
+        w->queue = grown;
+        w->cap = 2 * (w->n + n);
+    }
+    memcpy(w->queue + w->n, entries, n * sizeof *entries);
+    w->n += n;
+    return 0;
+}
+
+int wal_append(struct wal *w, const struct wal_entry *entries, size_t n, struct tx_error *e)
+{
+    int rc = enqueue(w, entries, n, e);
+
+    if (rc == 0)
+        start_write(w);
+    return rc;
+}
+
+uint32_t wal_max_entry(const struct wal *w)
+{
+    uint64_t room = wal_format_room(w->store.segment_bytes, WAL_FORMAT_FIRST) - WAL_FORMAT_ENTRY;
+
+    return room > INT32_MAX ? INT32_MAX : (uint32_t)room;
+}
+
+int wal_bootstrap(struct wal *w, const struct wal_entry *entry, struct tx_error *e)
+{
+    int rc;
+
+    assert(w->log.last_index == 0 && entry->len <= wal_max_entry(w));
+    rc = enqueue(w, entry, 1, e);
+    if (rc == 0)
+        rc = fill_job(w, 1, e);
+    if (rc != 0)
+        return rc;
+    w->write.req.data = w;
+    write_work(&w->write.req);
+    if (w->write.rc != 0) {
+        w->failed = true;
+        return err_set(e, w->write.rc, "%s", w->write.error.msg);
+    }
+    settle_write(w);
+    return 0;
+}
+
+/* --- Snapshots ------------------------------------------------------------------------------------------- */
+
+static void snapshot_work(uv_work_t *req)
+{
+    struct wal *w = req->data;
+    struct snapshot_job *job = &w->snap;
+
+    job->rc = snapshot_write(&w->store.dir, w->store.group, &job->snapshot, &job->error);
+    if (job->rc == 0)
+        job->rc = wal_store_drop(&w->store, job->snapshot.index, job->first, &job->error);
+    if (job->rc == 0)
+        job->rc = snapshot_remove_older(&w->store.dir, job->snapshot.index, &job->error);
+    if (job->rc == 0)
+        job->rc = wal_dir_sync(&w->store.dir, &job->error);
+}
+
+static void forget_parts(struct wal_log *log, uint64_t first)
+{
+    size_t gone = 0;
+
+    while (log->parts[gone].sequence < first)
+        gone++;
+    log->n -= gone;
+    memmove(log->parts, log->parts + gone, log->n * sizeof *log->parts);
+}
+
+static void snapshot_done(uv_work_t *req, int status)
+{
+    struct wal *w = req->data;
+
+    assert(status == 0);
+    w->snap.running = false;
+    if (w->snap.rc != 0) {
+        err_wrap(&w->snap.error, w->snap.rc, "snapshot");
+        fail(w, &w->snap.error);
+    } else {
+        forget_parts(&w->log, w->snap.first);
+        w->callbacks.snapshotted(w->callbacks.ctx, &w->snap.snapshot);
+    }
+    snapshot_release(&w->snap.snapshot);
+    maybe_finish_close(w);
+}
+
+bool wal_snapshot(struct wal *w, struct snapshot *s, uint64_t keep)
+{
+    size_t i = 0;
+
+    if (w->snap.running || w->failed || w->closing)
+        return false;
+    while (i + 1 < w->log.n && w->log.parts[i].last_index < keep)
+        i++;
+    w->snap.first = w->log.parts[i].sequence;
+    w->snap.snapshot = *s;
+    snapshot_init(s);
+    w->snap.running = true;
+    w->snap.req.data = w;
+    uv_queue_work(w->loop, &w->snap.req, snapshot_work, snapshot_done);
+    return true;
+}
+
+void wal_counters(const struct wal *w, struct wal_counters *out)
+{
+    out->forced_writes = w->forced_writes;
+    out->disk_bytes = w->store.disk_bytes;
+}
+
+/* --- Opening and closing ---------------------------------------------------------------------------------- */
+
+/* Snapshot and log must join, and the log must reach as far as the snapshot, which was taken from it. */
+static int check_join(struct wal *w, const struct snapshot *s, struct tx_error *e)
+{
+    char name[WAL_DIR_NAME_SIZE];
+
+    wal_dir_name(name, WAL_SEGMENT_PREFIX, w->store.meta.first_segment);
+    if (w->log.first_index > s->index + 1)
+        return wal_dir_damaged(&w->store.dir, name, "entries between the snapshot and this file are missing",
+                               e);
+    if (w->log.last_index < s->index)
+        return wal_dir_damaged(&w->store.dir, name, "the log ends before its snapshot", e);
+    return 0;
+}
+
+static int open_files(struct wal *w, struct wal_state *state, struct tx_error *e)
+{
+    struct wal_store *store = &w->store;
+    int rc = snapshot_open(&store->dir, store->group, store->meta.snapshot_index, &state->snapshot, e);
+
+    if (rc == 0)
+        rc = wal_recover(&store->dir, &store->meta, w->callbacks.recovered, w->callbacks.ctx, &w->log, e);
+    if (rc == 0)
+        rc = check_join(w, &state->snapshot, e);
+    if (rc == 0)
+        rc = wal_store_begin(store, &w->log, e);
+    state->group = store->group;
+    state->term = store->meta.term;
+    state->vote = store->meta.vote;
+    state->first_index = w->log.first_index;
+    state->last_index = w->log.last_index;
+    w->next_index = w->log.last_index + 1;
+    return rc;
+}
+
+static void release(struct wal *w)
+{
+    wal_log_release(&w->log);
+    wal_segment_close(&w->write.ended);
+    wal_store_close(&w->store);
+    free(w->write.entries);
+    free(w->write.frame);
+    free(w->queue);
+    free(w);
+}
+
+int wal_open(struct wal **out, uv_loop_t *loop, const struct wal_options *options,
+             const struct wal_callbacks *callbacks, struct wal_state *state, struct tx_error *e)
+{
+    struct wal *w = calloc(1, sizeof *w);
+    int rc;
+
+    memset(state, 0, sizeof *state);
+    if (w == NULL)
+        return err_set(e, TX_ENOMEM, "out of memory");
+    assert(options->segment_bytes >= WAL_FORMAT_MIN_SEGMENT &&
+           options->segment_bytes <= WAL_FORMAT_MAX_SEGMENT);
+    w->loop = loop;
+    w->callbacks = *callbacks;
+    w->log.current.fd = w->log.next.fd = w->write.ended.fd = -1;
+    rc = wal_store_open(&w->store, options->dir, options->node_id, options->segment_bytes & ~(size_t)4095, e);
+    if (rc != 0) {
+        free(w);
+        return rc;
+    }
+    rc = open_files(w, state, e);
+    if (rc != 0) {
+        snapshot_release(&state->snapshot);
+        release(w);
+        return rc;
+    }
+    *out = w;
+    return 0;
+}
+
+static void maybe_finish_close(struct wal *w)
+{
+    void (*closed)(void *) = w->closed;
+    void *arg = w->closed_arg;
+    struct tx_error e;
+
+    if (!w->closing || w->write.running || w->ready.running || w->snap.running)
+        return;
+    if (!w->failed && wal_store_seal(&w->store, &w->log, &e) != 0)
+        fail(w, &e);
+    release(w);
+    closed(arg);
+}
+
+void wal_close(struct wal *w, void (*closed)(void *arg), void *arg)
+{
+    w->closing = true;
+    w->closed = closed;
+    w->closed_arg = arg;
+    maybe_finish_close(w);
+}

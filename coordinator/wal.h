@@ -1,0 +1,84 @@
+/* wal: the log on disk: one write in flight, group commit without a timer, segments made ready ahead of time,
+ * snapshots.
+ *
+ * Called by replog; calls wal_recover, wal_segment, wal_meta, snapshot, and libuv's thread pool for all that
+ * waits for the disk. Everything that is appended while a write is in flight goes into the next one. Where
+ * segments are made, used and given up:
+ *
+ *   spare ──make ready──▶ next ──full──▶ current ──end frame──▶ old ──snapshot──▶ spare
+ *
+ * Any error of a write or a sync is final: `failed` is called once, and nothing is reported as persisted any
+ * more.
+ */
+#ifndef ASSENT_WAL_H
+#define ASSENT_WAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "coordinator/snapshot.h"
+#include "coordinator/wal_format.h"
+#include "libtx/shared/err.h"
+
+struct wal;
+
+struct wal_options {
+    const char *dir;
+    uint64_t node_id;
+    size_t segment_bytes; /* WAL_FORMAT_MIN_SEGMENT to _MAX_SEGMENT; rounded down to 4096 */
+};
+
+/* Called from the loop; `recovered` alone from wal_open(). */
+struct wal_callbacks {
+    void *ctx;
+    /* An entry that was on disk, in order; data is borrowed. 0, or TX_ENOMEM. */
+    int (*recovered)(void *ctx, uint64_t index, const struct wal_entry *entry);
+    /* All entries up to this index are durable. */
+    void (*persisted)(void *ctx, uint64_t index);
+    /* The snapshot that was given to wal_snapshot() is durable. It is borrowed. */
+    void (*snapshotted)(void *ctx, struct snapshot *s);
+    void (*failed)(void *ctx, const struct tx_error *e);
+};
+
+/* What was found on disk. */
+struct wal_state {
+    uint64_t group, term, vote;
+    uint64_t first_index, last_index; /* of the entries recovered; 0: none */
+    struct snapshot snapshot;         /* the caller's to release; index 0: none */
+};
+
+/* Opens the log, or makes a new one (term 1, a random group) in an empty directory. With no entry and no
+ * snapshot in *state the caller must give it its first entry by wal_bootstrap(). TX_EINVAL: the directory is
+ * another node's. TX_ECORRUPT, TX_EIO, TX_EBUSY, TX_ENOMEM. `callbacks` is copied. */
+int wal_open(struct wal **out, uv_loop_t *loop, const struct wal_options *options,
+             const struct wal_callbacks *callbacks, struct wal_state *state, struct tx_error *e);
+
+/* Writes entry 1 at once and waits for the disk. */
+int wal_bootstrap(struct wal *w, const struct wal_entry *entry, struct tx_error *e);
+
+/* Appends entries behind the last one. Their data is borrowed until `persisted` reports them. TX_ENOMEM. */
+int wal_append(struct wal *w, const struct wal_entry *entries, size_t n, struct tx_error *e);
+/* Largest entry there can be. */
+uint32_t wal_max_entry(const struct wal *w);
+
+/* Stores term and vote, and waits for the disk: no message of that term may go out before. */
+int wal_set_vote(struct wal *w, uint64_t term, uint64_t vote, struct tx_error *e);
+
+/* Takes *s over and stores it; then lets go of the segments that hold entries below `keep` only, and of older
+ * snapshots. One at a time: false, and *s stays the caller's, while another one is on its way or the log has
+ * failed. */
+bool wal_snapshot(struct wal *w, struct snapshot *s, uint64_t keep);
+
+struct wal_counters {
+    uint64_t forced_writes;
+    uint64_t disk_bytes; /* of segments in use and spare */
+};
+void wal_counters(const struct wal *w, struct wal_counters *out);
+
+/* Finishes what is in flight, seals the log where it has not failed, frees all. `closed` may be called from
+ * inside. No callback comes after it. What was appended and is not in flight is not written. */
+void wal_close(struct wal *w, void (*closed)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,32 @@
+/* wal_meta: the small facts beside the log: who this node is, its term and vote, and which files make up the
+ * log.
+ *
+ * Called by wal; calls wal_dir. The file is always replaced as a whole (written, synced, renamed, directory
+ * synced), so that a damaged one is damage and never the trace of a crash: a node that forgot its vote could
+ * vote twice. It names the first and the last segment and the snapshot, so that a missing file is noticed at
+ * either end.
+ */
+#ifndef ASSENT_WAL_META_H
+#define ASSENT_WAL_META_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "coordinator/wal_dir.h"
+
+struct wal_meta {
+    uint64_t group;          /* random, never 0; 0 in memory: there is no file yet */
+    uint64_t node_id;        /* whose directory this is */
+    uint64_t term, vote;     /* Raft's, durable before any message of that term */
+    uint64_t first_segment;  /* lower ones are no part of the log */
+    uint64_t last_segment;   /* made ready; higher ones were never written to. 0: none yet */
+    uint64_t snapshot_index; /* a snapshot at least this new must be there; 0: none needed */
+    bool sealed;             /* ended cleanly at exactly the place below */
+    uint64_t sealed_segment, sealed_offset, sealed_index;
+};
+
+/* *m is all zero where there is no file. TX_ECORRUPT, TX_EIO, TX_ENOMEM. */
+int wal_meta_read(const struct wal_dir *d, struct wal_meta *m, struct tx_error *e);
+int wal_meta_write(const struct wal_dir *d, const struct wal_meta *m, struct tx_error *e);
+
+#endif
