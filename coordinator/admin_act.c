@@ -1,0 +1,141 @@
+/* admin_act: the verbs by which an operator decides: resolve, forget, remove_resource. Each is logged, when it
+ * is asked for and when it is done. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/admin_task.h"
+#include "libtx/shared/log.h"
+
+static const char *asked_string(const struct admin_task *t, const char *name)
+{
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(t->answer, name));
+}
+
+/* The answer carries the question's fields, so that a late log line can name them. */
+static void log_act(const struct admin_task *t, const char *result)
+{
+    const char *id = asked_string(t, "id"), *asked = asked_string(t, "asked");
+
+    log_line(LOG_INFO, "operator", "verb=%s %s=%s%s%s result=\"%s\"", asked_string(t, "verb"),
+             id != NULL ? "id" : "resource", id != NULL ? id : asked_string(t, "resource"),
+             asked != NULL ? " asked=" : "", asked != NULL ? asked : "", result);
+}
+
+/* Begins an act that driver has accepted, or logs the refusal. */
+static int act_begin(struct admin_task *t, int rc, const struct tx_error *e)
+{
+    if (rc == TX_OK) {
+        admin_task_hold(t);
+        log_act(t, "begun");
+    } else {
+        log_act(t, e->msg);
+    }
+    return rc;
+}
+
+static void act_end(struct admin_task *t, int rc)
+{
+    if (rc != TX_OK && t->error.code == TX_OK)
+        err_set(&t->error, rc, "%s: leadership changed meanwhile; look, and ask again", tx_strerror(rc));
+    log_act(t, t->error.code == TX_OK ? "done" : t->error.msg);
+    admin_task_release(t);
+}
+
+/* --- resolve: {id, verdict: "commit" | "abort"} -> id, asked, verdict (what stands) -------------------------
+ */
+
+static void on_resolved(void *arg, int rc, enum verdict stands)
+{
+    struct admin_task *t = arg;
+
+    if (rc == TX_OK) {
+        cJSON_AddStringToObject(t->answer, "verdict", verdict_name(stands));
+        if (strcmp(asked_string(t, "asked"), verdict_name(stands)) != 0)
+            err_set(&t->error, TX_EREFUSED, "it was decided meanwhile, and %s stands", verdict_name(stands));
+    }
+    act_end(t, rc);
+}
+
+static int parse_verdict(const char *text, enum verdict *out, struct tx_error *e)
+{
+    if (strcmp(text, "commit") == 0)
+        *out = VERDICT_COMMIT;
+    else if (strcmp(text, "abort") == 0)
+        *out = VERDICT_ABORT;
+    else
+        return err_set(e, TX_EINVAL, "a verdict is commit or abort, not «%s»", text);
+    return TX_OK;
+}
+
+/* Notes in the answer what is asked for. */
+static int note(struct admin_task *t, const char *verb, const char *name, const char *value, struct tx_error *e)
+{
+    return cJSON_AddStringToObject(t->answer, "verb", verb) != NULL &&
+                   cJSON_AddStringToObject(t->answer, name, value) != NULL
+               ? TX_OK
+               : err_set(e, TX_ENOMEM, "no memory for the answer");
+}
+
+int admin_resolve(struct admin_task *t, struct tx_error *e)
+{
+    enum verdict verdict = VERDICT_NONE;
+    const char *text = "";
+    char id_text[TXID_TEXT_SIZE];
+    struct txid id;
+    int rc = admin_task_id(t, &id, e);
+
+    if (rc == TX_OK)
+        rc = admin_task_string(t, "verdict", &text, e);
+    if (rc == TX_OK)
+        rc = parse_verdict(text, &verdict, e);
+    if (rc != TX_OK)
+        return rc;
+    txid_format(&id, id_text);
+    rc = note(t, "resolve", "id", id_text, e);
+    if (rc != TX_OK || cJSON_AddStringToObject(t->answer, "asked", text) == NULL)
+        return err_set(e, TX_ENOMEM, "no memory for the answer");
+    rc = driver_resolve(t->with->driver, t->now, t->wall, &id, verdict, on_resolved, t, e);
+    return act_begin(t, rc, e);
+}
+
+/* --- forget: {id} -> id ------------------------------------------------------------------------------------
+ */
+
+static void on_done(void *arg, int rc, enum verdict stands)
+{
+    (void)stands;
+    act_end(arg, rc);
+}
+
+int admin_forget(struct admin_task *t, struct tx_error *e)
+{
+    char id_text[TXID_TEXT_SIZE];
+    struct txid id;
+    int rc = admin_task_id(t, &id, e);
+
+    if (rc != TX_OK)
+        return rc;
+    txid_format(&id, id_text);
+    rc = note(t, "forget", "id", id_text, e);
+    if (rc != TX_OK)
+        return rc;
+    return act_begin(t, driver_forget(t->with->driver, t->now, t->wall, &id, on_done, t, e), e);
+}
+
+/* --- remove_resource: {name} -> resource -------------------------------------------------------------------
+ */
+
+int admin_remove_resource(struct admin_task *t, struct tx_error *e)
+{
+    const char *name;
+    int rc = admin_task_string(t, "name", &name, e);
+
+    if (rc != TX_OK)
+        return rc;
+    if (!wire_name_valid(name))
+        return err_set(e, TX_EINVAL, "«%s» is not a resource's name", name);
+    rc = note(t, "remove_resource", "resource", name, e);
+    if (rc != TX_OK)
+        return rc;
+    return act_begin(t, driver_remove_resource(t->with->driver, t->now, t->wall, name, on_done, t, e), e);
+}

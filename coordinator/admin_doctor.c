@@ -1,0 +1,304 @@
+/* admin_doctor: the verb doctor: what is wrong, and what to do about it. The coordinator's own findings come
+ * from what it knows; those on a resource from its agent, which looks at the resource's settings.
+ *
+ * {} -> subjects: [{subject, findings: [{level: "ok" | "warning" | "error", check, text, remedy}]}], errors,
+ * warnings. The first subject is the coordinator, the others are resources.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "coordinator/admin_task.h"
+
+enum {
+    STALE_MS = 60000,        /* an unfinished transaction older than this is worth telling */
+    DISK_FREE_PERCENT = 5,   /* less than this free is a warning … */
+    DISK_FREE_LOGS = 2,      /* … and so is less than this many times the log */
+    DOCTOR_RESOURCES = 1000, /* asked at most */
+};
+
+/* --- Findings --------------------------------------------------------------------------------------------- */
+
+struct finding {
+    const char *level, *check, *remedy; /* remedy may be NULL */
+};
+
+static void add_finding(cJSON *findings, struct finding f, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void add_finding(cJSON *findings, struct finding f, const char *format, ...)
+{
+    cJSON *o = cJSON_CreateObject();
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    cJSON_AddStringToObject(o, "level", f.level);
+    cJSON_AddStringToObject(o, "check", f.check);
+    cJSON_AddStringToObject(o, "text", text);
+    admin_add_text(o, "remedy", f.remedy);
+    cJSON_AddItemToArray(findings, o);
+}
+
+/* Returns the subject's findings; *subject may be NULL. */
+static cJSON *add_subject(cJSON *subjects, const char *name, cJSON **subject)
+{
+    cJSON *o = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(o, "subject", name);
+    cJSON_AddItemToArray(subjects, o);
+    if (subject != NULL)
+        *subject = o;
+    return cJSON_AddArrayToObject(o, "findings");
+}
+
+/* --- The coordinator -------------------------------------------------------------------------------------- */
+
+static void check_leader(struct admin_task *t, cJSON *findings)
+{
+    const char *leader = driver_leader(t->with->driver);
+
+    if (driver_leading(t->with->driver))
+        add_finding(findings, (struct finding){"ok", "leader", NULL}, "this node leads its group");
+    else if (*leader != '\0')
+        add_finding(findings, (struct finding){"ok", "leader", "ask the leader for its findings on resources"},
+                    "this node follows %s", leader);
+    else
+        add_finding(findings,
+                    (struct finding){"error", "leader",
+                                     "bring a majority of the group's nodes up, and look at "
+                                     "their logs"},
+                    "this group has no leader: nothing can be decided");
+}
+
+static void check_ledger(struct admin_task *t, cJSON *findings)
+{
+    struct ledger_counts n;
+
+    ledger_count(driver_ledger(t->with->driver), &n);
+    if (n.resources == 0)
+        add_finding(findings,
+                    (struct finding){"warning", "resources",
+                                     "start txagentd with a resource.NAME for each database; without an agent, "
+                                     "nobody finishes what an application leaves prepared"},
+                    "no resource is registered");
+    else
+        add_finding(findings, (struct finding){"ok", "resources", NULL}, "%zu registered", n.resources);
+    if (n.heuristic > 0)
+        add_finding(
+            findings,
+            (struct finding){"error", "heuristic",
+                             "see txadmin transactions, repair the data by hand, then txadmin forget ID"},
+            "transactions with a branch that was, or may have been, finished against the decision: %zu",
+            n.heuristic);
+    else
+        add_finding(findings, (struct finding){"ok", "heuristic", NULL}, "no heuristic outcome");
+}
+
+struct stale {
+    uint64_t decided, in_doubt, oldest_ms;
+};
+
+static bool count_stale(void *arg, const struct driver_transaction *t)
+{
+    struct stale *s = arg;
+
+    if (t->age_ms < STALE_MS || strcmp(t->state, "finished") == 0 || strcmp(t->state, "heuristic") == 0)
+        return true;
+    if (t->verdict != VERDICT_NONE)
+        s->decided++;
+    else
+        s->in_doubt++;
+    if (t->age_ms > s->oldest_ms)
+        s->oldest_ms = t->age_ms;
+    return true;
+}
+
+static void check_transactions(struct admin_task *t, cJSON *findings)
+{
+    const struct finding warning = {"warning", "transactions",
+                                    "see txadmin transactions --older 1min, and txadmin show ID for what each "
+                                    "waits for"};
+    struct stale s = {0};
+
+    driver_each_transaction(t->with->driver, t->now, t->wall, count_stale, &s);
+    if (s.decided > 0)
+        add_finding(findings, warning,
+                    "%" PRIu64 " decided transactions have been unfinished for over a minute (oldest %" PRIu64
+                    " s)",
+                    s.decided, s.oldest_ms / 1000);
+    if (s.in_doubt > 0)
+        add_finding(findings, warning, "undecided for over a minute: %" PRIu64 ", the oldest for %" PRIu64 " s",
+                    s.in_doubt, s.oldest_ms / 1000);
+    if (s.decided + s.in_doubt == 0)
+        add_finding(findings, (struct finding){"ok", "transactions", NULL},
+                    "none has been unfinished for over a minute");
+}
+
+static void check_disk(struct admin_task *t, cJSON *findings)
+{
+    struct replog_status log;
+    struct statvfs fs;
+    uint64_t available;
+    bool low;
+
+    replog_status(t->with->replog, &log);
+    if (statvfs(t->with->data_dir, &fs) < 0) {
+        add_finding(findings, (struct finding){"error", "disk", "see that data_dir can be read"}, "%s: %s",
+                    t->with->data_dir, strerror(errno));
+        return;
+    }
+    available = (uint64_t)fs.f_bavail * fs.f_frsize;
+    low = fs.f_bavail < fs.f_blocks / 100 * DISK_FREE_PERCENT || available < DISK_FREE_LOGS * log.log_bytes;
+    add_finding(findings,
+                (struct finding){low ? "warning" : "ok", "disk",
+                                 low ? "free space in data_dir: a coordinator that cannot write stops" : NULL},
+                "the log takes %" PRIu64 " MiB, %" PRIu64 " MiB are free", log.log_bytes >> 20,
+                available >> 20);
+}
+
+struct silent {
+    struct admin_task *task;
+    uint64_t n;
+};
+
+static bool count_silent(void *arg, const struct session *s)
+{
+    struct silent *silent = arg;
+    uint64_t silence;
+
+    if (s->state != SESSION_OPEN)
+        return true;
+    silence = driver_session_silence(silent->task->with->driver, silent->task->now, s->id);
+    silent->n += silence > s->session_timeout_ms * 3ULL / 4;
+    return true;
+}
+
+static void check_sessions(struct admin_task *t, cJSON *findings)
+{
+    struct silent s = {.task = t};
+
+    if (driver_leading(t->with->driver))
+        ledger_each_session(driver_ledger(t->with->driver), count_silent, &s);
+    if (s.n > 0)
+        add_finding(findings,
+                    (struct finding){"warning", "sessions",
+                                     "see txadmin sessions: their applications have died, hang or are cut off"},
+                    "about to expire: %" PRIu64, s.n);
+    else
+        add_finding(findings, (struct finding){"ok", "sessions", NULL}, "none is about to expire");
+}
+
+/* --- The resources ---------------------------------------------------------------------------------------- */
+
+struct resource_walk {
+    struct admin_task *task;
+    cJSON *subjects;
+    struct tx_error *error;
+    int rc;
+    uint64_t n;
+};
+
+static void check_agent(const struct driver_resource *r, cJSON *findings)
+{
+    const char *start =
+        "start txagentd for it; where the resource is gone for good: txadmin resource remove NAME";
+
+    if (r->agent == NULL)
+        add_finding(findings, (struct finding){"error", "agent", start},
+                    "no agent has told of it since this node leads");
+    else if (!r->alive)
+        add_finding(findings, (struct finding){"error", "agent", start},
+                    "its agent %s has been silent for %" PRIu64 " s", r->agent, r->heard_ms / 1000);
+    else if (!r->up)
+        add_finding(
+            findings, (struct finding){"error", "agent", "see that the database runs and lets the agent in"},
+            "its agent %s cannot reach it: %s", r->agent, r->error != NULL ? r->error : "no reason told");
+    else
+        add_finding(findings, (struct finding){"ok", "agent", NULL}, "served by %s", r->agent);
+}
+
+/* Where several agents serve one resource, one of them is asked. */
+static bool check_resource(void *arg, const struct driver_resource *r)
+{
+    struct resource_walk *w = arg;
+    struct admin_inquiry q = {.resource = r->name, .name = "answer"};
+
+    if (w->n++ >= DOCTOR_RESOURCES)
+        return false;
+    check_agent(r, add_subject(w->subjects, r->name, &q.into));
+    if (!r->alive || !r->up)
+        return true;
+    q.question = cJSON_CreateObject();
+    cJSON_AddStringToObject(q.question, "diagnose", r->name);
+    w->rc = admin_inquire(w->task, &q, w->error);
+    return w->rc == TX_OK;
+}
+
+/* --- All together ----------------------------------------------------------------------------------------- */
+
+/* What the agent told becomes findings beside ours. */
+static void take_answer(cJSON *subject)
+{
+    cJSON *findings = cJSON_GetObjectItemCaseSensitive(subject, "findings");
+    cJSON *answer = cJSON_DetachItemFromObjectCaseSensitive(subject, "answer");
+    cJSON *silent = cJSON_DetachItemFromObjectCaseSensitive(subject, "unanswered");
+    cJSON *theirs = cJSON_GetObjectItemCaseSensitive(answer, "findings"), *f;
+
+    while (cJSON_IsArray(theirs) && (f = cJSON_DetachItemFromArray(theirs, 0)) != NULL)
+        cJSON_AddItemToArray(findings, f);
+    if (cJSON_GetStringValue(silent) != NULL)
+        add_finding(findings, (struct finding){"error", "agent", "look at the agent's log"}, "not examined: %s",
+                    cJSON_GetStringValue(silent));
+    cJSON_Delete(answer);
+    cJSON_Delete(silent);
+}
+
+static void count_levels(const cJSON *subject, uint64_t *errors, uint64_t *warnings)
+{
+    const cJSON *f;
+
+    cJSON_ArrayForEach(f, cJSON_GetObjectItemCaseSensitive(subject, "findings"))
+    {
+        const char *level = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(f, "level"));
+
+        *errors += level != NULL && strcmp(level, "error") == 0;
+        *warnings += level != NULL && strcmp(level, "warning") == 0;
+    }
+}
+
+static void doctor_finish(struct admin_task *t)
+{
+    cJSON *subject;
+    uint64_t errors = 0, warnings = 0;
+
+    cJSON_ArrayForEach(subject, cJSON_GetObjectItemCaseSensitive(t->answer, "subjects"))
+    {
+        take_answer(subject);
+        count_levels(subject, &errors, &warnings);
+    }
+    admin_add_number(t->answer, "errors", errors);
+    admin_add_number(t->answer, "warnings", warnings);
+}
+
+int admin_doctor(struct admin_task *t, struct tx_error *e)
+{
+    struct resource_walk walk = {.task = t, .error = e};
+    cJSON *findings;
+
+    t->finish = doctor_finish;
+    walk.subjects = cJSON_AddArrayToObject(t->answer, "subjects");
+    findings = add_subject(walk.subjects, "coordinator", NULL);
+    check_leader(t, findings);
+    check_ledger(t, findings);
+    check_transactions(t, findings);
+    check_sessions(t, findings);
+    check_disk(t, findings);
+    driver_each_resource(t->with->driver, t->now, check_resource, &walk);
+    return walk.rc;
+}

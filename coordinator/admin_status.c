@@ -1,0 +1,192 @@
+/* admin_status: the verbs status, sessions and resources: what the coordinator knows by itself. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "coordinator/admin_task.h"
+
+enum { LIST_LIMIT = 1000 /* items, unless the question says otherwise */ };
+
+/* --- status: {} -> node, log, ledger, counters, resources --------------------------------------------------
+ */
+
+static void add_node(struct admin_task *t, const struct replog_status *log)
+{
+    const struct admin_options *with = t->with;
+    char group[17];
+
+    snprintf(group, sizeof group, "%016" PRIx64, replog_group(with->replog));
+    cJSON_AddStringToObject(t->answer, "version", TX_VERSION);
+    cJSON_AddStringToObject(t->answer, "group", group);
+    admin_add_number(t->answer, "node", log->node_id);
+    cJSON_AddStringToObject(t->answer, "role", driver_leading(with->driver) ? "leader" : "follower");
+    cJSON_AddStringToObject(t->answer, "leader", driver_leader(with->driver));
+    cJSON_AddStringToObject(t->answer, "listen", with->listen);
+    cJSON_AddStringToObject(t->answer, "data_dir", with->data_dir);
+    admin_add_number(t->answer, "uptime_ms", t->now - with->started);
+}
+
+static void add_log(cJSON *answer, const struct replog_status *log)
+{
+    cJSON *o = cJSON_AddObjectToObject(answer, "log");
+
+    admin_add_number(o, "term", log->term);
+    admin_add_number(o, "last_index", log->last_index);
+    admin_add_number(o, "commit_index", log->commit_index);
+    admin_add_number(o, "applied_index", log->applied_index);
+    admin_add_number(o, "snapshot_index", log->snapshot_index);
+    admin_add_number(o, "appends", log->appends);
+    admin_add_number(o, "forced_writes", log->forced_writes);
+    admin_add_number(o, "snapshots", log->snapshots);
+    admin_add_number(o, "bytes", log->log_bytes);
+}
+
+static void add_ledger(struct admin_task *t)
+{
+    cJSON *o = cJSON_AddObjectToObject(t->answer, "ledger");
+    struct ledger_counts n;
+
+    ledger_count(driver_ledger(t->with->driver), &n);
+    admin_add_number(o, "sessions", n.sessions);
+    admin_add_number(o, "open_sessions", n.open_sessions);
+    admin_add_number(o, "decisions", n.decisions);
+    admin_add_number(o, "resources", n.resources);
+    admin_add_number(o, "heuristic", n.heuristic);
+}
+
+static void add_counters(struct admin_task *t)
+{
+    cJSON *o = cJSON_AddObjectToObject(t->answer, "counters");
+    struct driver_counters n;
+
+    driver_count(t->with->driver, &n);
+    admin_add_number(o, "requests", n.requests);
+    admin_add_number(o, "committed", n.committed);
+    admin_add_number(o, "aborted", n.aborted);
+    admin_add_number(o, "entries", n.entries);
+    admin_add_number(o, "records", n.records);
+    admin_add_number(o, "sessions_opened", n.sessions_opened);
+    admin_add_number(o, "sessions_expired", n.sessions_expired);
+    admin_add_number(o, "recovered", n.recovered);
+    admin_add_number(o, "heuristic", n.heuristic);
+    admin_add_number(o, "in_flight", n.in_flight);
+    admin_add_number(o, "agents", n.agents);
+}
+
+struct resource_sum {
+    uint64_t total, up, in_doubt, oldest_ms;
+};
+
+static bool sum_resource(void *arg, const struct driver_resource *r)
+{
+    struct resource_sum *sum = arg;
+
+    sum->total++;
+    sum->up += r->alive && r->up;
+    sum->in_doubt += r->in_doubt;
+    if (r->in_doubt > 0 && r->oldest_ms > sum->oldest_ms)
+        sum->oldest_ms = r->oldest_ms;
+    return true;
+}
+
+static void add_resources(struct admin_task *t)
+{
+    cJSON *o = cJSON_AddObjectToObject(t->answer, "resources");
+    struct resource_sum sum = {0};
+
+    driver_each_resource(t->with->driver, t->now, sum_resource, &sum);
+    admin_add_number(o, "total", sum.total);
+    admin_add_number(o, "up", sum.up);
+    admin_add_number(o, "in_doubt", sum.in_doubt);
+    admin_add_number(o, "oldest_ms", sum.oldest_ms);
+}
+
+int admin_status(struct admin_task *t, struct tx_error *e)
+{
+    struct replog_status log;
+
+    (void)e;
+    replog_status(t->with->replog, &log);
+    add_node(t, &log);
+    add_log(t->answer, &log);
+    add_ledger(t);
+    add_counters(t);
+    add_resources(t);
+    return TX_OK;
+}
+
+/* --- sessions: {limit} -> sessions -------------------------------------------------------------------------
+ */
+
+const char *admin_session_state(enum session_state s)
+{
+    static const char *const names[] = {"open", "closed", "expired"};
+
+    return names[s];
+}
+
+struct session_walk {
+    struct admin_task *task;
+    struct admin_list list;
+};
+
+static bool add_session(void *arg, const struct session *s)
+{
+    struct session_walk *walk = arg;
+    struct admin_task *t = walk->task;
+    cJSON *o = cJSON_CreateObject();
+
+    admin_add_number(o, "session", s->id);
+    cJSON_AddStringToObject(o, "state", admin_session_state(s->state));
+    admin_add_text(o, "application", s->name);
+    admin_add_number(o, "age_ms", t->wall > s->opened_ms ? t->wall - s->opened_ms : 0);
+    if (s->state == SESSION_OPEN)
+        admin_add_number(o, "silence_ms", driver_session_silence(t->with->driver, t->now, s->id));
+    else
+        admin_add_number(o, "ended_ms", t->wall > s->ended_ms ? t->wall - s->ended_ms : 0);
+    admin_add_number(o, "session_timeout_ms", s->session_timeout_ms);
+    admin_add_number(o, "transaction_timeout_ms", s->transaction_timeout_ms);
+    admin_add_number(o, "decisions", s->n_decisions);
+    admin_list_add(&walk->list, o);
+    return true;
+}
+
+int admin_sessions(struct admin_task *t, struct tx_error *e)
+{
+    struct session_walk walk = {.task = t};
+
+    admin_list_init(&walk.list, admin_task_number(t, "limit", LIST_LIMIT));
+    ledger_each_session(driver_ledger(t->with->driver), add_session, &walk);
+    return admin_list_end(&walk.list, t->answer, "sessions", e);
+}
+
+/* --- resources: {limit} -> resources -----------------------------------------------------------------------
+ */
+
+static bool add_resource(void *arg, const struct driver_resource *r)
+{
+    struct admin_list *list = arg;
+    cJSON *o = cJSON_CreateObject();
+
+    admin_add_text(o, "resource", r->name);
+    admin_add_text(o, "kind", r->kind);
+    admin_add_text(o, "agent", r->agent);
+    admin_add_text(o, "address", r->address);
+    cJSON_AddBoolToObject(o, "alive", r->alive);
+    cJSON_AddBoolToObject(o, "up", r->up);
+    admin_add_text(o, "error", r->error);
+    admin_add_number(o, "in_doubt", r->in_doubt);
+    admin_add_number(o, "oldest_ms", r->oldest_ms);
+    admin_add_number(o, "heard_ms", r->heard_ms);
+    admin_add_number(o, "unfinished", r->unfinished);
+    admin_list_add(list, o);
+    return true;
+}
+
+int admin_resources(struct admin_task *t, struct tx_error *e)
+{
+    struct admin_list list;
+
+    admin_list_init(&list, admin_task_number(t, "limit", LIST_LIMIT));
+    driver_each_resource(t->with->driver, t->now, add_resource, &list);
+    return admin_list_end(&list, t->answer, "resources", e);
+}

@@ -1,0 +1,90 @@
+/* admin_task: one question of an operator while it is being answered. Shared by admin.c and the files of its
+ * verbs (admin_*.c); nobody else uses it.
+ *
+ * A verb adds to the answer; where it has to wait for the log or for agents it holds the task, and releases it
+ * when the last of that is there, which sends the answer.
+ */
+#ifndef ASSENT_ADMIN_TASK_H
+#define ASSENT_ADMIN_TASK_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+
+#include "coordinator/admin.h"
+
+/* An answer has room for MESSAGE_LIMIT / 2 bytes; this much of it for a list, or for what agents tell. */
+enum { ADMIN_LIST_BYTES = MESSAGE_LIMIT / 2 - 32768 };
+
+struct admin_awaited;
+
+struct admin_task {
+    struct admin *admin;
+    const struct admin_options *with; /* the parts that are read and driven */
+    struct reply_to from;
+    uint64_t now, wall;
+    const cJSON *question; /* while the verb runs; NULL later */
+    cJSON *answer;         /* an object, with "ok" in it */
+    struct tx_error error; /* code other than TX_OK: the answer is this error */
+    unsigned holds;
+    void (*finish)(struct admin_task *t); /* just before the answer goes; may be NULL */
+    struct admin_awaited *awaited;        /* of agents */
+    size_t inquired_bytes;                /* that agents have told */
+    struct admin_task *prev, *next;
+};
+
+/* A verb: TX_OK, or the error that is the answer. */
+typedef int (*admin_verb)(struct admin_task *t, struct tx_error *e);
+
+void admin_task_hold(struct admin_task *t);
+/* The last one sends the answer and frees the task. */
+void admin_task_release(struct admin_task *t);
+
+/* A string of the question; TX_EINVAL where it is missing or no string. Borrowed while the verb runs. */
+int admin_task_string(const struct admin_task *t, const char *name, const char **out, struct tx_error *e);
+/* A number of the question that is not negative; `missing` where it isn't there. */
+uint64_t admin_task_number(const struct admin_task *t, const char *name, uint64_t missing);
+/* A transaction's id under "id"; TX_EINVAL. */
+int admin_task_id(const struct admin_task *t, struct txid *id, struct tx_error *e);
+
+/* A list in an answer. Items are printed as they come, so that the answer's size is known and bounded. */
+struct admin_list {
+    struct buf text;
+    uint64_t limit, taken, total; /* limit: of items; total: what would have been taken without a bound */
+};
+
+void admin_list_init(struct admin_list *list, uint64_t limit);
+/* Takes the item (which may be NULL: out of memory). */
+void admin_list_add(struct admin_list *list, cJSON *item);
+/* Puts the list into the answer under `name`, beside "total" and "truncated", and releases it. TX_ENOMEM. */
+int admin_list_end(struct admin_list *list, cJSON *answer, const char *name, struct tx_error *e);
+
+/* Adds a string, or null. */
+void admin_add_text(cJSON *object, const char *name, const char *text);
+void admin_add_number(cJSON *object, const char *name, uint64_t v);
+
+/* Asks an agent of the resource. Its answer, an object, is added to `into` (which lives as long as the task)
+ * under `name`; where none comes, the reason under "unanswered". Holds the task meanwhile. The question is
+ * taken in any case. TX_ENOMEM. */
+struct admin_inquiry {
+    const char *resource, *name;
+    cJSON *question, *into;
+};
+int admin_inquire(struct admin_task *t, const struct admin_inquiry *q, struct tx_error *e);
+
+/* --- The verbs, by file ----------------------------------------------------------------------------------- */
+
+int admin_status(struct admin_task *t, struct tx_error *e);
+const char *admin_session_state(enum session_state s);
+int admin_sessions(struct admin_task *t, struct tx_error *e);
+int admin_resources(struct admin_task *t, struct tx_error *e);
+
+int admin_transactions(struct admin_task *t, struct tx_error *e);
+int admin_show(struct admin_task *t, struct tx_error *e);
+
+int admin_resolve(struct admin_task *t, struct tx_error *e);
+int admin_forget(struct admin_task *t, struct tx_error *e);
+int admin_remove_resource(struct admin_task *t, struct tx_error *e);
+
+int admin_doctor(struct admin_task *t, struct tx_error *e);
+
+#endif

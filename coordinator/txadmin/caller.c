@@ -1,0 +1,316 @@
+/* caller: one question to the coordinator group: finds the leader, repeats until somebody answers. See
+ * txadmin.h.
+ *
+ * A question may be asked twice: every verb of the coordinator allows that.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "coordinator/txadmin/txadmin.h"
+#include "libtx/shared/channel.h"
+#include "libtx/shared/wire.h"
+
+enum {
+    NODES = 16,
+    CONNECT_MS = 1000, /* for a node to be connected, before the next is tried */
+    ANSWER_MS = 5000,  /* for an answer; those that need agents take up to 3 s */
+    PAUSE_MS = 20,     /* between two attempts to send */
+    AGAIN_MS = 200,    /* before a question is asked again that was refused for now */
+};
+
+struct node {
+    char address[ADDRESS_LIMIT + 1];
+    struct channel channel;
+    bool dialed;
+};
+
+struct caller {
+    struct node nodes[NODES];
+    size_t n, current;
+    uint64_t deadline;
+    uint32_t id; /* of the newest request */
+    bool connected;
+    struct buf request;
+};
+
+/* How an attempt ended. */
+enum attempt { ATTEMPT_ANSWERED, ATTEMPT_NEXT, ATTEMPT_AGAIN, ATTEMPT_FAILED };
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void pause_ms(int ms)
+{
+    poll(NULL, 0, ms);
+}
+
+/* Index of the node with this address, added where it is new; c->n where there is no room. */
+static size_t caller_node(struct caller *c, const char *address)
+{
+    size_t i;
+
+    for (i = 0; i < c->n; i++) {
+        if (strcmp(c->nodes[i].address, address) == 0)
+            return i;
+    }
+    if (c->n == NODES || strlen(address) > ADDRESS_LIMIT)
+        return c->n;
+    memcpy(c->nodes[i].address, address, strlen(address) + 1);
+    c->n++;
+    return i;
+}
+
+static int caller_parse(struct caller *c, const char *list)
+{
+    char *copy = strdup(list), *rest = copy, *address;
+    int rc = 0;
+
+    while (rc == 0 && copy != NULL && (address = strsep(&rest, ", ")) != NULL) {
+        if (*address == '\0' || caller_node(c, address) < c->n)
+            continue;
+        complain("too many coordinators, or an address is too long: %s", address);
+        rc = -1;
+    }
+    if (rc == 0 && c->n == 0) {
+        complain("no coordinator is named in «%s»", list);
+        rc = -1;
+    }
+    free(copy);
+    return rc;
+}
+
+static int caller_dial(struct node *node)
+{
+    struct tx_error e;
+
+    if (node->dialed)
+        return 0;
+    if (channel_dial(&node->channel, node->address, MESSAGE_LIMIT, &e) != TX_OK) {
+        complain("%s", e.msg);
+        return -1;
+    }
+    node->dialed = true;
+    return 0;
+}
+
+/* All at once, so that the next one to be tried is connected already. */
+static int caller_dial_all(struct caller *c)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        if (caller_dial(&c->nodes[i]) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --- One attempt ------------------------------------------------------------------------------------------ */
+
+static bool attempt_send(struct caller *c, struct node *node)
+{
+    uint64_t until = now_ms() + CONNECT_MS;
+
+    c->id = (c->id + 1) & 0x7fffffff;
+    if (until > c->deadline)
+        until = c->deadline;
+    while (channel_send(&node->channel, c->id, c->request.data, c->request.len) != TX_OK) {
+        if (now_ms() >= until)
+            return false;
+        pause_ms(PAUSE_MS);
+    }
+    c->connected = true;
+    return true;
+}
+
+/* Waits for the answer to the newest request. */
+static bool attempt_receive(struct caller *c, struct node *node, struct channel_message *in)
+{
+    uint64_t until = now_ms() + ANSWER_MS, now;
+    struct pollfd p = {.fd = channel_fd(&node->channel), .events = POLLIN};
+
+    if (until > c->deadline)
+        until = c->deadline;
+    for (;;) {
+        while (channel_receive(&node->channel, in) == 1) {
+            if (in->id == c->id)
+                return true;
+            channel_release(in);
+        }
+        now = now_ms();
+        if (now >= until)
+            return false;
+        poll(&p, 1, (int)(until - now));
+    }
+}
+
+static enum attempt take_error(struct caller *c, const struct wire_error *error)
+{
+    size_t leader;
+
+    switch (error->code) {
+    case TX_ENOTLEADER:
+        leader = error->leader != NULL ? caller_node(c, error->leader) : c->n;
+        if (leader == c->n || leader == c->current)
+            return ATTEMPT_NEXT;
+        c->current = leader;
+        return ATTEMPT_AGAIN;
+    case TX_EBUSY:
+        return ATTEMPT_AGAIN;
+    default:
+        complain("%s", error->text);
+        return ATTEMPT_FAILED;
+    }
+}
+
+static enum attempt take_reply(struct caller *c, const struct channel_message *in, cJSON **answer)
+{
+    static struct wire_scratch wire_scratch;
+    struct wire_message m;
+    struct tx_error e;
+
+    if (wire_decode(&m, in->data, in->len, &wire_scratch, &e) != TX_OK) {
+        complain("%s sent what is no answer: %s", c->nodes[c->current].address, e.msg);
+        return ATTEMPT_FAILED;
+    }
+    if (m.type == WIRE_ERROR)
+        return take_error(c, &m.error);
+    *answer = m.type == WIRE_ADMIN_REPLY ? cJSON_Parse(m.admin.json) : NULL;
+    if (*answer != NULL)
+        return ATTEMPT_ANSWERED;
+    complain("%s sent what is no answer", c->nodes[c->current].address);
+    return ATTEMPT_FAILED;
+}
+
+static enum attempt caller_attempt(struct caller *c, cJSON **answer)
+{
+    struct node *node = &c->nodes[c->current];
+    struct channel_message in;
+    enum attempt result;
+
+    /* The leader's address may be a new one. */
+    if (caller_dial(node) < 0)
+        return ATTEMPT_FAILED;
+    if (!attempt_send(c, node) || !attempt_receive(c, node, &in))
+        return ATTEMPT_NEXT;
+    result = take_reply(c, &in, answer);
+    channel_release(&in);
+    return result;
+}
+
+/* --- A question ------------------------------------------------------------------------------------------- */
+
+static enum exit_status give_up(const struct caller *c, const struct arguments *a)
+{
+    if (c->connected)
+        complain("no leading coordinator answered within %s (asked %s); see the coordinators' logs",
+                 age_text(a->timeout_ms), a->coordinators);
+    else
+        complain("no coordinator can be reached at %s within %s; is txcoordd running?", a->coordinators,
+                 age_text(a->timeout_ms));
+    return EXIT_SILENCE;
+}
+
+static enum exit_status caller_run(struct caller *c, const struct arguments *a, cJSON **answer)
+{
+    while (now_ms() < c->deadline) {
+        switch (caller_attempt(c, answer)) {
+        case ATTEMPT_ANSWERED:
+            return EXIT_DONE;
+        case ATTEMPT_FAILED:
+            return EXIT_REFUSED;
+        case ATTEMPT_NEXT:
+            c->current = (c->current + 1) % c->n;
+            break;
+        case ATTEMPT_AGAIN:
+            break;
+        }
+        if (c->connected)
+            pause_ms(AGAIN_MS);
+    }
+    return give_up(c, a);
+}
+
+static int caller_encode(struct caller *c, cJSON *question)
+{
+    char *text = cJSON_PrintUnformatted(question);
+    struct wire_message m = {.type = WIRE_ADMIN, .admin = {.json = text}};
+    int rc = text != NULL ? wire_encode(&m, &c->request) : TX_ENOMEM;
+
+    if (rc != TX_OK)
+        complain("%s", tx_strerror(rc));
+    cJSON_free(text);
+    cJSON_Delete(question);
+    return rc;
+}
+
+/* The answer may be {"ok": false, …}. */
+static enum exit_status caller_exchange(const struct arguments *a, cJSON *question, cJSON **answer)
+{
+    static struct caller c;
+    enum exit_status status;
+
+    memset(&c, 0, sizeof c);
+    *answer = NULL;
+    buf_init(&c.request);
+    c.deadline = now_ms() + a->timeout_ms;
+    /* Replies to an earlier question of this process must not be taken for this one's. */
+    c.id = (uint32_t)now_ms() & 0x7fffffff;
+    if (caller_encode(&c, question) != TX_OK)
+        status = EXIT_REFUSED;
+    else if (caller_parse(&c, a->coordinators) < 0 || caller_dial_all(&c) < 0)
+        status = EXIT_USAGE;
+    else
+        status = caller_run(&c, a, answer);
+    for (size_t i = 0; i < c.n; i++) {
+        if (c.nodes[i].dialed)
+            channel_close(&c.nodes[i].channel);
+    }
+    buf_release(&c.request);
+    return status;
+}
+
+enum exit_status caller_ask(const struct arguments *a, cJSON *question, cJSON **answer)
+{
+    enum exit_status status = caller_exchange(a, question, answer);
+
+    if (status != EXIT_DONE || truth_of(*answer, "ok"))
+        return status;
+    complain("%s", text_of(*answer, "error"));
+    cJSON_Delete(*answer);
+    *answer = NULL;
+    return EXIT_REFUSED;
+}
+
+enum exit_status caller_print(const struct arguments *a, cJSON *question)
+{
+    cJSON *answer;
+    enum exit_status status = caller_exchange(a, question, &answer);
+    char *text;
+
+    if (status != EXIT_DONE)
+        return status;
+    text = cJSON_Print(answer);
+    puts(text != NULL ? text : "{}");
+    status = truth_of(answer, "ok") ? EXIT_DONE : EXIT_REFUSED;
+    /* What doctor exits with does not depend on how it prints. */
+    if (status == EXIT_DONE && number_of(answer, "errors") > 0)
+        status = EXIT_FINDINGS;
+    cJSON_free(text);
+    cJSON_Delete(answer);
+    return status;
+}
+
+cJSON *caller_question(const char *verb)
+{
+    cJSON *question = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(question, "verb", verb);
+    return question;
+}

@@ -1,0 +1,91 @@
+/* txadmin: the operator's command line. What its files share.
+ *
+ * txadmin.c reads the arguments and runs a verb from its table; a verb (verb_*.c) asks the coordinator
+ * (caller.c) and prints the answer (table.c, text.c). Nothing else prints.
+ */
+#ifndef ASSENT_TXADMIN_H
+#define ASSENT_TXADMIN_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+
+enum exit_status {
+    EXIT_DONE = 0,
+    EXIT_REFUSED = 1,  /* the coordinator refused, or the operation failed */
+    EXIT_USAGE = 2,    /* nothing was asked */
+    EXIT_FINDINGS = 3, /* doctor found errors */
+    EXIT_SILENCE = 4,  /* no coordinator answered in time */
+};
+
+enum { OPERAND_LIMIT = 4 };
+
+struct arguments {
+    /* all verbs */
+    char *coordinators;
+    unsigned timeout_ms;
+    bool json;
+    /* some */
+    bool all, in_doubt, yes;
+    unsigned older_ms, limit;
+    char *resource;
+    /* what follows the verb */
+    int n_operands;
+    const char *operands[OPERAND_LIMIT];
+};
+
+/* --- verb_*.c: each asks, prints, and returns the program's exit status -------------------------------------
+ */
+
+enum exit_status verb_status(const struct arguments *a);
+enum exit_status verb_transactions(const struct arguments *a);
+enum exit_status verb_show(const struct arguments *a);
+enum exit_status verb_resources(const struct arguments *a);
+enum exit_status verb_resource(const struct arguments *a);
+enum exit_status verb_sessions(const struct arguments *a);
+enum exit_status verb_resolve(const struct arguments *a);
+enum exit_status verb_forget(const struct arguments *a);
+enum exit_status verb_doctor(const struct arguments *a);
+
+/* Prints a transaction as `show` does. Used also before an operator's decision. */
+void show_print(const cJSON *transaction);
+
+/* --- caller.c ----------------------------------------------------------------------------------------------
+ */
+
+/* Sends a question and waits for the answer, at most a->timeout_ms. Takes the question. With EXIT_DONE the
+ * caller frees *answer; else what went wrong has been printed. */
+enum exit_status caller_ask(const struct arguments *a, cJSON *question, cJSON **answer);
+/* The same for a verb with --json: prints the answer as it came. */
+enum exit_status caller_print(const struct arguments *a, cJSON *question);
+/* A question with its verb. */
+cJSON *caller_question(const char *verb);
+
+/* --- text.c ------------------------------------------------------------------------------------------------
+ */
+
+/* «txadmin: …» on standard error. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Members of an answer; what is missing or of another type is "" or 0. */
+const char *text_of(const cJSON *o, const char *name);
+double number_of(const cJSON *o, const char *name);
+bool truth_of(const cJSON *o, const char *name);
+
+/* "3m12s", "250ms", "2d4h". Valid until the eighth next call. */
+const char *age_text(double ms);
+/* "-" for an empty text. */
+const char *or_dash(const char *text);
+/* "1 session", "2 sessions". Valid until the eighth next call. */
+const char *count_text(double n, const char *what);
+
+/* EXIT_DONE where there is a terminal to ask on; else says to use --yes. */
+enum exit_status confirm_possible(void);
+/* Puts the question on the terminal. EXIT_DONE: the operator typed «yes». */
+enum exit_status confirm(const char *question);
+
+/* Text that came from far, without what could steer the terminal. */
+void print_clean(const char *text);
+/* Tells where a list was cut. */
+void list_rest(const cJSON *answer, const char *name);
+
+#endif

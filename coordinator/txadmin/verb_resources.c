@@ -1,0 +1,77 @@
+/* verb_resources: the verbs resources and resource. See txadmin.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "coordinator/txadmin/table.h"
+#include "coordinator/txadmin/txadmin.h"
+
+static const char *state_text(const cJSON *r)
+{
+    if (!truth_of(r, "alive"))
+        return "no agent";
+    return truth_of(r, "up") ? "up" : "down";
+}
+
+static void add_row(struct table *table, const cJSON *r)
+{
+    bool told = *text_of(r, "agent") != '\0';
+
+    table_add(table, text_of(r, "resource"));
+    table_add(table, or_dash(text_of(r, "kind")));
+    table_add(table, state_text(r));
+    table_add(table, or_dash(text_of(r, "agent")));
+    table_add(table, told ? age_text(number_of(r, "heard_ms")) : "-");
+    table_add_number(table, number_of(r, "in_doubt"));
+    table_add(table, number_of(r, "in_doubt") > 0 ? age_text(number_of(r, "oldest_ms")) : "-");
+    table_add_number(table, number_of(r, "unfinished"));
+    table_add(table, or_dash(text_of(r, "error")));
+}
+
+enum exit_status verb_resources(const struct arguments *a)
+{
+    cJSON *question = caller_question("resources"), *answer;
+    struct table table;
+    const cJSON *r;
+    enum exit_status status;
+
+    if (a->limit > 0)
+        cJSON_AddNumberToObject(question, "limit", a->limit);
+    if (a->json)
+        return caller_print(a, question);
+    status = caller_ask(a, question, &answer);
+    if (status != EXIT_DONE)
+        return status;
+    table_init(&table, "RESOURCE|KIND|STATE|AGENT|>HEARD|>IN DOUBT|>OLDEST|>UNFINISHED|PROBLEM");
+    cJSON_ArrayForEach(r, cJSON_GetObjectItemCaseSensitive(answer, "resources"))
+    {
+        add_row(&table, r);
+    }
+    if (number_of(answer, "total") == 0)
+        printf("No resource is registered. An agent (txagentd) registers those that it serves.\n");
+    table_print(&table);
+    list_rest(answer, "resources");
+    cJSON_Delete(answer);
+    return EXIT_DONE;
+}
+
+enum exit_status verb_resource(const struct arguments *a)
+{
+    cJSON *question, *answer;
+    enum exit_status status;
+
+    if (strcmp(a->operands[0], "remove") != 0) {
+        complain("«resource %s» is nothing that can be done; usage: txadmin resource remove NAME",
+                 a->operands[0]);
+        return EXIT_USAGE;
+    }
+    question = caller_question("remove_resource");
+    cJSON_AddStringToObject(question, "name", a->operands[1]);
+    if (a->json)
+        return caller_print(a, question);
+    status = caller_ask(a, question, &answer);
+    if (status != EXIT_DONE)
+        return status;
+    printf("Resource %s is removed.\n", a->operands[1]);
+    cJSON_Delete(answer);
+    return EXIT_DONE;
+}
