@@ -17,7 +17,7 @@ FLAGS_test    := -O1 -DASSENT_CRASH_POINTS
 FLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DASSENT_CRASH_POINTS
 FLAGS_tsan    := -O1 -fsanitize=thread -DASSENT_CRASH_POINTS
 
-CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PACKAGES))
+CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 CFLAGS   ?= -g
 ALL_CFLAGS = -std=c11 $(FLAGS_$(V)) -fPIC -fvisibility=hidden -pthread -Wall -Wextra -Wshadow -Wconversion \
              -Wmissing-prototypes -Wstrict-prototypes $(WERROR) -MMD -MP $(CPPFLAGS) $(CFLAGS)
@@ -40,7 +40,7 @@ PROGRAMS := $(B)/txcoordd $(B)/txagentd $(B)/txadmin $(B)/txbench
 LIBS     := $(B)/libtx.so $(B)/libtx.a
 
 MSG_LIBS := -lnanomsg
-PG_LIBS  := $(shell pkg-config --libs libpq)
+PG_LIBS  := $(shell pkg-config --libs libpq 2>/dev/null)
 
 all: check-raft $(PROGRAMS) $(LIBS) $(EXAMPLES)
 
@@ -79,12 +79,28 @@ $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PG_LIBS) $(MSG_LIBS)
 
 # A test is linked with everything but the mains, from archives, so that it takes just what it uses.
+# (q, not r: some files of different directories have one name.)
 $(B)/tests/all.a: $(COORD) $(AGENT) $(LIBTX) $(TLIB)
-	rm -f $@ && ar rcs $@ $^
+	rm -f $@ && ar qcs $@ $^
 $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
 
 build-tests: all $(UNITS) $(E2ES)
+
+# Tests run in a make of their own, which has the variant, all cores to build with, and the libraries just installed.
+JOBS ?= $(shell nproc)
+submake = tests/lib/install-deps && $(MAKE) --no-print-directory -j$(JOBS) V=$(1) build-tests && \
+          $(MAKE) --no-print-directory V=$(1) $(2)
+test: ; @$(call submake,test,run-tests)
+asan: ; @$(call submake,asan,run-tests)
+tsan: ; @$(call submake,tsan,run-thread-tests)
+
+run-tests: export ASAN_OPTIONS := detect_leaks=1:detect_stack_use_after_return=1
+run-tests: export UBSAN_OPTIONS := print_stacktrace=1
+run-tests:
+	@tests/lib/run-tests $(B)/log $(UNITS) $(E2ES)
+run-thread-tests:
+	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads
 
 $(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/all.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)

@@ -145,7 +145,8 @@ static void play(struct story *s)
         application_start(s, i, NULL);
     while (world_now_ms() - s->started < STORY_END_S * 1000) {
         for (int i = 0; i < DEMO_APPLICATIONS; i++)
-            hear(s, s->application[i], 20);
+            hear(s, s->application[i], 0);
+        world_sleep_ms(50);
         if (next < sizeof scenes / sizeof *scenes && world_now_ms() - s->started >= scenes[next].at_s * 1000) {
             scenes[next].act(s);
             say(s, scenes[next].text);

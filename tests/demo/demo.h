@@ -8,7 +8,7 @@
 
 #include "tests/lib/world.h"
 
-enum { DEMO_ACCOUNTS = 1000, DEMO_BALANCE = 1000, DEMO_APPLICATIONS = 4 };
+enum { DEMO_ACCOUNTS = 10000, DEMO_BALANCE = 1000, DEMO_APPLICATIONS = 4 };
 
 /* The servers and daemons of a demonstration, all running. */
 struct stage {

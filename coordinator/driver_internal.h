@@ -1,0 +1,241 @@
+/* driver_internal: what the leader holds beside the ledger, for driver.c and the files it is made of:
+ *
+ *   flights   transactions that are being decided or finished   decide   requests about transactions
+ *   sessions  who lives, and what clients tell by the way        agents   who serves what; work for them
+ *   found     branches that agents saw prepared                  reports  what agents report
+ *   asks      what operators wait for                            driver_operator, driver_view   for admin
+ *
+ * Everything is lost with leadership (driver_role) and is told again by clients and agents, or made again from
+ * the ledger. Tables are walked in the order in which their items came, so that the same input gives the same
+ * output. Out of memory ends the program: another node then leads, and nothing here is missed.
+ */
+#ifndef ASSENT_DRIVER_INTERNAL_H
+#define ASSENT_DRIVER_INTERNAL_H
+
+#include <uthash.h>
+#include <utlist.h>
+
+#include "coordinator/commit.h"
+#include "coordinator/driver.h"
+#include "coordinator/record.h"
+
+/* Bounds, and times in milliseconds that no option sets. */
+enum {
+    WAITER_LIMIT = 4,         /* requests that wait for one transaction; the newest count */
+    ASK_LIMIT = 256,          /* operator's proposals, and inquiries to agents, under way */
+    ENTRY_LIMIT = 1 << 17,    /* bytes gathered after which an entry is proposed at once */
+    LAZY_MS = 100,            /* ends and acknowledgements wait for an entry to ride on */
+    RESEND_MS = 1000,         /* work that nobody reported on is handed out again */
+    KEEPALIVE_MS = 1000,      /* a parked PULL is answered without work */
+    INQUIRY_MS = 3000,        /* an agent's answer to an inquiry */
+    FOUND_MS = 30000,         /* a found branch that no scan sees any more is forgotten */
+    STANDSTILL_MS = 2000,     /* between two ticks: the process was stopped, or its machine slept */
+    RETENTION_LOOK_MS = 1000, /* between two looks for sessions whose retention is over */
+};
+
+/* An errand for an agent: waits in its resource's queue, is sent, and is queued again by its owner where no
+ * report came. Strings in `item` are its owner's. */
+struct work {
+    struct work *prev, *next;
+    struct served *served; /* where it is queued; NULL: it is not */
+    bool first_only;       /* for the resource's first agent alone */
+    unsigned tries;        /* times sent */
+    uint64_t sent_ms;
+    struct wire_work_item item;
+};
+
+struct waiter {
+    struct reply_to to;
+    uint8_t wait; /* enum wire_wait */
+};
+
+/* What belongs to a branch of a flight beside struct commit_branch. */
+struct errand {
+    struct work work;
+    char *problem; /* as last reported; may be NULL */
+    bool noted;    /* a heuristic outcome is proposed for the log; applied, it finishes the branch */
+};
+
+struct flight_key {
+    uint64_t session, sequence;
+};
+
+/* A transaction that is being decided or finished. */
+struct flight {
+    struct flight_key key;
+    struct txid id;
+    struct commit commit;
+    size_t capacity; /* of commit.branches and errands */
+    struct errand *errands;
+    enum origin origin;
+    char *reason;        /* of a proposed abort; may be NULL */
+    uint64_t started_ms; /* by `now` */
+    uint64_t since_ms;   /* when it was asked for; then when its decision was seen to stand */
+    uint64_t due_ms;     /* when to look at it again */
+    uint64_t ticket;     /* of its last proposal */
+    struct lease *lease; /* its session's; NULL: the session is over */
+    bool ending_queued;  /* is in driver.ends */
+    size_t n_waiters;
+    struct waiter waiters[WAITER_LIMIT];
+    struct flight *prev, *next;           /* driver.due */
+    struct flight *end_prev, *end_next;   /* driver.ends */
+    struct flight *mate_prev, *mate_next; /* lease.flights */
+    UT_hash_handle hh;
+};
+
+/* An open session as this leader hears of it. */
+struct lease {
+    uint64_t id, nonce;
+    uint64_t heard_ms;
+    uint32_t timeout_ms;
+    struct flight *flights;
+    struct ranges news; /* acknowledged numbers that are not proposed yet */
+    bool in_news;       /* is in driver.news */
+    bool expiring, closing, heartbeat_waits, heartbeat_sent;
+    uint64_t ticket;           /* of EXPIRE or CLOSE */
+    uint64_t heartbeat_ticket; /* where heartbeat_sent: of the entry its news is in */
+    struct reply_to closer, heartbeat;
+    struct lease *news_prev, *news_next;
+    struct lease *beat_prev, *beat_next; /* driver.heartbeats */
+    UT_hash_handle hh;
+};
+
+/* A session whose opening is proposed. */
+struct opening {
+    uint64_t nonce, ticket;
+    struct reply_to to;
+    UT_hash_handle hh;
+};
+
+/* An agent's seat at a resource. */
+struct seat {
+    struct agent *agent;
+    struct served *served;
+    bool up, told; /* told: still among the agent's resources */
+    uint32_t in_doubt;
+    uint64_t oldest_ms;
+    char error[TEXT_LIMIT + 1];
+    struct seat *prev, *next;           /* agent.seats */
+    struct seat *mate_prev, *mate_next; /* served.seats, in the order of registration */
+};
+
+struct agent {
+    char name[NAME_LIMIT + 1], address[ADDRESS_LIMIT + 1];
+    uint64_t instance, number; /* number: of its newest PULL */
+    uint64_t heard_ms;
+    bool introduced; /* its resources are known */
+    bool parked;     /* a PULL waits for work */
+    struct reply_to to;
+    uint64_t due_ms; /* when the parked PULL is answered even without work */
+    struct seat *seats;
+    UT_hash_handle hh;
+};
+
+/* A resource as agents serve it. */
+struct served {
+    char name[NAME_LIMIT + 1];
+    bool adding; /* RECORD_ADD_RESOURCE is under way */
+    uint64_t ticket;
+    struct seat *seats;
+    struct work *first; /* for the first living agent */
+    struct work *any;   /* tried before: for whoever comes */
+    size_t unfinished;  /* counted for a view */
+    UT_hash_handle hh;
+};
+
+struct found_key {
+    struct txid id;
+    uint64_t branch;
+};
+
+/* A transaction of which scans saw branches prepared. */
+struct doubt {
+    struct txid id;
+    struct found *branches;
+    UT_hash_handle hh;
+};
+
+/* A branch that an agent's scan saw prepared. */
+struct found {
+    struct found_key key;
+    struct doubt *doubt;
+    struct found *prev, *next; /* doubt.branches */
+    char resource[NAME_LIMIT + 1];
+    char proof[PROOF_LIMIT + 1];
+    uint64_t age_ms, heard_ms; /* age: when it was reported */
+    char *problem;
+    struct work work; /* where no flight takes care of it */
+    UT_hash_handle hh;
+};
+
+/* An operator's proposal under way. */
+struct ask {
+    uint64_t ticket;
+    bool resolve; /* the verdict is looked up when it is applied */
+    struct flight_key key;
+    enum verdict stands;
+    driver_done_cb done;
+    void *arg;
+    struct ask *prev, *next;
+};
+
+struct inquiry {
+    uint64_t number, since_ms;
+    char resource[NAME_LIMIT + 1];
+    char *question;
+    driver_answer_cb answer;
+    void *arg;
+    struct work work;
+    struct inquiry *prev, *next;
+};
+
+struct driver {
+    uint64_t group;
+    struct driver_options options;
+    struct driver_ops ops;
+    struct ledger *ledger;
+    struct driver_counters counters;
+
+    bool leading;
+    char leader[ADDRESS_LIMIT + 1];
+    uint64_t leading_since, ticked;
+    uint64_t now, wall, wall_seen; /* wall: as of `now` == wall_seen */
+
+    struct buf entry; /* being gathered */
+    size_t n_records;
+    uint64_t ticket;     /* that it will have */
+    uint64_t lazy_since; /* since when something lazy waits; 0: nothing does */
+
+    struct flight *flights, *due, *ends;
+    struct lease *leases, *news, *heartbeats;
+    struct opening *openings;
+    uint64_t retention_looked;
+    struct agent *agents;
+    struct served *served;
+    bool work_dirty; /* a queue or a parked PULL is new */
+    struct found *found;
+    struct doubt *doubts;
+    struct ask *asks;
+    struct inquiry *inquiries;
+    uint64_t inquiry_number;
+
+    struct record_reader reader;
+    struct branch_ref branches[BRANCH_LIMIT];
+    struct wire_work_item items[REPORT_LIMIT];
+};
+
+/* --- driver.c: what all of them use --------------------------------------------------------------------- */
+
+/* Zeroed memory; never NULL. */
+void *driver_alloc(size_t n, size_t size);
+/* Adds a record to the entry being gathered; gives its ticket. Fills in at_ms. */
+uint64_t driver_log(struct driver *d, struct record *r);
+/* Something waits that need not hurry. */
+void driver_lazily(struct driver *d);
+/* Wall clock at d->now. */
+uint64_t driver_wall(const struct driver *d);
+void driver_reply(struct driver *d, const struct reply_to *to, const struct wire_message *m);
+void driver_reply_error(struct driver *d, const struct reply_to *to, int code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif

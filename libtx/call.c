@@ -1,0 +1,471 @@
+/* call: see call.h. Peers, sending, answers, and the life of one call. */
+#include "libtx/call_inside.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    CALL_FIRST_PAUSE_MS = 250, /* without an answer, until it is sent again; doubled up to the next */
+    CALL_LAST_PAUSE_MS = 1000,
+    CALL_ELECTION_MS = 40,    /* nobody leads, or the leader is too busy: ask again after */
+    CALL_UNREACHABLE_MS = 25, /* not connected to anybody: try again after */
+    REDIRECT_LIMIT = 4,       /* «he leads» followed at once; more of them wait for the election's end */
+    RECEIVE_LIMIT = 256,      /* messages taken from one socket before the others have their turn */
+};
+
+static void call_place(struct call *c, struct peer *p, uint64_t now);
+
+uint64_t call_now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* --- peers --------------------------------------------------------------------------------------------- */
+
+static struct peer *peer_find(struct calls *cs, const char *address, bool coordinator)
+{
+    for (size_t i = 0; i < cs->n_peers; i++) {
+        if (cs->peers[i]->coordinator == coordinator && strcmp(cs->peers[i]->address, address) == 0)
+            return cs->peers[i];
+    }
+    return NULL;
+}
+
+static int peer_add(struct calls *cs, const char *address, bool coordinator, struct peer **out,
+                    struct tx_error *e)
+{
+    struct peer *p;
+    int rc;
+
+    if (cs->n_peers == PEER_LIMIT || (coordinator && cs->n_coordinators == COORDINATOR_LIMIT))
+        return err_set(e, TX_EBUSY, "too many addresses: %s is one more than a client can talk to", address);
+    if (strlen(address) > ADDRESS_LIMIT)
+        return err_set(e, TX_EINVAL, "an address is longer than %d bytes", ADDRESS_LIMIT);
+    p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return err_set(e, TX_ENOMEM, "out of memory");
+    rc = channel_dial(&p->channel, address, coordinator ? MESSAGE_LIMIT : ROWS_LIMIT, e);
+    if (rc != TX_OK) {
+        free(p);
+        return rc;
+    }
+    strcpy(p->address, address);
+    p->fd = channel_fd(&p->channel);
+    p->coordinator = coordinator;
+    p->why = "not asked yet";
+    TAILQ_INIT(&p->queue);
+    cs->n_coordinators += coordinator;
+    cs->peers[cs->n_peers++] = p;
+    waiter_look_again(cs);
+    *out = p;
+    return TX_OK;
+}
+
+static int peer_find_or_add(struct calls *cs, const char *address, bool coordinator, struct peer **out,
+                            struct tx_error *e)
+{
+    *out = peer_find(cs, address, coordinator);
+    return *out != NULL ? TX_OK : peer_add(cs, address, coordinator, out, e);
+}
+
+const char *peer_address(const struct peer *p)
+{
+    return p->address;
+}
+
+/* The next coordinator in the list, round and round. */
+static struct peer *peer_next(struct calls *cs, const struct peer *p)
+{
+    size_t i = 0;
+
+    while (i < cs->n_peers && cs->peers[i] != p)
+        i++;
+    do
+        i = i + 1 < cs->n_peers ? i + 1 : 0;
+    while (!cs->peers[i]->coordinator);
+    return cs->peers[i];
+}
+
+static int calls_dial(struct calls *cs, const char *coordinators, struct tx_error *e)
+{
+    char *list = strdup(coordinators), *rest = list, *address;
+    struct peer *p;
+    int rc = list == NULL ? err_set(e, TX_ENOMEM, "out of memory") : TX_OK;
+
+    while (rc == TX_OK && (address = strsep(&rest, ", ")) != NULL) {
+        if (*address != '\0')
+            rc = peer_find_or_add(cs, address, true, &p, e);
+    }
+    free(list);
+    if (rc == TX_OK && cs->n_coordinators == 0)
+        rc = err_set(e, TX_EINVAL, "no coordinator is named; write tcp://host:port[,tcp://host:port…]");
+    return rc;
+}
+
+int calls_new(struct calls **out, const char *coordinators, struct tx_error *e)
+{
+    struct calls *cs = calloc(1, sizeof *cs);
+    int rc;
+
+    if (cs == NULL)
+        return err_set(e, TX_ENOMEM, "out of memory");
+    pthread_mutex_init(&cs->mutex, NULL);
+    TAILQ_INIT(&cs->asleep);
+    TAILQ_INIT(&cs->idle);
+    rc = calls_dial(cs, coordinators, e);
+    if (rc != TX_OK) {
+        calls_free(cs);
+        return rc;
+    }
+    cs->leader = cs->peers[0];
+    *out = cs;
+    return TX_OK;
+}
+
+void calls_free(struct calls *cs)
+{
+    if (cs == NULL)
+        return;
+    for (size_t i = 0; i < cs->n_peers; i++) {
+        channel_close(&cs->peers[i]->channel);
+        free(cs->peers[i]);
+    }
+    waiters_free(&cs->idle);
+    pthread_mutex_destroy(&cs->mutex);
+    free(cs);
+}
+
+int calls_agent(struct calls *cs, const char *address, struct peer **out, struct tx_error *e)
+{
+    int rc;
+
+    pthread_mutex_lock(&cs->mutex);
+    rc = peer_find_or_add(cs, address, false, out, e);
+    pthread_mutex_unlock(&cs->mutex);
+    return rc;
+}
+
+/* --- sending ------------------------------------------------------------------------------------------- */
+
+/* Gives the place back, if it has one, to those that wait for it. */
+static void call_leave(struct call *c, uint64_t now)
+{
+    struct peer *p = c->at;
+
+    c->at = NULL;
+    if (p == NULL)
+        return;
+    if (c->queued)
+        TAILQ_REMOVE(&p->queue, c, queue);
+    else
+        p->outstanding--;
+    c->queued = false;
+    while (p->outstanding < OUTSTANDING_LIMIT && (c = TAILQ_FIRST(&p->queue)) != NULL) {
+        TAILQ_REMOVE(&p->queue, c, queue);
+        c->queued = false;
+        c->at = NULL;
+        call_place(c, p, now);
+        waiter_wake(c->waiter); /* it has another time to wait for now */
+    }
+}
+
+/* Sends to this peer, or queues for it. False: not connected. */
+static bool call_send_to(struct call *c, struct peer *p, uint64_t now)
+{
+    if (p->outstanding >= OUTSTANDING_LIMIT) {
+        c->at = p;
+        c->queued = true;
+        c->again_ms = c->deadline_ms;
+        TAILQ_INSERT_TAIL(&p->queue, c, queue);
+        return true;
+    }
+    if (channel_send(&p->channel, c->id, c->request.data, c->request.len) != TX_OK) {
+        p->why = "cannot be reached";
+        return false;
+    }
+    p->outstanding++;
+    c->at = p;
+    c->sent = true;
+    c->again_ms = now + c->pause_ms;
+    return true;
+}
+
+/* Sends it to p or, where that is not connected, to the first coordinator that is. */
+static void call_place(struct call *c, struct peer *p, uint64_t now)
+{
+    size_t n = c->fixed != NULL ? 1 : c->calls->n_coordinators;
+
+    for (size_t i = 0; i < n; i++) {
+        if (call_send_to(c, p, now))
+            return;
+        if (c->fixed == NULL)
+            p = peer_next(c->calls, p);
+    }
+    c->again_ms = now + CALL_UNREACHABLE_MS;
+}
+
+/* No answer, or none that helps, in time: asks again, and the next one, who knows at least who leads. */
+static void call_again(struct call *c, uint64_t now)
+{
+    struct peer *last = c->at;
+
+    if (last != NULL && !c->queued) {
+        last->why = last->garbled ? "its answer cannot be read; is it another version?" : "no answer";
+        c->pause_ms = c->pause_ms * 2 < CALL_LAST_PAUSE_MS ? c->pause_ms * 2 : CALL_LAST_PAUSE_MS;
+    }
+    c->redirects = 0;
+    call_leave(c, now);
+    if (c->fixed != NULL)
+        call_place(c, c->fixed, now);
+    else
+        call_place(c, last != NULL ? peer_next(c->calls, last) : c->calls->leader, now);
+}
+
+/* --- answers ------------------------------------------------------------------------------------------- */
+
+static void call_finish(struct call *c, uint64_t now)
+{
+    c->done = true;
+    LIST_REMOVE(c, pending);
+    call_leave(c, now);
+    waiter_wake(c->waiter);
+}
+
+/* After a pause: the same again, to whoever is thought to lead then. */
+static void call_pause(struct call *c, uint64_t now)
+{
+    call_leave(c, now);
+    c->again_ms = now + CALL_ELECTION_MS;
+    waiter_wake(c->waiter);
+}
+
+/* A follower answered. */
+static void call_redirect(struct call *c, struct peer *from, const char *leader, uint64_t now)
+{
+    struct calls *cs = c->calls;
+    struct peer *p;
+
+    if (leader == NULL || peer_find_or_add(cs, leader, true, &p, NULL) != TX_OK) {
+        from->why = "does not lead and knows of no leader";
+        if (cs->leader == from)
+            cs->leader = peer_next(cs, from);
+        call_pause(c, now);
+        return;
+    }
+    from->why = "does not lead";
+    cs->leader = p;
+    if (p == from || ++c->redirects > REDIRECT_LIMIT) {
+        call_pause(c, now);
+        return;
+    }
+    call_leave(c, now);
+    call_place(c, p, now);
+    waiter_wake(c->waiter);
+}
+
+/* Errors that say «not now»: the same request may well be served later. */
+static bool call_passing(int code)
+{
+    return code == TX_EBUSY || code == TX_ETIMEOUT || code == TX_EUNREACHABLE || code == TX_EUNKNOWN;
+}
+
+/* Takes the message over, if the call has an end with it. */
+static void call_answer(struct call *c, struct peer *from, struct channel_message *m,
+                        const struct wire_message *reply, uint64_t now)
+{
+    const struct wire_error *err = &reply->error;
+
+    if (reply->type == WIRE_ERROR && (err->code == TX_ENOTLEADER || call_passing(err->code))) {
+        if (from != c->at)
+            return; /* from before it was asked elsewhere */
+        if (err->code == TX_ENOTLEADER && c->fixed == NULL) {
+            call_redirect(c, from, err->leader, now);
+            return;
+        }
+        from->why = tx_strerror(err->code);
+        call_pause(c, now);
+        return;
+    }
+    if (reply->type == WIRE_ERROR)
+        err_set(&c->error, err->code, "%s", err->text != NULL ? err->text : tx_strerror(err->code));
+    else if (reply->type != c->want)
+        err_set(&c->error, TX_EPROTO, "%s answered a request with «%s»; is it another version?", from->address,
+                wire_type_name(reply->type));
+    if (c->fixed == NULL)
+        c->calls->leader = from;
+    c->message = *m;
+    c->reply = *reply;
+    m->data = NULL;
+    call_finish(c, now);
+}
+
+static struct call *calls_find(struct calls *cs, uint32_t id)
+{
+    struct call *c;
+
+    LIST_FOREACH(c, &cs->pending[id % CALL_BUCKETS], pending)
+    {
+        if (c->id == id)
+            return c;
+    }
+    return NULL;
+}
+
+/* A message that does not decode counts as lost, and the call asks again. */
+void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
+{
+    struct channel_message m;
+    struct wire_message reply;
+    struct call *c;
+
+    for (int i = 0; i < RECEIVE_LIMIT && channel_receive(&p->channel, &m) == 1; i++) {
+        c = calls_find(cs, m.id);
+        if (c == NULL) /* late, or a double */
+            channel_release(&m);
+        else if (wire_decode(&reply, m.data, m.len, &cs->scratch, NULL) != TX_OK)
+            p->garbled = true;
+        else
+            call_answer(c, p, &m, &reply, now);
+        if (m.data != NULL)
+            channel_release(&m);
+    }
+}
+
+/* --- one call ------------------------------------------------------------------------------------------ */
+
+static int call_encode(struct call *c, const struct wire_message *m, size_t limit, struct tx_error *e)
+{
+    int rc = wire_encode(m, &c->request);
+
+    if (rc == TX_OK && c->request.len > limit)
+        rc = TX_ETOOBIG;
+    if (rc == TX_OK)
+        return TX_OK;
+    buf_release(&c->request);
+    return err_set(e, rc, "%s message: %s", wire_type_name(m->type), tx_strerror(rc));
+}
+
+int call_start(struct call *c, struct calls *cs, struct waiter *w, const struct wire_message *m,
+               struct peer *agent, enum wire_type want, uint64_t deadline_ms, struct tx_error *e)
+{
+    uint64_t now = call_now_ms();
+    int rc;
+
+    memset(c, 0, sizeof *c);
+    rc = call_encode(c, m, agent != NULL ? ROWS_LIMIT : MESSAGE_LIMIT, e);
+    if (rc != TX_OK)
+        return rc;
+    c->calls = cs;
+    c->waiter = w;
+    c->want = want;
+    c->fixed = agent;
+    c->started_ms = now;
+    c->deadline_ms = deadline_ms;
+    c->pause_ms = CALL_FIRST_PAUSE_MS;
+    pthread_mutex_lock(&cs->mutex);
+    c->id = ++cs->last_id & 0x7fffffff;
+    LIST_INSERT_HEAD(&cs->pending[c->id % CALL_BUCKETS], c, pending);
+    call_place(c, agent != NULL ? agent : cs->leader, now);
+    pthread_mutex_unlock(&cs->mutex);
+    return TX_OK;
+}
+
+/* «no coordinator answered within 5000 ms: tcp://a:1 (cannot be reached), tcp://b:1 (does not lead)» */
+static void call_give_up(struct call *c, uint64_t now)
+{
+    const struct calls *cs = c->calls;
+    char list[sizeof c->error.msg] = "";
+    size_t n = 0;
+
+    for (size_t i = 0; i < cs->n_peers && n < sizeof list; i++) {
+        const struct peer *p = cs->peers[i];
+
+        if (c->fixed != NULL ? p == c->fixed : p->coordinator)
+            n +=
+                (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", n > 0 ? ", " : "", p->address, p->why);
+    }
+    err_set(&c->error, c->sent ? TX_ETIMEOUT : TX_EUNREACHABLE, "no %s answered within %llu ms: %s",
+            c->fixed != NULL ? "agent" : "coordinator", (unsigned long long)(now - c->started_ms), list);
+}
+
+bool call_step(struct call *c)
+{
+    uint64_t now = call_now_ms();
+    bool over;
+
+    pthread_mutex_lock(&c->calls->mutex);
+    if (!c->done && now >= c->deadline_ms) {
+        call_give_up(c, now);
+        call_finish(c, now);
+    }
+    if (!c->done && now >= c->again_ms)
+        call_again(c, now);
+    over = c->done;
+    pthread_mutex_unlock(&c->calls->mutex);
+    return over;
+}
+
+uint64_t call_due_ms(const struct call *c)
+{
+    uint64_t due;
+
+    pthread_mutex_lock(&c->calls->mutex);
+    due = c->done ? UINT64_MAX : c->again_ms < c->deadline_ms ? c->again_ms : c->deadline_ms;
+    pthread_mutex_unlock(&c->calls->mutex);
+    return due;
+}
+
+int call_result(struct call *c, const struct wire_message **reply, struct tx_error *e)
+{
+    assert(c->done);
+    if (c->error.code != TX_OK) {
+        if (e != NULL)
+            *e = c->error;
+        return c->error.code;
+    }
+    *reply = &c->reply;
+    return TX_OK;
+}
+
+void call_end(struct call *c)
+{
+    struct calls *cs = c->calls;
+
+    if (cs == NULL)
+        return;
+    pthread_mutex_lock(&cs->mutex);
+    if (!c->done) {
+        LIST_REMOVE(c, pending);
+        call_leave(c, call_now_ms());
+    }
+    pthread_mutex_unlock(&cs->mutex);
+    if (c->message.data != NULL)
+        channel_release(&c->message);
+    buf_release(&c->request);
+    c->calls = NULL;
+}
+
+int call_sync(struct call *c, struct calls *cs, const struct wire_message *m, struct peer *agent,
+              enum wire_type want, uint64_t deadline_ms, const struct wire_message **reply, struct tx_error *e)
+{
+    struct waiter *w = calls_waiter_take(cs);
+    int rc;
+
+    c->calls = NULL;
+    if (w == NULL)
+        return err_set(e, TX_ENOMEM, "out of memory or file descriptors");
+    rc = call_start(c, cs, w, m, agent, want, deadline_ms, e);
+    if (rc == TX_OK) {
+        while (!call_step(c))
+            calls_wait(cs, w, NULL, 0, call_due_ms(c));
+        rc = call_result(c, reply, e);
+    }
+    calls_waiter_give(cs, w);
+    return rc;
+}

@@ -1,0 +1,58 @@
+/* call_inside: what call.c (requests) and call_wait.c (sleeping) share, and nobody else sees. One mutex guards
+ * all of it, and every open call's fields.
+ */
+#ifndef LIBTX_CALL_INSIDE_H
+#define LIBTX_CALL_INSIDE_H
+
+#include <pthread.h>
+
+#include "libtx/call.h"
+
+enum { CALL_BUCKETS = 256 };
+
+struct peer {
+    char address[ADDRESS_LIMIT + 1];
+    struct channel channel;
+    int fd;
+    bool coordinator;
+    unsigned outstanding; /* calls that hold one of its places */
+    const char *why;      /* last reason for not getting an answer; a literal */
+    bool garbled;         /* has answered what cannot be read */
+    TAILQ_HEAD(, call) queue;
+};
+
+struct waiter {
+    int fd;     /* eventfd: readable when it is to look again */
+    bool woken; /* one of its calls has changed */
+    bool asleep;
+    TAILQ_ENTRY(waiter) link; /* of the idle, or of those asleep without polling for all */
+};
+
+TAILQ_HEAD(waiters, waiter);
+
+struct calls {
+    pthread_mutex_t mutex;
+    struct peer *peers[PEER_LIMIT]; /* only ever added to */
+    size_t n_peers, n_coordinators;
+    struct peer *leader; /* whom to ask first */
+    struct waiter *poller;
+    struct waiters asleep, idle;
+    uint32_t last_id;
+    LIST_HEAD(, call) pending[CALL_BUCKETS];
+    struct wire_scratch scratch;
+};
+
+/* --- call_wait.c: the mutex is held --- */
+
+/* Something has changed for it: calls_wait() returns. */
+void waiter_wake(struct waiter *w);
+/* A descriptor was added: whoever polls begins anew. */
+void waiter_look_again(struct calls *cs);
+void waiters_free(struct waiters *idle);
+
+/* --- call.c: the mutex is held --- */
+
+/* Takes in what has come from this peer and wakes those whom it concerns. */
+void calls_receive(struct calls *cs, struct peer *p, uint64_t now);
+
+#endif

@@ -1,0 +1,320 @@
+/* pg: direct branches on the application's libpq connections (libtx_pg.h): the driver for finish.c.
+ *
+ * One operation is one string of SQL on the connection, see the table in pg_sql(). The proof of a branch is its
+ * transaction's xid, «xid=…»: it is taken before or with the PREPARE and believed once that has succeeded.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libtx/libtx_pg.h"
+#include "libtx/pg_query.h"
+#include "libtx/pg_status.h"
+#include "libtx/shared/err.h"
+#include "libtx/txn.h"
+
+enum { PG_SQL_SIZE = 320, PG_OLDEST = 130000, PG_STATS_SINCE = 150000 };
+
+#define PROOF_PREFIX "xid="
+
+struct pg_link {
+    PGconn *conn; /* the application's */
+    bool over;    /* the answer came without a question to the server */
+    struct pg_query query;
+    char epoch[PG_COLUMN_SIZE]; /* of the server when it gave the xid, see pg_status.h */
+    struct pg_status *status;   /* OP_STATUS */
+};
+
+static const struct branch_driver pg_driver;
+
+/* --- enlisting ----------------------------------------------------------------------------------------- */
+
+static int pg_check_free(const PGconn *conn, struct tx_error *e)
+{
+    if (conn == NULL || PQstatus(conn) != CONNECTION_OK)
+        return err_set(e, TX_EINVAL, "the connection is closed");
+    if (PQpipelineStatus(conn) != PQ_PIPELINE_OFF)
+        return err_set(e, TX_EINVAL, "the connection is in pipeline mode; leave it with PQexitPipelineMode()");
+    if (PQserverVersion(conn) < PG_OLDEST)
+        return err_set(e, TX_EINVAL, "the server is older than PostgreSQL 13");
+    switch (PQtransactionStatus(conn)) {
+    case PQTRANS_IDLE:
+    case PQTRANS_INTRANS:
+        return TX_OK;
+    case PQTRANS_INERROR:
+        return err_set(e, TX_EINVAL, "the connection's transaction has failed; send ROLLBACK first");
+    case PQTRANS_ACTIVE:
+        return err_set(e, TX_EINVAL, "the connection is busy: read its results, or end its COPY, first");
+    default:
+        return err_set(e, TX_EINVAL, "the connection is lost");
+    }
+}
+
+static int pg_check_enlisted(const struct txn *t, const PGconn *conn, struct tx_error *e)
+{
+    for (size_t i = 0; i < t->n_branches; i++) {
+        const struct pg_link *l = t->branches[i]->link;
+
+        if (t->branches[i]->driver == &pg_driver && l->conn == conn)
+            return err_set(e, TX_EINVAL, "the connection is enlisted already, for %s",
+                           t->branches[i]->resource);
+    }
+    return TX_OK;
+}
+
+/* *begun: there was no transaction block, and now there is. */
+static int pg_begin(PGconn *conn, bool *begun, struct tx_error *e)
+{
+    PGresult *res;
+    int rc = TX_OK;
+
+    *begun = PQtransactionStatus(conn) == PQTRANS_IDLE;
+    if (!*begun)
+        return TX_OK;
+    res = PQexec(conn, "BEGIN");
+    if (PQresultStatus(res) != PGRES_COMMAND_OK)
+        rc = err_set(e, TX_EINVAL, "BEGIN failed: %.180s", PQerrorMessage(conn));
+    PQclear(res);
+    return rc;
+}
+
+int txn_enlist_pg(txn *t, const char *resource, PGconn *conn, struct tx_error *error)
+{
+    struct pg_link *l = NULL;
+    struct txn_branch *b;
+    bool begun = false;
+    int rc = pg_check_free(conn, error);
+
+    if (rc == TX_OK)
+        rc = pg_check_enlisted(t, conn, error);
+    if (rc == TX_OK && (l = calloc(1, sizeof *l)) == NULL)
+        rc = err_set(error, TX_ENOMEM, "out of memory");
+    if (rc == TX_OK)
+        rc = pg_begin(conn, &begun, error);
+    if (rc == TX_OK) {
+        l->conn = conn;
+        rc = txn_add_branch(t, BRANCH_DIRECT, resource, &pg_driver, l, &b, error);
+        if (rc != TX_OK && begun)
+            PQclear(PQexec(conn, "ROLLBACK"));
+    }
+    if (rc != TX_OK)
+        free(l);
+    return rc != TX_OK ? err_wrap(error, rc, "enlist %.63s", resource != NULL ? resource : "NULL") : TX_OK;
+}
+
+/* --- the driver ---------------------------------------------------------------------------------------- */
+
+static bool pg_no(struct txn_branch *b, const char *why)
+{
+    err_set(&b->cause, TX_EROLLBACK, "%s: %s", b->resource, why);
+    return false;
+}
+
+static bool pg_ready(struct txn_branch *b)
+{
+    const struct pg_link *l = b->link;
+    char why[200];
+
+    if (PQpipelineStatus(l->conn) != PQ_PIPELINE_OFF)
+        return pg_no(b, "the connection is in pipeline mode; leave it before the commit");
+    switch (PQtransactionStatus(l->conn)) {
+    case PQTRANS_INTRANS:
+        return true;
+    case PQTRANS_INERROR:
+        snprintf(why, sizeof why, "a statement had failed: %.150s", PQerrorMessage(l->conn));
+        why[strcspn(why, "\n")] = '\0';
+        return pg_no(b, why);
+    case PQTRANS_ACTIVE:
+        return pg_no(b, "the connection is busy: a result was not read or a COPY not ended before the commit");
+    case PQTRANS_IDLE:
+        return pg_no(b, "the transaction on the connection was ended by somebody else (COMMIT or ROLLBACK was "
+                        "sent on it)");
+    default:
+        return pg_no(b, "the connection is lost");
+    }
+}
+
+/* The SQL of an operation. A branch whose xid is known is not asked again for it; one that is expected to write
+ * is given an xid if it has none, as PREPARE would. */
+static void pg_sql(const struct txn_branch *b, enum branch_op op, char out[PG_SQL_SIZE])
+{
+    const struct pg_link *l = b->link;
+    char gid[GID_SIZE];
+
+    gid_format(&b->txn->id, b->number, gid);
+    if (op == OP_ASK && PQserverVersion(l->conn) >= PG_STATS_SINCE)
+        snprintf(out, PG_SQL_SIZE, "SELECT pg_catalog.pg_current_xact_id_if_assigned(), " PG_STATUS_EPOCH);
+    else if (op == OP_ASK)
+        snprintf(out, PG_SQL_SIZE, "SELECT pg_catalog.pg_current_xact_id_if_assigned()");
+    else if (op == OP_PREPARE && *b->proof == '\0')
+        snprintf(out, PG_SQL_SIZE,
+                 "SELECT pg_catalog.pg_current_xact_id_if_assigned(), pg_catalog.pg_current_xact_id();"
+                 "PREPARE TRANSACTION '%s'",
+                 gid);
+    else if (op == OP_PREPARE)
+        snprintf(out, PG_SQL_SIZE, "PREPARE TRANSACTION '%s'", gid);
+    else if (op == OP_COMMIT_PREPARED || op == OP_ROLLBACK_PREPARED)
+        snprintf(out, PG_SQL_SIZE, "%s PREPARED '%s'", op == OP_COMMIT_PREPARED ? "COMMIT" : "ROLLBACK", gid);
+    else
+        snprintf(out, PG_SQL_SIZE, "%s", op == OP_ROLLBACK ? "ROLLBACK" : "COMMIT");
+}
+
+/* A connection that the application left in the middle of something is brought to where ROLLBACK can be sent.
+ * Blocks for as long as the server takes to cancel. */
+static void pg_quiesce(PGconn *conn)
+{
+    PGcancel *cancel = PQgetCancel(conn);
+    bool pipeline = PQpipelineStatus(conn) != PQ_PIPELINE_OFF;
+    char why[256];
+
+    if (cancel != NULL)
+        (void)PQcancel(cancel, why, sizeof why);
+    PQfreeCancel(cancel);
+    if (!pipeline) {
+        PQclear(PQexec(conn, "")); /* ends a COPY and reads all results first */
+        return;
+    }
+    (void)PQpipelineSync(conn);
+    for (PGresult *res = NULL;; PQclear(res)) {
+        res = PQgetResult(conn);
+        if (PQresultStatus(res) == PGRES_PIPELINE_SYNC || PQstatus(conn) != CONNECTION_OK)
+            break;
+    }
+    while (PQexitPipelineMode(conn) == 0 && PQstatus(conn) == CONNECTION_OK)
+        PQclear(PQgetResult(conn));
+}
+
+/* ROLLBACK is sent where there is something to roll back. True: nothing is to be sent. */
+static bool pg_nothing_to_roll_back(struct txn_branch *b)
+{
+    struct pg_link *l = b->link;
+
+    if (PQtransactionStatus(l->conn) == PQTRANS_ACTIVE || PQpipelineStatus(l->conn) != PQ_PIPELINE_OFF)
+        pg_quiesce(l->conn);
+    b->answer = PQstatus(l->conn) == CONNECTION_OK ? ANSWER_YES : ANSWER_LOST;
+    return PQtransactionStatus(l->conn) == PQTRANS_IDLE || b->answer == ANSWER_LOST;
+}
+
+static void pg_start(struct txn_branch *b, enum branch_op op, uint64_t deadline_ms)
+{
+    struct pg_link *l = b->link;
+    char sql[PG_SQL_SIZE];
+
+    (void)deadline_ms; /* finish abandons what lasts too long */
+    l->over = op == OP_ROLLBACK && pg_nothing_to_roll_back(b);
+    if (l->over)
+        return;
+    if (op == OP_STATUS) {
+        l->over = pg_status_start(&l->status, l->conn, b->proof + strlen(PROOF_PREFIX), l->epoch) != TX_OK;
+        b->answer = ANSWER_LOST;
+        return;
+    }
+    pg_sql(b, op, sql);
+    pg_query_start(&l->query, l->conn, sql);
+}
+
+/* Remembers what a SELECT brought: the xid, whether it had been there, and the server's epoch. */
+static void pg_learn(struct txn_branch *b, const struct pg_reply *r)
+{
+    struct pg_link *l = b->link;
+    const char *xid = b->op == OP_ASK ? r->column[0] : r->column[1];
+
+    if (!r->rows || (b->op != OP_ASK && b->op != OP_PREPARE))
+        return;
+    b->wrote = *r->column[0] != '\0';
+    if (*xid != '\0')
+        snprintf(b->proof, sizeof b->proof, PROOF_PREFIX "%s", xid);
+    if (b->op == OP_ASK)
+        memcpy(l->epoch, r->column[1], sizeof l->epoch);
+}
+
+/* In doubt, a person is told where and how to look. */
+static void pg_explain_answer(struct txn_branch *b, const struct pg_reply *r)
+{
+    if (b->op == OP_COMMIT && b->answer == ANSWER_LOST)
+        err_set(&b->cause, TX_EINDOUBT,
+                "%s: connection lost during COMMIT; whether it is committed tells SELECT pg_xact_status('%s') "
+                "there",
+                b->resource, b->proof + strlen(PROOF_PREFIX));
+    else if (b->answer != ANSWER_YES && b->answer != ANSWER_READ_ONLY)
+        pg_explain(&b->cause, b->resource, b->op, r);
+}
+
+static void pg_settle(struct txn_branch *b)
+{
+    const struct pg_reply *r = &((struct pg_link *)b->link)->query.reply;
+
+    pg_learn(b, r);
+    b->answer = pg_judge(b->op, r);
+    pg_explain_answer(b, r);
+}
+
+static bool pg_step_status(struct txn_branch *b)
+{
+    struct pg_link *l = b->link;
+
+    if (!pg_status_step(l->status, &b->answer))
+        return false;
+    if (b->answer == ANSWER_NO)
+        err_set(&b->cause, TX_EROLLBACK, "%s: connection lost during COMMIT, the server did not commit",
+                b->resource);
+    else if (b->answer == ANSWER_LOST)
+        err_set(&b->cause, TX_EINDOUBT,
+                "%s: connection lost during COMMIT, and the server crashed or was replaced: its xid %s tells "
+                "nothing "
+                "any more, only the data tells whether it is committed",
+                b->resource, b->proof + strlen(PROOF_PREFIX));
+    pg_status_free(l->status);
+    l->status = NULL;
+    return true;
+}
+
+static bool pg_step(struct txn_branch *b)
+{
+    struct pg_link *l = b->link;
+
+    if (l->over)
+        return true;
+    if (b->op == OP_STATUS)
+        return pg_step_status(b);
+    if (!pg_query_step(&l->query))
+        return false;
+    pg_settle(b);
+    return true;
+}
+
+static size_t pg_wants(struct txn_branch *b, struct pollfd *fd, uint64_t *until_ms)
+{
+    struct pg_link *l = b->link;
+
+    if (b->op == OP_STATUS)
+        return pg_status_wants(l->status, fd, until_ms);
+    pg_query_wants(&l->query, fd);
+    return 1;
+}
+
+static void pg_abandon(struct txn_branch *b)
+{
+    struct pg_link *l = b->link;
+
+    if (l->over)
+        return;
+    if (b->op == OP_STATUS) {
+        pg_status_free(l->status);
+        l->status = NULL;
+        b->answer = ANSWER_LOST; /* the cause is the one of the COMMIT */
+        return;
+    }
+    pg_query_abandon(&l->query);
+    pg_settle(b);
+}
+
+static void pg_release(struct txn_branch *b)
+{
+    struct pg_link *l = b->link;
+
+    pg_status_free(l->status);
+    free(l);
+}
+
+static const struct branch_driver pg_driver = {pg_ready, pg_start, pg_step, pg_wants, pg_abandon, pg_release};

@@ -1,0 +1,121 @@
+/* inquire: see inquire.h. Called by agent.c. */
+#include "participant/inquire.h"
+
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "participant/agent.h"
+
+enum { INQUIRIES_LIMIT = 64 };
+
+struct inquiry {
+    struct agent *agent;
+    struct txid id; /* id.sequence numbers the inquiry */
+    char resource[NAME_LIMIT + 1];
+};
+
+static void inquire_answer(struct agent *a, const struct txid *id, const char *resource, const char *json)
+{
+    struct wire_report report = {.kind = REPORT_ANSWER, .id = *id, .resource = resource, .text = json};
+
+    agent_report(a, &report);
+}
+
+/* The resource's JSON (consumed; may be NULL) with its name, or the error. */
+static void inquire_tell(struct agent *a, const struct txid *id, const char *resource, cJSON *o,
+                         const char *error)
+{
+    char *json;
+
+    if (o == NULL)
+        o = cJSON_CreateObject();
+    cJSON_AddStringToObject(o, "resource", resource);
+    if (error != NULL)
+        cJSON_AddStringToObject(o, "error", error);
+    json = cJSON_PrintUnformatted(o);
+    cJSON_Delete(o);
+    if (json != NULL && strlen(json) <= MESSAGE_LIMIT / 2)
+        inquire_answer(a, id, resource, json);
+    else
+        inquire_answer(a, id, resource, "{\"error\":\"the answer is too long for a message\"}");
+    free(json);
+}
+
+static void inquire_done(void *arg, const char *json, const char *error)
+{
+    struct inquiry *q = arg;
+    cJSON *o = json == NULL ? NULL : cJSON_Parse(json);
+
+    q->agent->inquiries--;
+    inquire_tell(q->agent, &q->id, q->resource, o, o == NULL ? error : NULL);
+    free(q);
+}
+
+static struct inquiry *inquiry_new(struct agent *a, const struct txid *id, const struct resource *r)
+{
+    struct inquiry *q = a->inquiries < INQUIRIES_LIMIT ? calloc(1, sizeof *q) : NULL;
+
+    if (q == NULL) {
+        inquire_tell(a, id, r->name, NULL, "the agent is busy; ask again");
+        return NULL;
+    }
+    q->agent = a;
+    q->id = *id;
+    snprintf(q->resource, sizeof q->resource, "%s", r->name);
+    a->inquiries++;
+    return q;
+}
+
+static void inquire_branch(struct agent *a, const struct txid *id, struct resource *r, const cJSON *question)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItem(question, "inspect"));
+    const cJSON *number = cJSON_GetObjectItem(question, "branch");
+    char gid[GID_SIZE];
+    struct txid branch;
+    struct inquiry *q;
+
+    if (!txid_parse(text, &branch) || !cJSON_IsNumber(number) || number->valueint < 0 ||
+        number->valueint > UINT16_MAX) {
+        inquire_tell(a, id, r->name, NULL, "not a transaction and branch number");
+        return;
+    }
+    q = inquiry_new(a, id, r);
+    if (q == NULL)
+        return;
+    gid_format(&branch, (unsigned)number->valueint, gid);
+    r->ops->inspect(r->rm, gid, inquire_done, q);
+}
+
+static void inquire_resource(struct agent *a, const struct txid *id, struct resource *r)
+{
+    char prefix[GID_SIZE];
+    struct inquiry *q = inquiry_new(a, id, r);
+
+    if (q == NULL)
+        return;
+    snprintf(prefix, sizeof prefix, GID_PREFIX "%016" PRIx64 "-", a->group);
+    r->ops->diagnose(r->rm, prefix, inquire_done, q);
+}
+
+void inquire(struct agent *a, const struct wire_work_item *item)
+{
+    cJSON *question = cJSON_Parse(item->text);
+    const char *inspect = cJSON_GetStringValue(cJSON_GetObjectItem(question, "inspect"));
+    const char *diagnose = cJSON_GetStringValue(cJSON_GetObjectItem(question, "diagnose"));
+    const char *name =
+        diagnose != NULL ? diagnose : cJSON_GetStringValue(cJSON_GetObjectItem(question, "resource"));
+    struct resource *r = name == NULL ? NULL : agent_resource(a, name);
+
+    if (inspect == NULL && diagnose == NULL)
+        inquire_tell(a, &item->id, item->resource, NULL, "the agent does not understand the question");
+    else if (r == NULL)
+        inquire_tell(a, &item->id, item->resource, NULL, "the agent does not serve this resource");
+    else if (inspect != NULL)
+        inquire_branch(a, &item->id, r, question);
+    else
+        inquire_resource(a, &item->id, r);
+    cJSON_Delete(question);
+}

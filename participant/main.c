@@ -1,0 +1,206 @@
+/* txagentd: the participant agent. Reads its settings, opens the agent, runs the loop until SIGTERM or SIGINT.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "libtx/shared/conf.h"
+#include "libtx/shared/log.h"
+#include "participant/agent.h"
+
+static struct {
+    char *coordinators, *name, *listen, *log_level;
+    unsigned connections, scan_interval_ms;
+} conf;
+
+static struct {
+    struct agent_resource list[RESOURCE_LIMIT];
+    size_t n;
+} resources;
+
+static void resource_release(struct agent_resource *r)
+{
+    free((char *)(uintptr_t)r->name);
+    free((char *)(uintptr_t)r->kind);
+}
+
+/* --resource.NAME="KIND SETTINGS"; a later one of the same name wins, so that a flag beats the file. */
+static int resource_add(void *target, const char *name, const char *value, struct tx_error *e)
+{
+    size_t n = strcspn(value, " "), i = 0;
+    struct agent_resource *r;
+
+    (void)target;
+    if (!wire_name_valid(name))
+        return err_set(e, TX_EINVAL, "«%s» is no name for a resource; 1 to %d of a-z A-Z 0-9 _ . -", name,
+                       NAME_LIMIT);
+    while (i < resources.n && strcmp(resources.list[i].name, name) != 0)
+        i++;
+    if (i == RESOURCE_LIMIT)
+        return err_set(e, TX_EBUSY, "an agent serves %d resources at most", RESOURCE_LIMIT);
+    r = &resources.list[i];
+    if (i == resources.n)
+        resources.n++;
+    else
+        resource_release(r);
+    r->name = strdup(name);
+    r->kind = strdup(value);
+    if (r->name == NULL || r->kind == NULL)
+        return err_set(e, TX_ENOMEM, "no memory for settings");
+    ((char *)(uintptr_t)r->kind)[n] = '\0';
+    r->settings = value[n] == '\0' ? r->kind + n : r->kind + n + 1;
+    return TX_OK;
+}
+
+static const struct conf_key keys[] = {
+    {.name = "coordinators",
+     .type = CONF_STRING,
+     .target = &conf.coordinators,
+     .initial = "tcp://127.0.0.1:7401",
+     .argument = "URL[,URL]",
+     .help = "where the coordinators listen"},
+    {.name = "name",
+     .type = CONF_STRING,
+     .target = &conf.name,
+     .argument = "NAME",
+     .help = "of this agent [hostname]"},
+    {.name = "listen",
+     .type = CONF_STRING,
+     .target = &conf.listen,
+     .initial = "tcp://127.0.0.1:7501",
+     .argument = "URL",
+     .help = "where applications send statements; none: recovery only"},
+    {.name = "resource.",
+     .type = CONF_EACH,
+     .target = &resources,
+     .argument = "\"postgresql CONNINFO\"",
+     .help = "a resource to serve, by the name that applications use",
+     .each = resource_add},
+    {.name = "connections",
+     .type = CONF_UINT,
+     .target = &conf.connections,
+     .initial = "16",
+     .argument = "N",
+     .help = "connections to each resource, at most",
+     .min = 4,
+     .max = 256},
+    {.name = "scan_interval",
+     .type = CONF_DURATION,
+     .target = &conf.scan_interval_ms,
+     .initial = "5s",
+     .argument = "TIME",
+     .help = "between two looks for branches in doubt",
+     .min = 100,
+     .max = 3600000},
+    {.name = "log_level",
+     .type = CONF_STRING,
+     .target = &conf.log_level,
+     .initial = "info",
+     .argument = "LEVEL",
+     .help = "error, warn, info or debug"},
+    {.name = NULL},
+};
+
+/* --- running
+ * ------------------------------------------------------------------------------------------------------- */
+
+struct run {
+    struct agent agent;
+    uv_signal_t term, interrupt;
+};
+
+static void run_stopped(void *arg)
+{
+    struct run *run = arg;
+
+    uv_close((uv_handle_t *)&run->term, NULL);
+    uv_close((uv_handle_t *)&run->interrupt, NULL);
+}
+
+static void run_signal(uv_signal_t *handle, int number)
+{
+    struct run *run = handle->data;
+
+    if (run->agent.stopping)
+        return;
+    log_line(LOG_INFO, "stopping", "signal=%d", number);
+    agent_stop(&run->agent, run_stopped, run);
+}
+
+static int run_options(struct agent_options *o, char hostname[NAME_LIMIT + 1], struct tx_error *e)
+{
+    int level = log_level_parse(conf.log_level);
+
+    if (level < 0)
+        return err_set(e, TX_EINVAL, "log_level «%s»; write error, warn, info or debug", conf.log_level);
+    log_init("txagentd", (enum log_level)level);
+    if (gethostname(hostname, NAME_LIMIT) != 0)
+        return err_set(e, TX_EIO, "the host has no name; write --name NAME");
+    hostname[NAME_LIMIT] = '\0';
+    o->name = conf.name == NULL ? hostname : conf.name;
+    if (!wire_name_valid(o->name))
+        return err_set(e, TX_EINVAL,
+                       "«%s» is no name for an agent; 1 to %d of a-z A-Z 0-9 _ . -; write --name NAME", o->name,
+                       NAME_LIMIT);
+    if (resources.n == 0)
+        return err_set(e, TX_EINVAL,
+                       "no resource to serve; write --resource.NAME=\"KIND SETTINGS\" with KIND %s",
+                       rm_kinds());
+    o->coordinators = conf.coordinators;
+    o->listen = strcmp(conf.listen, "none") == 0 ? NULL : conf.listen;
+    o->connections = conf.connections;
+    o->scan_interval_ms = conf.scan_interval_ms;
+    o->n_resources = resources.n;
+    o->resources = resources.list;
+    return TX_OK;
+}
+
+static void run_watch(struct run *run, uv_loop_t *loop, uv_signal_t *handle, int number)
+{
+    uv_signal_init(loop, handle);
+    handle->data = run;
+    uv_signal_start(handle, run_signal, number);
+}
+
+static int run_agent(struct tx_error *e)
+{
+    static struct run run; /* too large for the stack */
+    char hostname[NAME_LIMIT + 1];
+    struct agent_options options = {0};
+    uv_loop_t loop;
+    int rc = run_options(&options, hostname, e);
+
+    if (rc != TX_OK)
+        return rc;
+    uv_loop_init(&loop);
+    rc = agent_open(&run.agent, &loop, &options, e);
+    if (rc != TX_OK)
+        return rc;
+    run_watch(&run, &loop, &run.term, SIGTERM);
+    run_watch(&run, &loop, &run.interrupt, SIGINT);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    agent_release(&run.agent);
+    uv_loop_close(&loop);
+    log_line(LOG_INFO, "stopped", "agent=%s", options.name);
+    return TX_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct tx_error e = {0};
+    int rc;
+
+    log_init("txagentd", LOG_INFO);
+    signal(SIGPIPE, SIG_IGN);
+    rc = conf_load(keys, "txagentd", "finishes transactions' branches in the resources it serves",
+                   "/etc/assent/txagentd.conf", argc, argv, &e);
+    if (rc == TX_OK)
+        rc = run_agent(&e);
+    if (rc != TX_OK)
+        fprintf(stderr, "txagentd: %s\n", e.msg);
+    for (size_t i = 0; i < resources.n; i++)
+        resource_release(&resources.list[i]);
+    conf_release(keys);
+    return rc == TX_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,37 @@
+/* outbox: what the agent has to tell the coordinator, first in, first out, kept until it was taken in. Used by
+ * agent.c, scan.c and inquire.c; the PULL carries them.
+ *
+ * A PULL carries the oldest reports that are not yet received, always from the front, so that any PULL with a
+ * number as high as the first that carried a report has carried it too (wire.h, struct wire_pull).
+ */
+#ifndef ASSENT_OUTBOX_H
+#define ASSENT_OUTBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "libtx/shared/wire.h"
+
+struct held_report;
+
+struct outbox {
+    struct held_report *list;
+    size_t n, bytes;
+    uint64_t last;     /* serial number of the newest */
+    uint64_t received; /* every report up to this serial number has been taken in, or dropped */
+};
+
+void outbox_init(struct outbox *r);
+void outbox_release(struct outbox *r);
+/* Copies it. False where the queue is full: the coordinator will ask again. */
+bool outbox_put(struct outbox *r, const struct wire_report *report);
+/* The oldest ones, up to REPORT_LIMIT and what a message may carry, borrowed until the next call; returns their
+ * number. They are marked as carried by the PULL `number`. */
+size_t outbox_fill(struct outbox *r, uint64_t number, struct wire_report out[REPORT_LIMIT]);
+/* The leader has taken in the PULL `number` and all before. */
+void outbox_received(struct outbox *r, uint64_t number);
+/* Something waits that no PULL has carried yet and the next one would. */
+bool outbox_fresh(const struct outbox *r);
+
+#endif

@@ -1,0 +1,139 @@
+/* rm: what the agent asks of a resource manager, and the table of kinds there are.
+ *
+ * The agent (work.c, statements.c, scan.c, inquire.c) calls these operations; a kind implements them in files
+ * of its own (rm_pg*.c for PostgreSQL) and is entered in rm.c: one file and one line.
+ *
+ * Everything is asynchronous on the agent's loop. A callback comes once for each call, never from inside the
+ * call, and never after rm_ops.close() has ended. Strings in an answer are borrowed for the callback.
+ */
+#ifndef ASSENT_RM_H
+#define ASSENT_RM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "libtx/shared/err.h"
+#include "libtx/shared/wire.h"
+
+/* One open resource. */
+struct rm;
+/* One branch's work on a connection of the resource, from its first statement until it is prepared, committed
+ * or rolled back. */
+struct rm_work;
+
+enum rm_outcome {
+    RM_DONE,      /* as asked, for sure. look: it is prepared. status: it is committed */
+    RM_READ_ONLY, /* prepare: the branch wrote nothing; it is committed and over */
+    RM_REFUSED,   /* prepare, one_phase: rolled back, for sure. status: it is rolled back */
+    RM_NOT_FOUND, /* look: not prepared and can no longer become so. rollback: nothing there to roll back */
+    RM_HEURISTIC_COMMIT,   /* rollback: is committed */
+    RM_HEURISTIC_ROLLBACK, /* commit: is rolled back */
+    RM_HAZARD,             /* commit: not there, and no proof of what became of it */
+    RM_UNKNOWN,            /* could not be found out now, nobody's fault: ask again later */
+    RM_FAILED, /* the resource refuses it and goes on refusing until somebody acts; text says what to do */
+};
+
+struct rm_answer {
+    enum rm_outcome outcome;
+    const char *text;  /* for people; may be NULL */
+    const char *proof; /* may be NULL */
+};
+typedef void (*rm_answer_cb)(void *arg, const struct rm_answer *a);
+
+struct rm_statement {
+    const char *text;
+    int n_values;
+    const char *const *values; /* NULL for null */
+};
+/* The rows, or an error in code and text: TX_ESTATEMENT, TX_EBUSY (no connection free), TX_EUNREACHABLE,
+ * TX_ETOOBIG, TX_EREFUSED, TX_EROLLBACK. `lost`: the branch is rolled back and its work is over. */
+typedef void (*rm_rows_cb)(void *arg, const struct wire_rows *rows, bool lost);
+
+/* One branch that the resource lists as prepared. */
+struct rm_found {
+    const char *gid;
+    uint64_t age_ms;
+    const char *proof; /* may be NULL */
+};
+/* n < 0: the list could not be read. */
+typedef void (*rm_list_cb)(void *arg, const struct rm_found *found, int n);
+
+/* JSON, or NULL with the reason. */
+typedef void (*rm_json_cb)(void *arg, const char *json, const char *error);
+
+/* A prepared branch to be finished. */
+struct rm_finish {
+    const char *gid;
+    const char *proof;   /* as the vote brought it; may be NULL */
+    bool by_application; /* prepared on a connection of the application's, so maybe by another role */
+};
+
+struct rm_options {
+    uv_loop_t *loop;
+    const char *name;     /* of the resource */
+    const char *settings; /* what the operator wrote after the kind */
+    unsigned connections; /* at most so many; a few of them are kept for finishing */
+    /* Told of every change: the resource can be reached, or why not (error, borrowed). Before the first call it
+     * is down. */
+    void (*status)(void *arg, bool up, const char *error);
+    void *arg;
+};
+
+struct rm_ops {
+    const char *kind;
+
+    /* Begins to connect and goes on until closed. TX_EINVAL: settings, with the remedy; TX_ENOMEM. */
+    int (*open)(struct rm **out, const struct rm_options *options, struct tx_error *e);
+    /* Ends every work (rolled back) and connection, then frees; calls outstanding are answered or dropped. */
+    void (*close)(struct rm *rm, void (*closed)(void *arg), void *arg);
+
+    /* A work without a connection yet; NULL: out of memory. The first exec() waits for a connection. `lost` is
+     * called, with `arg`, when the connection breaks while nothing is under way on it: the work is rolled back
+     * and over. */
+    struct rm_work *(*begin)(struct rm *rm, void (*lost)(void *arg, const char *why), void *arg);
+    /* One statement at a time; it is borrowed for the call. Parameters go as parameters, never into the text.
+     * TX_EREFUSED: the statement would end the transaction; TX_ENOMEM; then `done` is not called and nothing
+     * has changed. */
+    int (*exec)(struct rm_work *work, const struct rm_statement *s, rm_rows_cb done, void *arg,
+                struct tx_error *e);
+    /* What is borrowed is `gid`, for the call. RM_DONE with proof, RM_READ_ONLY, RM_REFUSED, or RM_UNKNOWN:
+     * then look() with this work tells. */
+    void (*prepare)(struct rm_work *work, const char *gid, rm_answer_cb done, void *arg);
+    /* RM_DONE, RM_REFUSED, or RM_UNKNOWN with the proof for status(), where there is one. */
+    void (*one_phase)(struct rm_work *work, rm_answer_cb done, void *arg);
+    /* Rolls the work back, whatever it is doing; an exec() under way is answered first. Always RM_DONE. */
+    void (*abandon)(struct rm_work *work, rm_answer_cb done, void *arg);
+    /* Frees a work that is over (prepared, read-only, refused, committed, lost, abandoned, or unknown and not
+     * to be looked after any more). */
+    void (*end)(struct rm_work *work);
+
+    /* Is this gid prepared? `work`: the one whose prepare() ended RM_UNKNOWN, or NULL. RM_DONE with proof,
+     * RM_NOT_FOUND, RM_UNKNOWN. */
+    void (*look)(struct rm *rm, const char *gid, struct rm_work *work, rm_answer_cb done, void *arg);
+    /* RM_DONE, RM_HEURISTIC_ROLLBACK, RM_HAZARD, RM_UNKNOWN, RM_FAILED. */
+    void (*commit)(struct rm *rm, const struct rm_finish *f, rm_answer_cb done, void *arg);
+    /* RM_DONE, RM_NOT_FOUND, RM_HEURISTIC_COMMIT, RM_UNKNOWN, RM_FAILED. */
+    void (*rollback)(struct rm *rm, const struct rm_finish *f, rm_answer_cb done, void *arg);
+    /* What a proof says of its branch: RM_DONE, RM_REFUSED, RM_UNKNOWN (not over yet, or not to be reached),
+     * RM_HAZARD (the proof tells nothing any more). */
+    void (*status)(struct rm *rm, const char *proof, rm_answer_cb done, void *arg);
+
+    /* Up to `limit` prepared branches whose gid begins with `prefix` and comes after `after` ("": from the
+     * first), in the order of gids. */
+    void (*list)(struct rm *rm, const char *prefix, const char *after, unsigned limit, rm_list_cb done,
+                 void *arg);
+
+    /* For the operator: one branch with its locks and those who wait for it; the resource's findings.
+     * prefix: the gids of this group begin so. The agent adds the resource's name. */
+    void (*inspect)(struct rm *rm, const char *gid, rm_json_cb done, void *arg);
+    void (*diagnose)(struct rm *rm, const char *prefix, rm_json_cb done, void *arg);
+};
+
+/* NULL: there is no such kind. */
+const struct rm_ops *rm_find(const char *kind);
+/* "postgresql, …" for messages. */
+const char *rm_kinds(void);
+
+#endif

@@ -1,0 +1,236 @@
+/* rm_pg: PostgreSQL as a resource manager: the table of operations, opening and closing, the list of what is
+ * prepared, and helpers of its other files; see rm_pg.h.
+ */
+#include "participant/rm_pg.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+/* --- helpers
+ * ------------------------------------------------------------------------------------------------------ */
+
+void rm_pg_error_text(const PGresult *r, char *out, size_t size)
+{
+    const char *state = r == NULL ? NULL : PQresultErrorField(r, PG_DIAG_SQLSTATE);
+    const char *message = r == NULL ? NULL : PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+    const char *hint = r == NULL ? NULL : PQresultErrorField(r, PG_DIAG_MESSAGE_HINT);
+
+    if (message == NULL)
+        snprintf(out, size, "unexpected answer %s", r == NULL ? "(none)" : PQresStatus(PQresultStatus(r)));
+    else
+        snprintf(out, size, "%s: %s%s%s", state == NULL ? "?????" : state, message,
+                 hint == NULL ? "" : "; hint: ", hint == NULL ? "" : hint);
+}
+
+bool rm_pg_is_sqlstate(const PGresult *r, const char *state)
+{
+    const char *have = r == NULL ? NULL : PQresultErrorField(r, PG_DIAG_SQLSTATE);
+
+    return have != NULL && strcmp(have, state) == 0;
+}
+
+bool rm_pg_is_tag(const PGresult *r, const char *tag)
+{
+    return r != NULL && PQresultStatus(r) == PGRES_COMMAND_OK &&
+           strcmp(PQcmdStatus((PGresult *)(uintptr_t)r), tag) == 0;
+}
+
+const char *rm_pg_value(const PGresult *r, int column)
+{
+    if (r == NULL || PQresultStatus(r) != PGRES_TUPLES_OK || PQntuples(r) == 0 || PQgetisnull(r, 0, column))
+        return NULL;
+    return PQgetvalue(r, 0, column);
+}
+
+void rm_pg_proof_format(const char *xid, char out[PROOF_LIMIT + 1])
+{
+    if (xid == NULL)
+        out[0] = '\0';
+    else
+        snprintf(out, PROOF_LIMIT + 1, "xid=%.20s", xid);
+}
+
+const char *rm_pg_proof_xid(const char *proof)
+{
+    size_t n;
+
+    if (proof == NULL || strncmp(proof, "xid=", 4) != 0)
+        return NULL;
+    n = strspn(proof + 4, "0123456789");
+    return n >= 1 && n <= 20 && proof[4 + n] == '\0' ? proof + 4 : NULL;
+}
+
+void rm_pg_proof_of_prepared(const char *xid32, const char *snapshot_end, char out[PROOF_LIMIT + 1])
+{
+    uint64_t end;
+    char full[24];
+
+    out[0] = '\0';
+    if (xid32 == NULL || snapshot_end == NULL)
+        return;
+    end = strtoull(snapshot_end, NULL, 10);
+    /* Less than 2^31 before the snapshot's end, as every xid that is still running. */
+    end -= (uint32_t)((uint32_t)end - (uint32_t)strtoul(xid32, NULL, 10));
+    snprintf(full, sizeof full, "%" PRIu64, end);
+    rm_pg_proof_format(full, out);
+}
+
+/* --- the list
+ * ------------------------------------------------------------------------------------------------------- */
+
+struct pg_list {
+    struct pg_job job; /* first */
+    struct rm *rm;
+    rm_list_cb done;
+    void *arg;
+    unsigned limit;
+    char prefix[GID_SIZE], after[GID_SIZE];
+};
+
+static void list_dropped(struct pg_job *job, int code, const char *text)
+{
+    struct pg_list *l = (struct pg_list *)job;
+
+    (void)code;
+    (void)text;
+    l->done(l->arg, NULL, -1);
+    free(l);
+}
+
+static void list_start(struct pg_job *job, struct pg_conn *c)
+{
+    struct pg_list *l = (struct pg_list *)job;
+    char limit[16];
+    const char *values[] = {l->prefix, l->after, limit};
+    const struct rm_statement s = {
+        "SELECT gid, greatest(0, extract(epoch FROM clock_timestamp() - prepared) * 1000)::bigint, transaction,"
+        " pg_snapshot_xmax(pg_current_snapshot()) FROM pg_prepared_xacts"
+        " WHERE database = current_database() AND starts_with(gid, $1) AND gid COLLATE \"C\" > $2"
+        " ORDER BY gid COLLATE \"C\" LIMIT $3::int",
+        3, values};
+
+    snprintf(limit, sizeof limit, "%u", l->limit);
+    job->deadline_ms = uv_now(l->rm->options.loop) + PG_FINISH_TIMEOUT_MS;
+    rm_pg_send_statement(c, &s, false);
+}
+
+static void list_replied(struct pg_job *job, struct pg_conn *c, const struct pg_reply *reply)
+{
+    struct pg_list *l = (struct pg_list *)job;
+    const PGresult *r = reply->n > 0 ? reply->results[0] : NULL;
+    bool good = PQresultStatus(r) == PGRES_TUPLES_OK;
+    int n = good ? PQntuples(r) : 0;
+    struct rm_found *found = calloc((size_t)n + 1, sizeof *found);
+    char(*proofs)[PROOF_LIMIT + 1] = calloc((size_t)n + 1, sizeof *proofs);
+
+    for (int i = 0; i < n && found != NULL && proofs != NULL; i++) {
+        rm_pg_proof_of_prepared(PQgetvalue(r, i, 2), PQgetvalue(r, i, 3), proofs[i]);
+        found[i].gid = PQgetvalue(r, i, 0);
+        found[i].age_ms = strtoull(PQgetvalue(r, i, 1), NULL, 10);
+        found[i].proof = proofs[i];
+    }
+    rm_pg_conn_release(c, true);
+    l->done(l->arg, found, good && found != NULL && proofs != NULL ? n : -1);
+    free(found);
+    free(proofs);
+    free(l);
+}
+
+static void rm_pg_list(struct rm *rm, const char *prefix, const char *after, unsigned limit, rm_list_cb done,
+                       void *arg)
+{
+    struct pg_list *l = calloc(1, sizeof *l);
+
+    if (l == NULL)
+        abort();
+    l->rm = rm;
+    l->done = done;
+    l->arg = arg;
+    l->limit = limit;
+    l->job.start = list_start;
+    l->job.replied = list_replied;
+    l->job.dropped = list_dropped;
+    snprintf(l->prefix, sizeof l->prefix, "%s", prefix);
+    snprintf(l->after, sizeof l->after, "%s", after);
+    rm_pg_pool_submit(rm, &l->job);
+}
+
+/* --- opening and closing
+ * -------------------------------------------------------------------------------------------- */
+
+/* libpq's own message could quote a piece of a password that was not quoted, so it is not passed on. */
+static int rm_pg_check_settings(const char *settings, struct tx_error *e)
+{
+    PQconninfoOption *parsed = PQconninfoParse(settings, NULL);
+
+    if (parsed == NULL)
+        return err_set(
+            e, TX_EINVAL,
+            "the settings are no libpq connection string; write postgresql host=… dbname=… user=…, and "
+            "values with blanks in single quotes");
+    PQconninfoFree(parsed);
+    return TX_OK;
+}
+
+static int rm_pg_open(struct rm **out, const struct rm_options *options, struct tx_error *e)
+{
+    struct rm *rm;
+    int rc = rm_pg_check_settings(options->settings, e);
+
+    if (rc != TX_OK)
+        return rc;
+    if (options->connections < PG_CONNECTIONS_MIN || options->connections > PG_CONNECTIONS_MAX)
+        return err_set(e, TX_EINVAL, "%u connections; from %d to %d are possible", options->connections,
+                       PG_CONNECTIONS_MIN, PG_CONNECTIONS_MAX);
+    rm = calloc(1, sizeof *rm);
+    if (rm == NULL)
+        return err_set(e, TX_ENOMEM, "no memory");
+    rm->options = *options;
+    rm->settings = strdup(options->settings);
+    if (rm->settings == NULL) {
+        free(rm);
+        return err_set(e, TX_ENOMEM, "no memory");
+    }
+    rm_pg_pool_open(rm);
+    *out = rm;
+    return TX_OK;
+}
+
+void rm_pg_closed(struct rm *rm)
+{
+    void (*closed)(void *arg) = rm->closed;
+    void *arg = rm->closed_arg;
+
+    free(rm->settings);
+    free(rm);
+    closed(arg);
+}
+
+static void rm_pg_close(struct rm *rm, void (*closed)(void *arg), void *arg)
+{
+    rm->closed = closed;
+    rm->closed_arg = arg;
+    rm_pg_pool_close(rm);
+}
+
+const struct rm_ops rm_pg_ops = {
+    .kind = "postgresql",
+    .open = rm_pg_open,
+    .close = rm_pg_close,
+    .begin = rm_pg_work_begin,
+    .exec = rm_pg_work_exec,
+    .prepare = rm_pg_work_prepare,
+    .one_phase = rm_pg_work_one_phase,
+    .abandon = rm_pg_work_abandon,
+    .end = rm_pg_work_end,
+    .look = rm_pg_look,
+    .commit = rm_pg_commit,
+    .rollback = rm_pg_rollback,
+    .status = rm_pg_status,
+    .list = rm_pg_list,
+    .inspect = rm_pg_inspect,
+    .diagnose = rm_pg_diagnose,
+};

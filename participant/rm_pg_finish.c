@@ -1,0 +1,386 @@
+/* rm_pg_finish: what becomes of a prepared branch in PostgreSQL; see rm_pg.h.
+ *
+ * commit, rollback: COMMIT PREPARED or ROLLBACK PREPARED on any connection of the database. Its owner or a
+ * superuser may, and a member of the owner only as the owner, after SET ROLE. Whose it is tells
+ * pg_prepared_xacts. not there (42704)  is the same for committed, rolled back, never prepared, and not
+ * prepared yet: the branch's xid tells, by pg_xact_status(); without it nothing does not allowed, …     goes on
+ * until somebody acts: RM_FAILED, with what to do busy (55000), connection lost: RM_UNKNOWN
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "participant/rm_pg.h"
+
+/* A row of pg_prepared_xacts, and the end of the snapshot that completes its 32-bit xid. */
+#define PREPARED_ROW                                                                                    \
+    "SELECT owner, transaction, pg_snapshot_xmax(pg_current_snapshot()), database = current_database()" \
+    " FROM pg_prepared_xacts WHERE gid = "
+
+enum finish_phase {
+    IN_OWNER, /* whose is it? */
+    IN_DO,    /* COMMIT PREPARED or ROLLBACK PREPARED is sent */
+    IN_PROOF, /* not there: what became of the xid? */
+    IN_LOOK,  /* only looks whether it is there */
+    IN_PROVE, /* only asks for an xid */
+};
+
+struct pg_finish {
+    struct pg_job job; /* first */
+    struct rm *rm;
+    struct pg_conn *conn; /* since start() */
+    enum finish_phase phase;
+    bool commit, looked_up;
+    rm_answer_cb done;
+    void *arg;
+    char gid[GID_SIZE], proof[PROOF_LIMIT + 1], text[TEXT_LIMIT + 1];
+    char owner[PG_USER_SIZE]; /* to SET ROLE to; "": none needed */
+    char backend[80];         /* IN_LOOK: the one that may still be preparing */
+};
+
+static struct pg_finish *finish_of(struct pg_job *job)
+{
+    return (struct pg_finish *)job;
+}
+
+static void finish_end(struct pg_finish *f, enum rm_outcome outcome, const char *text)
+{
+    struct rm_answer a = {outcome, text, f->proof[0] == '\0' ? NULL : f->proof};
+
+    if (f->conn != NULL)
+        rm_pg_conn_release(f->conn, true);
+    f->done(f->arg, &a);
+    free(f);
+}
+
+static void finish_dropped(struct pg_job *job, int code, const char *text)
+{
+    struct pg_finish *f = finish_of(job);
+
+    (void)code;
+    f->conn = NULL;
+    finish_end(f, RM_UNKNOWN, text);
+}
+
+/* --- sending
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void finish_ask_owner(struct pg_finish *f)
+{
+    char sql[sizeof PREPARED_ROW + GID_SIZE + 8];
+
+    f->phase = IN_OWNER;
+    f->looked_up = true;
+    f->owner[0] = '\0';
+    snprintf(sql, sizeof sql, PREPARED_ROW "'%s'", f->gid);
+    rm_pg_send(f->conn, sql);
+}
+
+/* One round trip also where the role has to be changed and changed back; each is a transaction of its own. */
+static void finish_do(struct pg_finish *f)
+{
+    char set[2 * PG_USER_SIZE + 16], sql[GID_SIZE + 32];
+    const char *const batch[] = {set, sql, "RESET ROLE"};
+    char *quoted;
+
+    f->phase = IN_DO;
+    snprintf(sql, sizeof sql, "%s PREPARED '%s'", f->commit ? "COMMIT" : "ROLLBACK", f->gid);
+    if (f->owner[0] == '\0') {
+        rm_pg_send(f->conn, sql);
+        return;
+    }
+    quoted = PQescapeIdentifier(f->conn->pg, f->owner, strlen(f->owner));
+    snprintf(set, sizeof set, "SET ROLE %s", quoted == NULL ? "none" : quoted);
+    PQfreemem(quoted);
+    rm_pg_send_batch(f->conn, batch, 3);
+}
+
+static void finish_ask_proof(struct pg_finish *f, enum finish_phase phase)
+{
+    const char *xid = rm_pg_proof_xid(f->proof);
+    struct rm_statement s = {"SELECT pg_xact_status($1::xid8)", 1, &xid};
+
+    f->phase = phase;
+    rm_pg_send_statement(f->conn, &s, false);
+}
+
+static void finish_look(struct pg_finish *f)
+{
+    char alive[192], sql[sizeof PREPARED_ROW + GID_SIZE + 8];
+    const char *const batch[] = {alive, sql};
+
+    /* First whether the backend is still there, then what it left: gone and nothing there is for good. */
+    snprintf(alive, sizeof alive, "SELECT count(*) FROM pg_stat_activity WHERE %s",
+             f->backend[0] == '\0' ? "false" : f->backend);
+    snprintf(sql, sizeof sql, PREPARED_ROW "'%s'", f->gid);
+    rm_pg_send_batch(f->conn, batch, 2);
+}
+
+static void finish_start(struct pg_job *job, struct pg_conn *c)
+{
+    struct pg_finish *f = finish_of(job);
+
+    f->conn = c;
+    f->job.deadline_ms = uv_now(f->rm->options.loop) + PG_FINISH_TIMEOUT_MS;
+    switch (f->phase) {
+    case IN_LOOK:
+        finish_look(f);
+        return;
+    case IN_PROVE:
+        finish_ask_proof(f, IN_PROVE);
+        return;
+    case IN_OWNER:
+        finish_ask_owner(f);
+        return;
+    default:
+        finish_do(f);
+    }
+}
+
+/* --- answers
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void finish_take_proof(struct pg_finish *f, const PGresult *r)
+{
+    if (f->proof[0] == '\0')
+        rm_pg_proof_of_prepared(rm_pg_value(r, 1), rm_pg_value(r, 2), f->proof);
+}
+
+static void finish_owner_known(struct pg_finish *f, const PGresult *r)
+{
+    const char *owner = rm_pg_value(r, 0);
+
+    if (PQresultStatus(r) != PGRES_TUPLES_OK) {
+        rm_pg_error_text(r, f->text, sizeof f->text);
+        finish_end(f, RM_FAILED, f->text);
+        return;
+    }
+    if (owner != NULL) {
+        finish_take_proof(f, r);
+        if (!f->rm->superuser && strcmp(owner, f->rm->user) != 0)
+            snprintf(f->owner, sizeof f->owner, "%s", owner);
+    }
+    finish_do(f);
+}
+
+/* 42704: gone, or never there. */
+static void finish_not_there(struct pg_finish *f)
+{
+    if (rm_pg_proof_xid(f->proof) != NULL)
+        finish_ask_proof(f, IN_PROOF);
+    else if (f->commit)
+        finish_end(f, RM_HAZARD, "not prepared, and without an xid nobody can tell what became of it");
+    else
+        finish_end(f, RM_NOT_FOUND, NULL);
+}
+
+static void finish_not_allowed(struct pg_finish *f, const PGresult *r)
+{
+    char error[TEXT_LIMIT + 1];
+
+    if (!f->looked_up) {
+        finish_ask_owner(f);
+        return;
+    }
+    rm_pg_error_text(r, error, sizeof error);
+    snprintf(f->text, sizeof f->text,
+             "not allowed: GRANT \"%.63s\" TO \"%.63s\" lets the agent finish it (%.60s)",
+             f->owner[0] == '\0' ? "its owner" : f->owner, f->rm->user, error);
+    finish_end(f, RM_FAILED, f->text);
+}
+
+static void finish_done(struct pg_finish *f, const struct pg_reply *reply)
+{
+    bool as_owner = f->owner[0] != '\0';
+    const PGresult *r = reply->n > (as_owner ? 1 : 0) ? reply->results[as_owner ? 1 : 0] : NULL;
+    const PGresult *set = as_owner ? reply->results[0] : NULL;
+
+    /* A connection that may still speak as somebody else is not used again. */
+    if (as_owner && (reply->n < 3 || !rm_pg_is_tag(reply->results[2], "RESET")))
+        f->conn->broken = true;
+    if (rm_pg_is_tag(r, f->commit ? "COMMIT PREPARED" : "ROLLBACK PREPARED")) {
+        if (as_owner)
+            snprintf(f->rm->owner, sizeof f->rm->owner, "%s", f->owner);
+        finish_end(f, RM_DONE, NULL);
+    } else if (rm_pg_is_sqlstate(r, "42704"))
+        finish_not_there(f);
+    else if (set != NULL && !rm_pg_is_tag(set, "SET"))
+        finish_not_allowed(f, set);
+    else if (rm_pg_is_sqlstate(r, "42501"))
+        finish_not_allowed(f, r);
+    else if (rm_pg_is_sqlstate(r, "55000"))
+        finish_end(f, RM_UNKNOWN, "another session is busy with it");
+    else {
+        rm_pg_error_text(r, f->text, sizeof f->text);
+        finish_end(f, RM_FAILED, f->text);
+    }
+}
+
+enum xid_fate { XID_COMMITTED, XID_ABORTED, XID_OPEN, XID_FORGOTTEN, XID_ERROR };
+
+static enum xid_fate finish_fate(const PGresult *r)
+{
+    const char *status = rm_pg_value(r, 0);
+
+    if (rm_pg_is_sqlstate(r, "22023")) /* never issued: the data directory is younger than the proof */
+        return XID_FORGOTTEN;
+    if (PQresultStatus(r) != PGRES_TUPLES_OK)
+        return XID_ERROR;
+    if (status == NULL)
+        return XID_FORGOTTEN;
+    if (strcmp(status, "committed") == 0)
+        return XID_COMMITTED;
+    return strcmp(status, "aborted") == 0 ? XID_ABORTED : XID_OPEN;
+}
+
+static void finish_proved(struct pg_finish *f, const PGresult *r)
+{
+    switch (finish_fate(r)) {
+    case XID_COMMITTED:
+        if (f->commit)
+            finish_end(f, RM_DONE, NULL);
+        else
+            finish_end(f, RM_HEURISTIC_COMMIT, "somebody committed it by hand (pg_xact_status: committed)");
+        return;
+    case XID_ABORTED:
+        if (f->commit)
+            finish_end(f, RM_HEURISTIC_ROLLBACK, "somebody rolled it back by hand (pg_xact_status: aborted)");
+        else
+            finish_end(f, RM_NOT_FOUND, NULL);
+        return;
+    case XID_OPEN: /* about to be prepared, or another session finishes it just now */
+        if (f->commit)
+            finish_end(f, RM_UNKNOWN, "its PREPARE is still under way");
+        else
+            finish_end(f, RM_NOT_FOUND, NULL);
+        return;
+    case XID_FORGOTTEN:
+        if (f->commit)
+            finish_end(f, RM_HAZARD, "not prepared, and the server no longer knows its xid");
+        else
+            finish_end(f, RM_NOT_FOUND, NULL);
+        return;
+    default:
+        rm_pg_error_text(r, f->text, sizeof f->text);
+        finish_end(f, RM_UNKNOWN, f->text);
+    }
+}
+
+static void finish_status_known(struct pg_finish *f, const PGresult *r)
+{
+    static const enum rm_outcome outcomes[] = {[XID_COMMITTED] = RM_DONE,
+                                               [XID_ABORTED] = RM_REFUSED,
+                                               [XID_OPEN] = RM_UNKNOWN,
+                                               [XID_FORGOTTEN] = RM_HAZARD,
+                                               [XID_ERROR] = RM_UNKNOWN};
+
+    finish_end(f, outcomes[finish_fate(r)], NULL);
+}
+
+static void finish_looked(struct pg_finish *f, const struct pg_reply *reply)
+{
+    const char *alive = reply->n == 2 ? rm_pg_value(reply->results[0], 0) : NULL;
+    const PGresult *prepared = reply->n == 2 ? reply->results[1] : NULL;
+
+    if (alive == NULL || PQresultStatus(prepared) != PGRES_TUPLES_OK) {
+        finish_end(f, RM_UNKNOWN, "cannot be looked up");
+    } else if (PQntuples(prepared) > 0) {
+        finish_take_proof(f, prepared);
+        finish_end(f, RM_DONE, NULL);
+    } else if (strcmp(alive, "0") != 0) {
+        finish_end(f, RM_UNKNOWN, "the backend that prepares it is still at it");
+    } else {
+        finish_end(f, RM_NOT_FOUND, NULL);
+    }
+}
+
+static void finish_replied(struct pg_job *job, struct pg_conn *c, const struct pg_reply *reply)
+{
+    struct pg_finish *f = finish_of(job);
+    const PGresult *first = reply->n > 0 ? reply->results[0] : NULL;
+
+    (void)c;
+    switch (f->phase) {
+    case IN_OWNER:
+        finish_owner_known(f, first);
+        return;
+    case IN_DO:
+        finish_done(f, reply);
+        return;
+    case IN_PROOF:
+        finish_proved(f, first);
+        return;
+    case IN_LOOK:
+        finish_looked(f, reply);
+        return;
+    case IN_PROVE:
+        finish_status_known(f, first);
+        return;
+    }
+}
+
+/* --- beginning
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* Out of memory ends the agent: what is prepared stays so, and the next start finds it. */
+static struct pg_finish *finish_new(struct rm *rm, enum finish_phase phase, const char *gid, rm_answer_cb done,
+                                    void *arg)
+{
+    struct pg_finish *f = calloc(1, sizeof *f);
+
+    if (f == NULL)
+        abort();
+    f->rm = rm;
+    f->phase = phase;
+    f->done = done;
+    f->arg = arg;
+    f->job.start = finish_start;
+    f->job.replied = finish_replied;
+    f->job.dropped = finish_dropped;
+    snprintf(f->gid, sizeof f->gid, "%s", gid);
+    return f;
+}
+
+/* The lookup in pg_prepared_xacts costs more the more is prepared, so it is spared where it can be: the owner
+ * was probably the last one's, and 42501 tells if not. But a commit without a proof needs the row, for its xid.
+ */
+static void finish_submit(struct rm *rm, const struct rm_finish *what, bool commit, rm_answer_cb done,
+                          void *arg)
+{
+    bool look_up = commit && what->by_application && rm_pg_proof_xid(what->proof) == NULL;
+    struct pg_finish *f = finish_new(rm, look_up ? IN_OWNER : IN_DO, what->gid, done, arg);
+
+    f->commit = commit;
+    if (what->by_application && !rm->superuser)
+        snprintf(f->owner, sizeof f->owner, "%s", rm->owner);
+    if (what->proof != NULL)
+        snprintf(f->proof, sizeof f->proof, "%s", what->proof);
+    rm_pg_pool_submit(rm, &f->job);
+}
+
+void rm_pg_commit(struct rm *rm, const struct rm_finish *what, rm_answer_cb done, void *arg)
+{
+    finish_submit(rm, what, true, done, arg);
+}
+
+void rm_pg_rollback(struct rm *rm, const struct rm_finish *what, rm_answer_cb done, void *arg)
+{
+    finish_submit(rm, what, false, done, arg);
+}
+
+void rm_pg_look(struct rm *rm, const char *gid, struct rm_work *w, rm_answer_cb done, void *arg)
+{
+    struct pg_finish *f = finish_new(rm, IN_LOOK, gid, done, arg);
+
+    if (w != NULL)
+        snprintf(f->backend, sizeof f->backend, "%s", rm_pg_work_backend(w));
+    rm_pg_pool_submit(rm, &f->job);
+}
+
+void rm_pg_status(struct rm *rm, const char *proof, rm_answer_cb done, void *arg)
+{
+    struct pg_finish *f = finish_new(rm, IN_PROVE, "", done, arg);
+
+    snprintf(f->proof, sizeof f->proof, "%s", rm_pg_proof_xid(proof) == NULL ? "xid=0" : proof);
+    rm_pg_pool_submit(rm, &f->job);
+}

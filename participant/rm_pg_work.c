@@ -1,0 +1,569 @@
+/* rm_pg_work: a branch's work on its PostgreSQL connection, from the first statement to the vote; see rm_pg.h.
+ *
+ * exec … exec ─┬─▶ prepare:   xid asked ─▶ none: COMMIT (read-only) / PREPARE TRANSACTION
+ *              │              or, where the resource's last branch wrote, both in one round trip
+ *              ├─▶ one phase: xid asked ─▶ COMMIT
+ *              └─▶ abandon:   ROLLBACK
+ * The xid comes before PREPARE or COMMIT is sent, or with it, so that pg_xact_status() can tell the outcome
+ * when the answer is lost. Connection lost: before PREPARE or COMMIT was sent the work is rolled back for sure;
+ * afterwards it is not known (PostgreSQL 15 manual, «PREPARE TRANSACTION»).
+ */
+#include <assert.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "participant/rm_pg.h"
+
+enum work_phase {
+    IN_NEW,
+    IN_WAITING,     /* for a connection */
+    IN_READY,       /* between statements */
+    IN_EXECUTING,   /* a statement */
+    IN_XID,         /* prepare: asked whether it wrote */
+    IN_PREPARE,     /* PREPARE is sent */
+    IN_READ_COMMIT, /* it wrote nothing: COMMIT is sent */
+    IN_ONE_XID,     /* one phase: asked for the xid */
+    IN_ONE_COMMIT,  /* one phase: COMMIT is sent */
+    IN_REFUSING,    /* prepare or one phase failed: ROLLBACK is sent */
+    IN_ABANDONING,  /* ROLLBACK is sent */
+    IN_OVER,        /* without a connection for good */
+};
+
+struct rm_work {
+    struct pg_job job; /* first: a job's functions cast back */
+    struct rm *rm;
+    struct pg_conn *conn; /* while it has one */
+    enum work_phase phase;
+    bool abandoned; /* during a statement: ROLLBACK comes next */
+    void (*lost)(void *arg, const char *why);
+    void *lost_arg;
+    rm_rows_cb rows_done;
+    void *rows_arg;
+    rm_answer_cb done;
+    void *arg;
+    struct rm_statement first; /* a copy, while it waits */
+    void *first_memory;
+    struct buf cells;
+    uint32_t n_rows;
+    uint16_t n_columns;
+    bool too_big;
+    char gid[GID_SIZE], proof[PROOF_LIMIT + 1], text[TEXT_LIMIT + 1];
+    char backend[80]; /* outlives the connection: look() asks whether it is still there */
+};
+
+static struct rm_work *work_of(struct pg_job *job)
+{
+    return (struct rm_work *)job;
+}
+
+/* --- ends
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* Gives the connection back; the work is over. */
+static void work_over(struct rm_work *w)
+{
+    struct pg_conn *c = w->conn;
+
+    w->phase = IN_OVER;
+    w->job.deadline_ms = 0;
+    w->conn = NULL;
+    if (c != NULL)
+        rm_pg_conn_release(c, false);
+}
+
+static void work_answer(struct rm_work *w, enum rm_outcome outcome, const char *text, const char *proof)
+{
+    struct rm_answer a = {outcome, text, proof};
+    rm_answer_cb done = w->done;
+
+    w->done = NULL;
+    if (done != NULL)
+        done(w->arg, &a);
+}
+
+static void work_rows(struct rm_work *w, const struct wire_rows *rows, bool lost)
+{
+    rm_rows_cb done = w->rows_done;
+
+    w->rows_done = NULL;
+    if (done != NULL)
+        done(w->rows_arg, rows, lost);
+}
+
+static void work_rows_error(struct rm_work *w, int code, const char *text, bool lost)
+{
+    struct wire_rows rows = {.code = code, .text = text};
+
+    work_rows(w, &rows, lost);
+}
+
+static void work_rollback(struct rm_work *w, enum work_phase phase)
+{
+    w->phase = phase;
+    w->job.deadline_ms = uv_now(w->rm->options.loop) + PG_ABANDON_TIMEOUT_MS;
+    rm_pg_send(w->conn, "ROLLBACK");
+}
+
+/* Votes no, after a ROLLBACK where the transaction is still open. */
+static void work_refuse(struct rm_work *w, const PGresult *r, const char *text)
+{
+    if (text == NULL)
+        rm_pg_error_text(r, w->text, sizeof w->text);
+    else
+        snprintf(w->text, sizeof w->text, "%s", text);
+    if (PQtransactionStatus(w->conn->pg) != PQTRANS_IDLE) {
+        work_rollback(w, IN_REFUSING);
+        return;
+    }
+    work_over(w);
+    work_answer(w, RM_REFUSED, w->text, NULL);
+}
+
+static void work_dropped(struct pg_job *job, int code, const char *text)
+{
+    struct rm_work *w = work_of(job);
+    enum work_phase phase = w->phase;
+    bool abandoned = w->abandoned;
+    void (*lost)(void *arg, const char *why) = w->lost;
+
+    w->conn = NULL;
+    w->phase = IN_OVER;
+    switch (phase) {
+    case IN_READY:
+        lost(w->lost_arg, text);
+        return;
+    case IN_WAITING:
+    case IN_EXECUTING:
+        if (code == TX_EUNKNOWN)
+            code = TX_EROLLBACK;
+        if (w->rows_done != NULL)
+            work_rows_error(w, code, text, !abandoned);
+        if (abandoned)
+            work_answer(w, RM_DONE, NULL, NULL);
+        return;
+    case IN_PREPARE:
+        work_answer(w, RM_UNKNOWN, text, NULL);
+        return;
+    case IN_ONE_COMMIT:
+        if (w->proof[0] != '\0') {
+            work_answer(w, RM_UNKNOWN, text, w->proof);
+            return;
+        }
+        work_answer(w, RM_REFUSED, text, NULL);
+        return;
+    case IN_ABANDONING:
+        work_answer(w, RM_DONE, NULL, NULL);
+        return;
+    default: /* nothing that could keep the work was sent, or it wrote nothing */
+        work_answer(w, RM_REFUSED, text, NULL);
+        return;
+    }
+}
+
+/* --- statements
+ * -------------------------------------------------------------------------------------------------- */
+
+/* The next word of the statement behind blanks and comments, in upper case; *p moves behind it. */
+static void statement_word(const char **p, char *word, size_t size)
+{
+    const char *s = *p, *end;
+    size_t n = 0;
+
+    for (;;) {
+        while (isspace((unsigned char)*s) || *s == ';')
+            s++;
+        if (s[0] == '-' && s[1] == '-')
+            s += strcspn(s, "\n");
+        else if (s[0] == '/' && s[1] == '*' && (end = strstr(s + 2, "*/")) != NULL)
+            s = end + 2;
+        else
+            break;
+    }
+    for (; isalpha((unsigned char)*s); s++) {
+        if (n + 1 < size)
+            word[n++] = (char)toupper((unsigned char)*s);
+    }
+    word[n] = '\0';
+    *p = s;
+}
+
+/* Statements that would end the transaction behind the agent's back. Savepoints are the application's own. */
+static bool statement_ends_transaction(const char *sql)
+{
+    static const char *const words[] = {"BEGIN", "START", "COMMIT", "END", "ABORT", "ROLLBACK", "PREPARE"};
+    char first[16], second[16];
+
+    statement_word(&sql, first, sizeof first);
+    statement_word(&sql, second, sizeof second);
+    if (strcmp(first, "ROLLBACK") == 0 && (strcmp(second, "WORK") == 0 || strcmp(second, "TRANSACTION") == 0))
+        statement_word(&sql, second, sizeof second);
+    if (strcmp(first, "ROLLBACK") == 0 && strcmp(second, "TO") == 0)
+        return false;
+    if (strcmp(first, "PREPARE") == 0)
+        return strcmp(second, "TRANSACTION") == 0;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(first, words[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void work_names(struct rm_work *w, const PGresult *r)
+{
+    w->n_columns = (uint16_t)PQnfields(r);
+    for (int i = 0; i < w->n_columns; i++)
+        buf_put_str(&w->cells, PQfname(r, i));
+}
+
+/* One row of the answer. What would not fit into a message is read away, and the server asked to stop. */
+static void work_row(struct pg_job *job, const PGresult *r)
+{
+    struct rm_work *w = work_of(job);
+
+    if (w->too_big)
+        return;
+    if (w->n_rows == 0)
+        work_names(w, r);
+    w->n_rows++;
+    for (int i = 0; i < w->n_columns; i++)
+        buf_put_str(&w->cells, PQgetisnull(r, 0, i) ? NULL : PQgetvalue(r, 0, i));
+    if (w->cells.failed || w->cells.len > ROWS_LIMIT - 1024) {
+        w->too_big = true;
+        buf_release(&w->cells);
+        rm_pg_conn_cancel(w->conn);
+    }
+}
+
+static uint64_t work_affected(const PGresult *r)
+{
+    static const char *const tags[] = {"INSERT ", "UPDATE ", "DELETE ", "MERGE "};
+    const char *tag = PQcmdStatus((PGresult *)(uintptr_t)r);
+
+    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {
+        if (strncmp(tag, tags[i], strlen(tags[i])) == 0)
+            return strtoull(PQcmdTuples((PGresult *)(uintptr_t)r), NULL, 10);
+    }
+    return 0;
+}
+
+static void work_rows_result(struct rm_work *w, const PGresult *r, bool lost)
+{
+    struct wire_rows rows = {.code = TX_OK};
+    ExecStatusType status = PQresultStatus(r);
+
+    if (w->too_big) {
+        work_rows_error(w, TX_ETOOBIG, "the rows are more than a message may carry; ask for fewer at a time",
+                        lost);
+        return;
+    }
+    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY) {
+        rm_pg_error_text(r, w->text, sizeof w->text);
+        work_rows_error(w, TX_ESTATEMENT, w->text, lost);
+        return;
+    }
+    if (status == PGRES_TUPLES_OK && w->n_rows == 0)
+        work_names(w, r);
+    rows.affected = work_affected(r);
+    rows.n_rows = w->n_rows;
+    rows.n_columns = w->n_columns;
+    rows.cells = w->cells.data;
+    rows.cells_len = w->cells.len;
+    work_rows(w, &rows, lost);
+}
+
+static void work_executed(struct rm_work *w, const struct pg_reply *reply)
+{
+    bool open = PQtransactionStatus(w->conn->pg) != PQTRANS_IDLE;
+
+    if (w->abandoned) {
+        work_rows_error(w, TX_EROLLBACK, "the branch was rolled back while the statement ran", false);
+        if (open) {
+            work_rollback(w, IN_ABANDONING);
+            return;
+        }
+        work_over(w);
+        work_answer(w, RM_DONE, NULL, NULL);
+        return;
+    }
+    if (open)
+        w->phase = IN_READY;
+    else
+        work_over(w);
+    work_rows_result(w, reply->n > 0 ? reply->results[reply->n - 1] : NULL, !open);
+}
+
+static void work_start(struct pg_job *job, struct pg_conn *c)
+{
+    struct rm_work *w = work_of(job);
+
+    w->conn = c;
+    w->phase = IN_EXECUTING;
+    snprintf(w->backend, sizeof w->backend, "%s", c->backend);
+    rm_pg_send_begin(c, &w->first);
+    free(w->first_memory);
+    w->first_memory = NULL;
+}
+
+/* The statement has to wait for a connection, so it is copied: pointers first, then the bytes. */
+static bool work_copy_first(struct rm_work *w, const struct rm_statement *s)
+{
+    size_t size = (size_t)s->n_values * sizeof(char *) + strlen(s->text) + 1;
+    const char **values;
+    char *p;
+
+    for (int i = 0; i < s->n_values; i++)
+        size += s->values[i] == NULL ? 0 : strlen(s->values[i]) + 1;
+    w->first_memory = malloc(size);
+    if (w->first_memory == NULL)
+        return false;
+    values = w->first_memory;
+    p = (char *)(values + s->n_values);
+    for (int i = 0; i < s->n_values; i++) {
+        values[i] = s->values[i] == NULL ? NULL : p;
+        if (s->values[i] != NULL)
+            p = stpcpy(p, s->values[i]) + 1;
+    }
+    w->first = (struct rm_statement){strcpy(p, s->text), s->n_values, values};
+    return true;
+}
+
+static const char *work_check(const struct rm_statement *s)
+{
+    if (statement_ends_transaction(s->text))
+        return "transactions are begun and ended by the coordinator; leave BEGIN, COMMIT, ROLLBACK and PREPARE "
+               "TRANSACTION to it (savepoints are allowed)";
+    return NULL;
+}
+
+int rm_pg_work_exec(struct rm_work *w, const struct rm_statement *s, rm_rows_cb done, void *arg,
+                    struct tx_error *e)
+{
+    const char *refusal = work_check(s);
+
+    assert(w->phase == IN_NEW || w->phase == IN_READY);
+    if (refusal != NULL)
+        return err_set(e, TX_EREFUSED, "%s", refusal);
+    if (w->phase == IN_NEW && !work_copy_first(w, s))
+        return err_set(e, TX_ENOMEM, "no memory for the statement");
+    w->rows_done = done;
+    w->rows_arg = arg;
+    w->n_rows = 0;
+    w->n_columns = 0;
+    w->too_big = false;
+    buf_reset(&w->cells);
+    if (w->phase == IN_NEW) {
+        w->phase = IN_WAITING;
+        rm_pg_pool_submit(w->rm, &w->job);
+        return TX_OK;
+    }
+    w->phase = IN_EXECUTING;
+    rm_pg_send_statement(w->conn, s, true);
+    return TX_OK;
+}
+
+/* --- prepare
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void work_send_prepare(struct rm_work *w, const char *before)
+{
+    char sql[256];
+
+    w->phase = IN_PREPARE;
+    snprintf(sql, sizeof sql, "%sPREPARE TRANSACTION '%s'", before, w->gid);
+    rm_pg_send(w->conn, sql);
+}
+
+void rm_pg_work_prepare(struct rm_work *w, const char *gid, rm_answer_cb done, void *arg)
+{
+    assert(w->phase == IN_READY);
+    w->done = done;
+    w->arg = arg;
+    snprintf(w->gid, sizeof w->gid, "%s", gid);
+    /* A failed transaction answers with an error to anything but ROLLBACK, so it is not asked. */
+    if (PQtransactionStatus(w->conn->pg) != PQTRANS_INTRANS) {
+        snprintf(w->text, sizeof w->text, "a statement in this branch had failed");
+        work_rollback(w, IN_REFUSING);
+    } else if (w->rm->writes) {
+        work_send_prepare(w, "SELECT pg_current_xact_id_if_assigned(), pg_current_xact_id(); ");
+    } else {
+        w->phase = IN_XID;
+        rm_pg_send(w->conn, "SELECT pg_current_xact_id_if_assigned()");
+    }
+}
+
+static void work_xid_known(struct rm_work *w, const PGresult *r)
+{
+    if (PQresultStatus(r) != PGRES_TUPLES_OK) {
+        work_refuse(w, r, NULL);
+        return;
+    }
+    w->rm->writes = rm_pg_value(r, 0) != NULL;
+    rm_pg_proof_format(rm_pg_value(r, 0), w->proof);
+    if (w->rm->writes) {
+        work_send_prepare(w, "");
+        return;
+    }
+    w->phase = IN_READ_COMMIT;
+    rm_pg_send(w->conn, "COMMIT");
+}
+
+/* Votes yes on this very tag alone: a failed transaction answers PREPARE with success and the tag ROLLBACK. */
+static void work_prepared(struct rm_work *w, const struct pg_reply *reply)
+{
+    const PGresult *last = reply->n > 0 ? reply->results[reply->n - 1] : NULL;
+
+    if (!rm_pg_is_tag(last, "PREPARE TRANSACTION")) {
+        work_refuse(w, last, rm_pg_is_tag(last, "ROLLBACK") ? "the transaction had failed" : NULL);
+        return;
+    }
+    if (reply->n == 2) {
+        w->rm->writes = rm_pg_value(reply->results[0], 0) != NULL;
+        rm_pg_proof_format(rm_pg_value(reply->results[0], 1), w->proof);
+    }
+    work_over(w);
+    work_answer(w, RM_DONE, NULL, w->proof);
+}
+
+static void work_read_committed(struct rm_work *w, const PGresult *r)
+{
+    if (!rm_pg_is_tag(r, "COMMIT")) {
+        work_refuse(w, r, NULL);
+        return;
+    }
+    work_over(w);
+    work_answer(w, RM_READ_ONLY, NULL, NULL);
+}
+
+/* --- one phase, and away
+ * ------------------------------------------------------------------------------------------- */
+
+void rm_pg_work_one_phase(struct rm_work *w, rm_answer_cb done, void *arg)
+{
+    assert(w->phase == IN_READY);
+    w->done = done;
+    w->arg = arg;
+    if (PQtransactionStatus(w->conn->pg) != PQTRANS_INTRANS) {
+        snprintf(w->text, sizeof w->text, "a statement in this branch had failed");
+        work_rollback(w, IN_REFUSING);
+        return;
+    }
+    w->phase = IN_ONE_XID;
+    rm_pg_send(w->conn, "SELECT pg_current_xact_id_if_assigned()");
+}
+
+static void work_one_xid_known(struct rm_work *w, const PGresult *r)
+{
+    if (PQresultStatus(r) != PGRES_TUPLES_OK) {
+        work_refuse(w, r, NULL);
+        return;
+    }
+    rm_pg_proof_format(rm_pg_value(r, 0), w->proof);
+    w->phase = IN_ONE_COMMIT;
+    rm_pg_send(w->conn, "COMMIT");
+}
+
+static void work_one_committed(struct rm_work *w, const PGresult *r)
+{
+    if (!rm_pg_is_tag(r, "COMMIT")) {
+        work_refuse(w, r, rm_pg_is_tag(r, "ROLLBACK") ? "the transaction had failed" : NULL);
+        return;
+    }
+    work_over(w);
+    work_answer(w, RM_DONE, NULL, w->proof);
+}
+
+void rm_pg_work_abandon(struct rm_work *w, rm_answer_cb done, void *arg)
+{
+    w->done = done;
+    w->arg = arg;
+    w->abandoned = true;
+    switch (w->phase) {
+    case IN_READY:
+        work_rollback(w, IN_ABANDONING);
+        return;
+    case IN_WAITING:
+        rm_pg_pool_withdraw(w->rm, &w->job, TX_EROLLBACK);
+        return;
+    case IN_EXECUTING:
+        w->job.deadline_ms = uv_now(w->rm->options.loop) + PG_ABANDON_TIMEOUT_MS;
+        rm_pg_conn_cancel(w->conn);
+        return;
+    default:
+        assert(!"abandoned in this phase");
+    }
+}
+
+/* --- the job
+ * --------------------------------------------------------------------------------------------------------- */
+
+static void work_replied(struct pg_job *job, struct pg_conn *c, const struct pg_reply *reply)
+{
+    struct rm_work *w = work_of(job);
+    const PGresult *last = reply->n > 0 ? reply->results[reply->n - 1] : NULL;
+
+    (void)c;
+    switch (w->phase) {
+    case IN_EXECUTING:
+        work_executed(w, reply);
+        return;
+    case IN_XID:
+        work_xid_known(w, last);
+        return;
+    case IN_PREPARE:
+        work_prepared(w, reply);
+        return;
+    case IN_READ_COMMIT:
+        work_read_committed(w, last);
+        return;
+    case IN_ONE_XID:
+        work_one_xid_known(w, last);
+        return;
+    case IN_ONE_COMMIT:
+        work_one_committed(w, last);
+        return;
+    case IN_REFUSING:
+        work_over(w);
+        work_answer(w, RM_REFUSED, w->text, NULL);
+        return;
+    case IN_ABANDONING:
+        work_over(w);
+        work_answer(w, RM_DONE, NULL, NULL);
+        return;
+    default:
+        assert(!"a reply in this phase");
+    }
+}
+
+struct rm_work *rm_pg_work_begin(struct rm *rm, void (*lost)(void *arg, const char *why), void *arg)
+{
+    struct rm_work *w = calloc(1, sizeof *w);
+
+    if (w == NULL)
+        return NULL;
+    w->job.holds = true;
+    w->job.start = work_start;
+    w->job.replied = work_replied;
+    w->job.dropped = work_dropped;
+    w->job.row = work_row;
+    w->rm = rm;
+    w->lost = lost;
+    w->lost_arg = arg;
+    buf_init(&w->cells);
+    return w;
+}
+
+void rm_pg_work_end(struct rm_work *w)
+{
+    assert(w->phase == IN_OVER || w->phase == IN_NEW);
+    free(w->first_memory);
+    buf_release(&w->cells);
+    free(w);
+}
+
+const char *rm_pg_work_backend(const struct rm_work *w)
+{
+    return w->backend;
+}

@@ -1,0 +1,143 @@
+/* scan: see scan.h. */
+#include "participant/scan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "libtx/shared/crash.h"
+#include "libtx/shared/log.h"
+#include "participant/agent.h"
+
+enum {
+    SCAN_PAGE = REPORT_LIMIT,
+    SCAN_YOUNG_MS = 1000, /* a branch this young is as a rule about to be finished by its application */
+    SCAN_RETRY_MS = 1000,
+};
+
+static void scan_page(void *arg, const struct rm_found *found, int n);
+
+void scan_request(struct resource *r, bool all)
+{
+    r->scan.due = true;
+    r->scan.all = r->scan.all || all;
+}
+
+static void scan_ask(struct resource *r)
+{
+    char prefix[sizeof GID_PREFIX + 20];
+
+    snprintf(prefix, sizeof prefix, GID_PREFIX "%016" PRIx64 "-", r->agent->group);
+    r->scan.asked_ms = agent_now(r->agent);
+    r->ops->list(r->rm, prefix, r->scan.after, SCAN_PAGE, scan_page, r);
+}
+
+static void scan_report(struct resource *r, const struct txid *id, uint16_t branch, const struct rm_found *f)
+{
+    struct wire_report report = {.kind = REPORT_FOUND,
+                                 .id = *id,
+                                 .branch = branch,
+                                 .resource = r->name,
+                                 .age_ms = f->age_ms,
+                                 .proof = f->proof};
+
+    agent_report(r->agent, &report);
+}
+
+/* A branch in the table that ended after this page was asked for is on the page only because the page is old.
+ */
+static void scan_see(struct resource *r, const struct rm_found *f)
+{
+    struct txid id;
+    unsigned branch;
+    struct held *h;
+    bool young = f->age_ms < SCAN_YOUNG_MS;
+
+    if (!gid_parse(f->gid, &id, &branch) || id.group != r->agent->group)
+        return;
+    r->scan.n++;
+    if (f->age_ms > r->scan.oldest_ms)
+        r->scan.oldest_ms = f->age_ms;
+    h = branches_find(&r->agent->branches, &id, (uint16_t)branch);
+    if (h == NULL) {
+        if (!young || r->scan.all)
+            scan_report(r, &id, (uint16_t)branch, f);
+        return;
+    }
+    if (young || h->resource != r || (branch_is_final(h->state) && h->ended_ms >= r->scan.asked_ms))
+        return;
+    if (h->proof == NULL)
+        branches_set(&h->proof, f->proof);
+    if (branch_on(h->state, ON_FOUND) == NULL)
+        return; /* not by us, and the coordinator does not know of it */
+    h->asked = true;
+    agent_event(h, ON_FOUND);
+}
+
+static void scan_end(struct resource *r, bool complete)
+{
+    struct scan *s = &r->scan;
+
+    s->running = false;
+    s->waiting = false;
+    s->next_ms = agent_now(r->agent) + (complete ? r->agent->options.scan_interval_ms : SCAN_RETRY_MS);
+    if (!complete) {
+        s->all = true;
+        return;
+    }
+    s->all = false;
+    if (s->pages > 1)
+        log_line(LOG_INFO, "scan", "resource=%s in_doubt=%" PRIu32 " pages=%u oldest_ms=%" PRIu64, r->name,
+                 s->n, s->pages, s->oldest_ms);
+    if (s->n != s->in_doubt || s->n > 0)
+        agent_tell_resources(r->agent);
+    s->in_doubt = s->n;
+    s->in_doubt_oldest_ms = s->oldest_ms;
+    crash_point(CRASH_AGENT_SCANNED);
+}
+
+static void scan_page(void *arg, const struct rm_found *found, int n)
+{
+    struct resource *r = arg;
+    struct scan *s = &r->scan;
+
+    if (n < 0 || r->agent->stopping) {
+        scan_end(r, false);
+        return;
+    }
+    s->pages++;
+    for (int i = 0; i < n; i++)
+        scan_see(r, &found[i]);
+    if (n < SCAN_PAGE) {
+        scan_end(r, true);
+        return;
+    }
+    log_line(LOG_INFO, "scan", "resource=%s page=%u in_doubt_so_far=%" PRIu32, r->name, s->pages, s->n);
+    snprintf(s->after, sizeof s->after, "%s", found[n - 1].gid);
+    s->mark = r->agent->outbox.last;
+    s->waiting = true;
+}
+
+void scan_turn(struct resource *r)
+{
+    struct scan *s = &r->scan;
+
+    if (r->agent->group == 0 || r->agent->stopping)
+        return;
+    if (s->running) {
+        if (s->waiting && r->agent->outbox.received >= s->mark) {
+            s->waiting = false;
+            scan_ask(r);
+        }
+        return;
+    }
+    if (!r->up || !pull_connected(&r->agent->pull) || (!s->due && agent_now(r->agent) < s->next_ms))
+        return;
+    s->due = false;
+    s->running = true;
+    s->pages = 0;
+    s->n = 0;
+    s->oldest_ms = 0;
+    s->after[0] = '\0';
+    scan_ask(r);
+}

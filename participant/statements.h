@@ -1,0 +1,38 @@
+/* statements: the application's side of the agent: WIRE_EXEC and WIRE_FINISH over a channel that it listens on.
+ *
+ * Statements of a branch are numbered; a number that was executed is not executed again, its answer is
+ * repeated. agent.c says when a branch has ended; calls agent_event() and rm's exec() and status().
+ */
+#ifndef ASSENT_STATEMENTS_H
+#define ASSENT_STATEMENTS_H
+
+#include <uv.h>
+
+#include "libtx/shared/buf.h"
+#include "libtx/shared/channel.h"
+#include "libtx/shared/wire.h"
+
+struct agent;
+struct held;
+
+struct statements {
+    struct agent *agent;
+    struct channel channel;
+    uv_poll_t poll;
+    bool listening;
+    struct buf out;
+    struct wire_scratch *scratch;
+    const char **values; /* room for VALUE_LIMIT of them */
+    unsigned asking;     /* FINISH_STATUS under way */
+};
+
+/* address NULL: does not listen. TX_EINVAL, TX_EIO, TX_ENOMEM. */
+int statements_open(struct statements *s, struct agent *a, const char *address, struct tx_error *e);
+void statements_close(struct statements *s);
+void statements_release(struct statements *s);
+/* The application has been silent for too long in this branch. */
+bool statements_overdue(const struct held *h, uint64_t now);
+/* The branch has come to an end that the application may be waiting for (DO_ANSWER). */
+void statements_answer(struct held *h);
+
+#endif

@@ -1,0 +1,335 @@
+/* test_admin: txadmin against a transaction that is stuck, against one that an operator spoilt, and against
+ * resources with something wrong: what it shows, what it does, what it refuses, and its exit codes. */
+#include <cjson/cJSON.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/lib/kit.h"
+
+static struct kit kit;
+
+/* txadmin's exit codes, as its manual page has them. */
+enum { DONE, REFUSED, USAGE, FINDINGS, SILENCE };
+
+static int open_group(void **state)
+{
+    (void)state;
+    kit_open(&kit, "admin", NULL);
+    return 0;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    kit_settle(&kit);
+    return 0;
+}
+
+/* --- Helpers
+ * -------------------------------------------------------------------------------------------------------- */
+
+/* txadmin with these arguments ends with this code and says each of words, separated by «|». */
+static void assert_admin(const char *const *args, int code, const char *words)
+{
+    struct world_output o = world_admin(kit.world, args);
+    char copy[256], *rest = copy, *word;
+
+    snprintf(copy, sizeof copy, "%s", words);
+    if (o.code != code)
+        fail_msg("txadmin %s ended with %d: %s%s", args[0], o.code, o.text, o.error);
+    while ((word = strsep(&rest, "|")) != NULL) {
+        if (strstr(o.text, word) == NULL && strstr(o.error, word) == NULL)
+            fail_msg("txadmin %s does not say «%s»: %s%s", args[0], word, o.text, o.error);
+    }
+    world_output_release(&o);
+}
+
+/* Whether its --json output, on one line, has this text. */
+static bool json_has(const char *const *args, const char *text)
+{
+    cJSON *json = world_admin_json(kit.world, args, NULL);
+    char *line = cJSON_PrintUnformatted(json);
+    bool has = strstr(line, text) != NULL;
+
+    free(line);
+    cJSON_Delete(json);
+    return has;
+}
+
+struct expected {
+    const char *const *args;
+    const char *text;
+};
+
+static bool appears(void *arg)
+{
+    const struct expected *e = arg;
+
+    return json_has(e->args, e->text);
+}
+
+static void await_json(const char *const *args, const char *text)
+{
+    struct expected e = {args, text};
+
+    if (!world_wait(KIT_SETTLE_MS, appears, &e))
+        fail_msg("txadmin %s never has %s", args[0], text);
+}
+
+/* A transfer whose client died at the point and whose session lives on; its id. */
+static void leave_stuck(const char *env, char id[KIT_ID_SIZE])
+{
+    static struct kit_account account;
+    struct world_process *client = kit_start_patient(&kit, env);
+
+    account.n = 0;
+    kit_hear(client, &account, KIT_SETTLE_MS);
+    assert_int_equal(world_process_wait(client, KIT_SETTLE_MS), -SIGKILL);
+    assert_int_equal(account.n, 1);
+    snprintf(id, KIT_ID_SIZE, "%s", account.told[0].id);
+}
+
+/* Undecided, both branches prepared, seen by both agents. */
+static void leave_in_doubt(char id[KIT_ID_SIZE])
+{
+    leave_stuck("ASSENT_CRASH=client.all_prepared=kill", id);
+    await_json(WORLD_ARGS("transactions", "--in-doubt", "--resource", "bank_a"), id);
+    await_json(WORLD_ARGS("transactions", "--in-doubt", "--resource", "bank_b"), id);
+}
+
+/* --- Looking
+ * ---------------------------------------------------------------------------------------------------------- */
+
+static void test_looking_at_a_quiet_group(void **state)
+{
+    (void)state;
+    assert_admin(WORLD_ARGS("status"), DONE, "leader|Group|Resources");
+    assert_admin(WORLD_ARGS("resources"), DONE, "bank_a|bank_b|agent_a|agent_b");
+    assert_admin(WORLD_ARGS("sessions"), DONE, "");
+    assert_admin(WORLD_ARGS("transactions"), DONE, "");
+    assert_true(json_has(WORLD_ARGS("status"), "\"ok\":true"));
+    assert_true(json_has(WORLD_ARGS("resources"), "\"bank_a\""));
+    assert_true(json_has(WORLD_ARGS("sessions"), "\"sessions\":["));
+    assert_true(json_has(WORLD_ARGS("transactions"), "\"transactions\":["));
+    assert_admin(WORLD_ARGS("doctor"), DONE, "bank_a|bank_b");
+}
+
+static void test_a_session_is_shown(void **state)
+{
+    tx_client *client = kit_client(&kit);
+
+    (void)state;
+    assert_true(json_has(WORLD_ARGS("sessions"), "\"test\""));
+    assert_admin(WORLD_ARGS("sessions"), DONE, "test");
+    tx_client_close(client);
+}
+
+static void test_usage(void **state)
+{
+    (void)state;
+    assert_admin(WORLD_ARGS("--no-such-option", "status"), USAGE, "no-such-option");
+    assert_admin(WORLD_ARGS("dance"), USAGE, "dance");
+    assert_admin(WORLD_ARGS("show"), USAGE, "show ID");
+    assert_admin(WORLD_ARGS("resolve", "id", "perhaps"), USAGE, "perhaps");
+    assert_admin(WORLD_ARGS("show", "no id"), REFUSED, "no id");
+    assert_admin(WORLD_ARGS("--coordinators", "tcp://127.0.0.1:1", "--timeout", "300ms", "status"), SILENCE,
+                 "127.0.0.1:1");
+}
+
+/* --- A transaction in doubt
+ * ------------------------------------------------------------------------------------------- */
+
+static void test_a_stuck_transaction_is_shown(void **state)
+{
+    PGconn *blocked = kit_connect(&kit, 0);
+    char id[KIT_ID_SIZE];
+
+    (void)state;
+    leave_in_doubt(id);
+    assert_admin(WORLD_ARGS("transactions"), DONE, id);
+    assert_admin(WORLD_ARGS("transactions", "--in-doubt"), DONE, id);
+    assert_false(json_has(WORLD_ARGS("transactions", "--older", "30min"), id));
+    assert_false(json_has(WORLD_ARGS("transactions", "--resource", "bank_z"), id));
+    kit_exec(blocked, "SET application_name = 'the blocked one'");
+    assert_int_equal(PQsendQuery(blocked, "UPDATE accounts SET balance = balance WHERE id = 1"), 1);
+    await_json(WORLD_ARGS("show", id), "the blocked one");
+    assert_admin(WORLD_ARGS("show", id), DONE, "in doubt|kit|bank_a|bank_b|accounts|the blocked one");
+    assert_admin(WORLD_ARGS("resolve", id, "abort", "--yes"), DONE, "abort");
+    PQclear(PQgetResult(blocked));
+    PQclear(PQgetResult(blocked));
+    kit_assert_usable(blocked);
+    PQfinish(blocked);
+    kit_assert_sound(&kit);
+    assert_int_equal(kit_receipts(&kit, id), 0);
+    forget(id);
+}
+
+static void test_resolve_commit(void **state)
+{
+    char id[KIT_ID_SIZE];
+
+    (void)state;
+    leave_in_doubt(id);
+    assert_admin(WORLD_ARGS("resolve", id, "commit", "--yes"), DONE, "commit");
+    kit_assert_sound(&kit);
+    assert_int_equal(kit_receipts(&kit, id), 2);
+    assert_admin(WORLD_ARGS("resolve", id, "abort", "--yes"), REFUSED, "decided");
+    forget(id);
+}
+
+/* It asks; and where nobody can answer it does nothing. */
+static void test_resolve_without_yes(void **state)
+{
+    char id[KIT_ID_SIZE];
+
+    (void)state;
+    leave_in_doubt(id);
+    assert_admin(WORLD_ARGS("resolve", id, "abort"), USAGE, "--yes");
+    assert_int_equal(world_prepared_count(kit.bank[0]), 1);
+    assert_admin(WORLD_ARGS("--json", "resolve", id, "abort", "--yes"), DONE, "\"ok\":\ttrue");
+    kit_assert_sound(&kit);
+    forget(id);
+}
+
+static void test_resolve_refuses_what_is_decided(void **state)
+{
+    char id[KIT_ID_SIZE];
+
+    (void)state;
+    world_process_kill(kit.agent[0]);
+    world_process_kill(kit.agent[1]);
+    leave_stuck("ASSENT_CRASH=client.decided=kill", id);
+    assert_admin(WORLD_ARGS("show", id), DONE, "commit");
+    assert_admin(WORLD_ARGS("resolve", id, "abort", "--yes"), REFUSED, "decided");
+    assert_admin(WORLD_ARGS("forget", id, "--yes"), REFUSED, "heuristic");
+    world_process_start_ready(kit.agent[0], NULL);
+    world_process_start_ready(kit.agent[1], NULL);
+    kit_assert_sound(&kit);
+    assert_int_equal(kit_receipts(&kit, id), 2);
+}
+
+static void test_nothing_known(void **state)
+{
+    tx_client *client = kit_client(&kit);
+    struct tx_error e;
+    txn *t;
+
+    (void)state;
+    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
+    assert_admin(WORLD_ARGS("show", txn_id(t)), REFUSED, "");
+    assert_admin(WORLD_ARGS("resolve", txn_id(t), "abort", "--yes"), REFUSED, "");
+    assert_admin(WORLD_ARGS("forget", txn_id(t), "--yes"), REFUSED, "");
+    txn_free(t);
+    tx_client_close(client);
+}
+
+/* --- A heuristic outcome
+ * ------------------------------------------------------------------------------------------------ */
+
+/* Somebody rolled a branch back by hand that was decided to commit. */
+static void test_a_heuristic_outcome_stays_until_it_is_forgotten(void **state)
+{
+    char id[KIT_ID_SIZE];
+    PGconn *conn;
+    PGresult *r;
+    char sql[256];
+
+    (void)state;
+    world_process_kill(kit.agent[1]);
+    leave_stuck("ASSENT_CRASH=client.decided=kill", id);
+    conn = kit_connect(&kit, 1);
+    r = PQexec(conn, "SELECT gid FROM pg_prepared_xacts");
+    assert_int_equal(PQntuples(r), 1);
+    snprintf(sql, sizeof sql, "ROLLBACK PREPARED '%s'", PQgetvalue(r, 0, 0));
+    PQclear(r);
+    kit_exec(conn, sql);
+    world_process_start_ready(kit.agent[1], NULL);
+    await_json(WORLD_ARGS("show", id), "heuristic rollback");
+    assert_admin(WORLD_ARGS("show", id), DONE, "heuristic rollback|bank_b");
+    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "heuristic");
+    /* It survives the coordinator, too. */
+    world_process_kill(kit.coordinator);
+    world_process_start_ready(kit.coordinator, NULL);
+    assert_admin(WORLD_ARGS("transactions"), DONE, id);
+    /* Mended by hand, and then forgotten. */
+    kit_move(conn, id, 1);
+    PQfinish(conn);
+    forget(id);
+    kit_assert_sound(&kit);
+}
+
+/* --- Resources
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+static void test_doctor_finds_an_orphan(void **state)
+{
+    static const char gid[] = "assent-00000000000000aa-1-1-00000000000000bb-1";
+    PGconn *conn = kit_connect(&kit, 0);
+    char sql[128];
+
+    (void)state;
+    kit_exec(conn, "BEGIN");
+    kit_exec(conn, "UPDATE accounts SET balance = balance WHERE id = 50");
+    snprintf(sql, sizeof sql, "PREPARE TRANSACTION '%s'", gid);
+    kit_exec(conn, sql);
+    assert_admin(WORLD_ARGS("doctor"), DONE, gid);
+    assert_true(json_has(WORLD_ARGS("doctor"), gid));
+    /* Another group's: nobody here touches it. */
+    world_sleep_ms(1500);
+    assert_int_equal(world_prepared_count(kit.bank[0]), 1);
+    snprintf(sql, sizeof sql, "ROLLBACK PREPARED '%s'", gid);
+    kit_exec(conn, sql);
+    PQfinish(conn);
+}
+
+static void test_doctor_finds_what_a_server_lacks(void **state)
+{
+    struct world_server_options none = {.no_prepared_transactions = true};
+    struct world_server *server = world_server_new(kit.world, "bank_0", &none);
+    struct world_process *agent = world_agent_new(kit.world, "agent_0", &server, 1, NULL);
+
+    (void)state;
+    world_process_start_ready(agent, NULL);
+    await_json(WORLD_ARGS("resources"), "\"bank_0\"");
+    await_json(WORLD_ARGS("doctor"), "max_prepared_transactions = 0");
+    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "bank_0|max_prepared_transactions|restart");
+    assert_admin(WORLD_ARGS("--json", "doctor"), FINDINGS, "bank_0");
+    assert_admin(WORLD_ARGS("resource", "remove", "bank_0"), REFUSED, "agent_0");
+    assert_int_equal(world_process_stop(agent), 0);
+}
+
+static void test_doctor_finds_a_server_that_is_down(void **state)
+{
+    (void)state;
+    world_server_stop(kit.bank[1]);
+    await_json(WORLD_ARGS("resources"), "\"up\":false");
+    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "bank_b");
+    world_server_start(kit.bank[1]);
+    kit_assert_sound(&kit);
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, set_up)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_looking_at_a_quiet_group),
+        TEST(test_a_session_is_shown),
+        TEST(test_usage),
+        TEST(test_a_stuck_transaction_is_shown),
+        TEST(test_resolve_commit),
+        TEST(test_resolve_without_yes),
+        TEST(test_resolve_refuses_what_is_decided),
+        TEST(test_nothing_known),
+        TEST(test_a_heuristic_outcome_stays_until_it_is_forgotten),
+        TEST(test_doctor_finds_an_orphan),
+        TEST(test_doctor_finds_what_a_server_lacks),
+        TEST(test_doctor_finds_a_server_that_is_down),
+    };
+
+    kit_main(argc, argv);
+    return kit_close(&kit, cmocka_run_group_tests(tests, open_group, NULL));
+}

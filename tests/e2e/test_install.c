@@ -1,0 +1,146 @@
+/* test_install: what `make install` puts into a system, and that a program of a stranger's can be built against
+ * it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/lib/kit.h"
+
+static struct kit kit; /* its world alone */
+static char root[2 * WORLD_PATH_SIZE], source[WORLD_PATH_SIZE], variant[64];
+
+static void fail_test(const char *message)
+{
+    fail_msg("%s", message);
+}
+
+/* Runs a shell command to its success; its output, owned by the caller. */
+static char *shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static char *shell(const char *format, ...)
+{
+    char command[4 * WORLD_PATH_SIZE];
+    struct world_output o;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(command, sizeof command, format, args);
+    va_end(args);
+    o = world_run(kit.world, WORLD_ARGS("/bin/sh", "-c", command));
+    if (o.code != 0)
+        fail_msg("%s: exit code %d: %s%s", command, o.code, o.text, o.error);
+    free(o.error);
+    return o.text;
+}
+
+/* The source tree and the variant, from the build tree <source>/build/<variant>. */
+static void find_source(void)
+{
+    char *slash;
+
+    world_program(kit.world, "txcoordd", source);
+    *strrchr(source, '/') = 0;
+    slash = strrchr(source, '/');
+    snprintf(variant, sizeof variant, "%s", slash + 1);
+    *slash = 0;
+    slash = strrchr(source, '/');
+    *slash = 0;
+}
+
+static int open_group(void **state)
+{
+    struct world_options options = {.name = "install", .fail = fail_test};
+
+    (void)state;
+    kit.world = world_new(&options);
+    find_source();
+    snprintf(root, sizeof root, "%s/root", world_dir(kit.world));
+    free(shell("make -s -C %s V=%s DESTDIR=%s PREFIX=/usr install", source, variant, root));
+    return 0;
+}
+
+static void test_files(void **state)
+{
+    static const char *const files[] = {
+        "usr/bin/txcoordd",
+        "usr/bin/txagentd",
+        "usr/bin/txadmin",
+        "usr/include/libtx.h",
+        "usr/include/libtx_pg.h",
+        "usr/lib/libtx.so",
+        "usr/lib/libtx.so.0",
+        "usr/lib/libtx.a",
+        "usr/lib/pkgconfig/libtx.pc",
+        "usr/share/man/man3/libtx.3",
+        "usr/share/man/man8/txcoordd.8",
+    };
+    char path[3 * WORLD_PATH_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", root, files[i]);
+        if (access(path, R_OK) != 0)
+            fail_msg("%s is not installed", files[i]);
+    }
+}
+
+/* Exactly the functions that the installed headers declare. */
+static void test_exported_symbols(void **state)
+{
+    char *declared = shell("cat %s/usr/include/libtx*.h | tr '\\n' ' ' | tr ';{}' '\\n\\n\\n' | grep '^ "
+                           "*\\(/\\*.*\\*/ *\\)*TX_API\\|TX_API ' |"
+                           " grep -v define | grep -o '[a-z_]*(' | tr -d '(' | grep '^tx' | sort -u",
+                           root);
+    char *shared = shell("nm -D --defined-only %s/usr/lib/libtx.so | awk '{print $NF}' | sort -u", root);
+    char *archive = shell("nm -g --defined-only %s/usr/lib/libtx.a | awk 'NF == 3 {print $3}' | sort -u", root);
+
+    (void)state;
+    assert_non_null(strstr(declared, "txn_commit\n"));
+    assert_string_equal(shared, declared);
+    assert_string_equal(archive, declared);
+    free(declared);
+    free(shared);
+    free(archive);
+}
+
+static void compile(const char *output, const char *flags)
+{
+    free(shell("PKG_CONFIG_SYSROOT_DIR=%s PKG_CONFIG_PATH=%s/usr/lib/pkgconfig; export PKG_CONFIG_SYSROOT_DIR "
+               "PKG_CONFIG_PATH; cc -Wall -Werror -o %s/%s %s/examples/transfer.c %s",
+               root, root, root, output, source, flags));
+}
+
+static void test_pkg_config(void **state)
+{
+    char *version = shell("PKG_CONFIG_PATH=%s/usr/lib/pkgconfig pkg-config --modversion libtx", root);
+
+    (void)state;
+    assert_int_equal(strncmp(version, TX_VERSION "\n", sizeof TX_VERSION), 0);
+    free(version);
+}
+
+static void test_headers_alone(void **state)
+{
+    (void)state;
+    free(shell("printf '#include <libtx.h>\\n#include <libtx_pg.h>\\n' > %s/h.c && cp %s/h.c %s/h.cc", root,
+               root, root));
+    free(shell("cc -std=c99 -pedantic -Wall -Werror -fsyntax-only $(pkg-config --cflags libpq) "
+               "-I%s/usr/include %s/h.c",
+               root, root));
+    free(shell("! command -v c++ || c++ -Wall -Werror -fsyntax-only $(pkg-config --cflags libpq) "
+               "-I%s/usr/include %s/h.cc",
+               root, root));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_exported_symbols),
+        cmocka_unit_test(test_pkg_config),
+        cmocka_unit_test(test_headers_alone),
+    };
+
+    return kit_close(&kit, cmocka_run_group_tests(tests, open_group, NULL));
+}

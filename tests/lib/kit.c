@@ -1,0 +1,160 @@
+/* kit: see kit.h. The stage that the tests stand on. */
+#include "tests/lib/kit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/lib/world_impl.h"
+
+static void fail_test(const char *message)
+{
+    fail_msg("%s", message);
+}
+
+static void open_bank(struct kit *k, int i)
+{
+    static const char *const names[2] = {"bank_a", "bank_b"};
+
+    k->bank[i] = world_server_new(k->world, names[i], NULL);
+    world_accounts(k->bank[i], KIT_ACCOUNTS, KIT_BALANCE);
+    world_sql(k->bank[i], "SET ROLE app;"
+                          "CREATE TABLE receipts (name text PRIMARY KEY);"
+                          "CREATE TABLE checked (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)");
+}
+
+void kit_open(struct kit *k, const char *name, const struct kit_options *options)
+{
+    static const struct kit_options defaults;
+    static const char *const eager[] = {"--scan_interval", "500ms", NULL};
+    static const char *const names[2] = {"agent_a", "agent_b"};
+    struct world_options world = {.name = name, .fail = fail_test};
+
+    if (options == NULL)
+        options = &defaults;
+    memset(k, 0, sizeof *k);
+    k->world = world_new(&world);
+    k->coordinator = world_coordinator_new(k->world, "coordinator", options->coordinator_flags);
+    world_process_start_ready(k->coordinator, NULL);
+    for (int i = 0; i < 2; i++) {
+        open_bank(k, i);
+        if (options->no_agents)
+            continue;
+        k->agent[i] = world_agent_new(k->world, names[i], &k->bank[i], 1,
+                                      options->agent_flags != NULL ? options->agent_flags : eager);
+        world_process_start_ready(k->agent[i], NULL);
+    }
+}
+
+int kit_close(struct kit *k, int failed)
+{
+    bool sound = k->world == NULL || world_free(k->world, failed != 0);
+
+    return failed != 0 || !sound;
+}
+
+static void settle_process(struct world_process *p)
+{
+    if (p == NULL || (world_process_running(p) && !p->armed && !world_process_stopped(p)))
+        return;
+    world_process_kill(p);
+    world_process_start_ready(p, NULL);
+}
+
+void kit_settle(struct kit *k)
+{
+    for (int i = 0; i < 2; i++) {
+        if (!world_process_running(k->bank[i]->process))
+            world_server_start(k->bank[i]);
+    }
+    settle_process(k->coordinator);
+    settle_process(k->agent[0]);
+    settle_process(k->agent[1]);
+    for (int i = 0; i < 2; i++)
+        world_sql(k->bank[i], "TRUNCATE receipts, checked");
+}
+
+tx_client *kit_client(struct kit *k)
+{
+    struct tx_client_options options = {.coordinators = world_coordinators(k->world),
+                                        .application_name = "test",
+                                        .session_timeout_ms = 2000,
+                                        .transaction_timeout_ms = 4000};
+    struct tx_error e;
+    tx_client *client;
+
+    if (tx_client_open(&client, &options, &e) != TX_OK)
+        fail_msg("tx_client_open: %s", e.msg);
+    return client;
+}
+
+PGconn *kit_connect(struct kit *k, int bank)
+{
+    PGconn *conn = world_server_connect(k->bank[bank], "app");
+
+    assert_non_null(conn);
+    return conn;
+}
+
+void kit_exec(PGconn *conn, const char *sql)
+{
+    PGresult *r = PQexec(conn, sql);
+
+    if (PQresultStatus(r) != PGRES_COMMAND_OK && PQresultStatus(r) != PGRES_TUPLES_OK)
+        fail_msg("%s: %s", sql, PQerrorMessage(conn));
+    PQclear(r);
+}
+
+void kit_move(PGconn *conn, const char *receipt, int amount)
+{
+    char sql[256];
+
+    snprintf(sql, sizeof sql, "UPDATE accounts SET balance = balance + (%d) WHERE id = 1", amount);
+    kit_exec(conn, sql);
+    snprintf(sql, sizeof sql, "INSERT INTO receipts VALUES ('%s')", receipt);
+    kit_exec(conn, sql);
+}
+
+long long kit_receipts(struct kit *k, const char *receipt)
+{
+    long long n = 0;
+
+    for (int i = 0; i < 2; i++)
+        n += world_sql_number(k->bank[i], "SELECT count(*) FROM receipts WHERE name = '%s'", receipt);
+    return n;
+}
+
+void kit_assert_usable(PGconn *conn)
+{
+    assert_int_equal(PQstatus(conn), CONNECTION_OK);
+    assert_int_equal(PQtransactionStatus(conn), PQTRANS_IDLE);
+    assert_int_equal(PQpipelineStatus(conn), PQ_PIPELINE_OFF);
+    kit_exec(conn, "SELECT 1");
+}
+
+char *kit_all_receipts(struct kit *k, int bank)
+{
+    PGconn *conn = kit_connect(k, bank);
+    PGresult *r = PQexec(conn, "SELECT coalesce(string_agg(name, ' ' ORDER BY name), '') FROM receipts");
+    char *text = strdup(PQntuples(r) == 1 ? PQgetvalue(r, 0, 0) : "?");
+
+    PQclear(r);
+    PQfinish(conn);
+    return text;
+}
+
+void kit_assert_sound(struct kit *k)
+{
+    char *receipts[2];
+
+    if (!world_wait_nothing_prepared(k->world, KIT_SETTLE_MS))
+        fail_msg("branches stay prepared: %lld in bank_a, %lld in bank_b", world_prepared_count(k->bank[0]),
+                 world_prepared_count(k->bank[1]));
+    for (int i = 0; i < 2; i++)
+        receipts[i] = kit_all_receipts(k, i);
+    if (strcmp(receipts[0], receipts[1]) != 0)
+        fail_msg("half a transaction: bank_a has receipts «%s», bank_b has «%s»", receipts[0], receipts[1]);
+    free(receipts[0]);
+    free(receipts[1]);
+    assert_int_equal(world_sum_balances(k->world), 2 * KIT_ACCOUNTS * KIT_BALANCE);
+}

@@ -1,0 +1,259 @@
+/* kit_client: see kit.h. The program that transfers money, and the book of what it was told.
+ *
+ * A line for each transfer before it commits, «try ID», and one when it was told, «told RC ID message».
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/lib/kit.h"
+
+static const char *const mode_names[] = {"direct", "remote", "mixed", "refused", "single", "logged"};
+
+enum { ATTEMPTS = 200 };
+
+struct run {
+    enum kit_mode mode;
+    tx_client *client;
+    const char *conninfo[2];
+    PGconn *conn[2];
+};
+
+/* --- In the client ------------------------------------------------------------------------------------------
+ */
+
+static bool is_remote(const struct run *r, int bank)
+{
+    return r->mode == KIT_REMOTE || r->mode == KIT_REFUSED || (r->mode == KIT_MIXED && bank == 1);
+}
+
+static int run_sql(struct run *r, txn *t, int bank, const char *sql, struct tx_error *e)
+{
+    static const char *const names[2] = {"bank_a", "bank_b"};
+    PGresult *result;
+    bool ok;
+
+    if (is_remote(r, bank))
+        return txn_exec(t, names[bank], sql, 0, NULL, NULL, e);
+    result = PQexec(r->conn[bank], sql);
+    ok = PQresultStatus(result) == PGRES_COMMAND_OK;
+    PQclear(result);
+    return ok ? TX_OK : TX_ESTATEMENT;
+}
+
+/* All the work of one branch. */
+static int work(struct run *r, txn *t, int bank, struct tx_error *e)
+{
+    static const char *const names[2] = {"bank_a", "bank_b"};
+    int rc = TX_OK, amount = r->mode == KIT_SINGLE ? 0 : bank == 0 ? -1 : 1;
+    char sql[256];
+
+    if (!is_remote(r, bank)) {
+        if (PQstatus(r->conn[bank]) != CONNECTION_OK)
+            PQreset(r->conn[bank]);
+        rc = txn_enlist_pg(t, names[bank], r->conn[bank], e);
+    }
+    snprintf(sql, sizeof sql, "UPDATE accounts SET balance = balance + (%d) WHERE id = 1", amount);
+    if (rc == TX_OK)
+        rc = run_sql(r, t, bank, sql, e);
+    if (rc == TX_OK && r->mode != KIT_SINGLE) {
+        snprintf(sql, sizeof sql, "INSERT INTO receipts VALUES ('%s')", txn_id(t));
+        rc = run_sql(r, t, bank, sql, e);
+    }
+    if (rc == TX_OK && r->mode == KIT_REFUSED && bank == 1)
+        rc = run_sql(r, t, bank, "INSERT INTO checked VALUES (1), (1)", e);
+    return rc;
+}
+
+/* A single branch must not be named, or it is logged as others are. Returns whether its work could be done at
+ * all. */
+static bool transfer(struct run *r)
+{
+    struct tx_error e = {0};
+    char id[KIT_ID_SIZE] = "-";
+    bool worked;
+    int rc;
+    txn *t;
+
+    if (txn_begin(r->client, &t, &e) != TX_OK) {
+        fprintf(stderr, "txn_begin: %s\n", e.msg);
+        return false;
+    }
+    if (r->mode != KIT_SINGLE)
+        snprintf(id, sizeof id, "%s", txn_id(t));
+    rc = work(r, t, 0, &e);
+    if (rc == TX_OK && r->mode != KIT_SINGLE)
+        rc = work(r, t, 1, &e);
+    worked = rc == TX_OK;
+    world_client_tell("try %s", id);
+    if (worked)
+        rc = txn_commit(t, r->mode == KIT_LOGGED ? TXN_DECISION_LOGGED : TXN_COMPLETED, &e);
+    else if (txn_rollback(t, NULL) == TX_OK)
+        rc = TX_EROLLBACK;
+    txn_free(t);
+    world_client_tell("told %d %s %s", rc, id, rc == TX_OK ? "" : e.msg);
+    return worked;
+}
+
+/* Until so many have come to their commit. While something is down, it is tried again and again, to a bound. */
+static void transfers(struct run *r, int count)
+{
+    for (int failed = 0; count > 0 && failed < ATTEMPTS;) {
+        if (transfer(r)) {
+            count--;
+        } else {
+            failed++;
+            world_sleep_ms(50);
+        }
+    }
+}
+
+/* argv: name, mode, count, lifetime of a session in ms, conninfo of both banks. */
+static int transfer_job(int argc, char **argv)
+{
+    unsigned session_ms = argc == 6 ? (unsigned)atoi(argv[3]) : 0;
+    struct tx_client_options options = {
+        .application_name = "kit", .session_timeout_ms = session_ms, .transaction_timeout_ms = 2 * session_ms};
+    struct run r = {.conninfo = {argv[4], argv[5]}};
+    int count = atoi(argv[2]);
+    struct tx_error e;
+
+    while (strcmp(mode_names[r.mode], argv[1]) != 0)
+        r.mode++;
+    /* The coordinator may be dying at this very moment. */
+    for (int i = 0; i < 10 && r.client == NULL; i++) {
+        if (tx_client_open(&r.client, &options, &e) != TX_OK)
+            fprintf(stderr, "tx_client_open: %s\n", e.msg);
+    }
+    if (r.client == NULL)
+        return 1;
+    for (int i = 0; i < 2; i++)
+        r.conn[i] = PQconnectdb(r.conninfo[i]);
+    transfers(&r, count);
+    tx_client_close(r.client);
+    PQfinish(r.conn[0]);
+    PQfinish(r.conn[1]);
+    return 0;
+}
+
+void kit_main(int argc, char **argv)
+{
+    static const struct world_job jobs[] = {{"transfer", transfer_job}, {NULL, NULL}};
+
+    world_client_main(argc, argv, jobs);
+}
+
+/* --- In the test --------------------------------------------------------------------------------------------
+ */
+
+static struct world_process *start(struct kit *k, enum kit_mode mode, int count, const char *session_ms,
+                                   const char *env)
+{
+    char name[32], number[32], a[WORLD_PATH_SIZE], b[WORLD_PATH_SIZE];
+
+    snprintf(name, sizeof name, "client_%u", ++k->n_clients);
+    snprintf(number, sizeof number, "%d", count);
+    return world_client_start(k->world, name, env,
+                              WORLD_ARGS("transfer", mode_names[mode], number, session_ms,
+                                         world_server_conninfo(k->bank[0], "app", a),
+                                         world_server_conninfo(k->bank[1], "app", b)));
+}
+
+struct world_process *kit_start_transfers(struct kit *k, enum kit_mode mode, int count, const char *env)
+{
+    return start(k, mode, count, "2000", env);
+}
+
+struct world_process *kit_start_patient(struct kit *k, const char *env)
+{
+    return start(k, KIT_DIRECT, 1, "3600000", env);
+}
+
+static void note(struct kit_account *account, const char *line)
+{
+    struct kit_told t = {.rc = 1};
+
+    if (sscanf(line, "try %95s", t.id) == 1) {
+        assert_true(account->n < KIT_TOLD_LIMIT);
+        account->told[account->n++] = t;
+    } else if (sscanf(line, "told %d %95s", &t.rc, t.id) == 2) {
+        assert_true(account->n > 0 && strcmp(account->told[account->n - 1].id, t.id) == 0);
+        account->told[account->n - 1].rc = t.rc;
+    } else {
+        fail_msg("the client told «%s»", line);
+    }
+}
+
+void kit_hear(struct world_process *client, struct kit_account *account, unsigned timeout_ms)
+{
+    uint64_t now = world_now_ms(), end = now + timeout_ms;
+    char line[WORLD_LINE_SIZE];
+
+    while (now < end && world_client_hear(client, line, (unsigned)(end - now))) {
+        note(account, line);
+        now = world_now_ms();
+    }
+}
+
+struct question {
+    tx_client *client;
+    const char *id;
+    enum tx_outcome outcome;
+};
+
+static bool is_decided(void *arg)
+{
+    struct question *q = arg;
+    struct tx_error e;
+
+    if (tx_client_outcome(q->client, q->id, &q->outcome, &e) != TX_OK)
+        fail_msg("tx_client_outcome %s: %s", q->id, e.msg);
+    return q->outcome != TX_OUTCOME_PENDING;
+}
+
+/* What was never prepared is pending as long as its client could still ask for it. */
+static enum tx_outcome ask_outcome(tx_client *client, const char *id)
+{
+    struct question q = {.client = client, .id = id};
+
+    world_wait(KIT_SETTLE_MS, is_decided, &q);
+    return q.outcome;
+}
+
+static void check_told(const struct kit_told *t, bool done, enum tx_outcome outcome)
+{
+    if (t->rc == TX_OK && !done)
+        fail_msg("%s was told committed, and is not", t->id);
+    if (t->rc == TX_EROLLBACK && done)
+        fail_msg("%s was told rolled back, and is committed", t->id);
+    if (t->rc != TX_OK && t->rc != TX_EROLLBACK && t->rc != TX_EINDOUBT && t->rc != 1)
+        fail_msg("%s was told %s", t->id, tx_strerror(t->rc));
+    if ((outcome == TX_OUTCOME_COMMITTED && !done) || (outcome == TX_OUTCOME_ABORTED && done))
+        fail_msg("%s: the coordinator says outcome %d, and it is %s", t->id, outcome,
+                 done ? "committed" : "rolled back");
+    /* One who was told nothing must be able to learn it. */
+    if (t->rc != TX_OK && t->rc != TX_EROLLBACK && outcome != TX_OUTCOME_COMMITTED &&
+        outcome != TX_OUTCOME_ABORTED)
+        fail_msg("%s was not told its outcome, and asked for it the coordinator says %d", t->id, outcome);
+}
+
+void kit_assert_told(struct kit *k, const struct kit_account *account)
+{
+    tx_client *client = kit_client(k);
+    enum tx_outcome first;
+    char *receipts;
+
+    kit_assert_sound(k);
+    receipts = kit_all_receipts(k, 0);
+    for (size_t i = 0; i < account->n; i++) {
+        const struct kit_told *t = &account->told[i];
+
+        if (strcmp(t->id, "-") == 0)
+            continue;
+        first = ask_outcome(client, t->id);
+        check_told(t, strstr(receipts, t->id) != NULL, first);
+        assert_int_equal(ask_outcome(client, t->id), first);
+    }
+    free(receipts);
+    tx_client_close(client);
+}

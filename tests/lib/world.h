@@ -1,0 +1,156 @@
+/* world: a small real world to try the programs in: PostgreSQL servers, coordinator, agents, client programs
+ * and txadmin, all in one temporary directory, all gone at the end however the end comes.
+ *
+ * Used by tests/e2e, tests/demo and tests/bench. Everything here either works or ends in world_fail(), so
+ * callers check nothing. Not thread-safe, but for world_now_ms() and world_server_connect(); start processes
+ * from the main thread only: they die with the thread that started them.
+ */
+#ifndef ASSENT_WORLD_H
+#define ASSENT_WORLD_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { WORLD_PATH_SIZE = 512, WORLD_LINE_SIZE = 1024 };
+
+/* A NULL-terminated list of arguments, in place: world_admin(w, WORLD_ARGS("show", id)). */
+#define WORLD_ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+struct world;         /* the directory and everything in it */
+struct world_process; /* a program that can be started, killed and started again; owned by its world */
+struct world_server;  /* a PostgreSQL server; owned by its world */
+
+/* --- The world (world.c) ------------------------------------------------------------------------------- */
+
+struct world_options {
+    const char *name; /* part of the directory's name */
+    bool no_fsync;    /* servers run with fsync = off: faster, and a test may still kill -9 them */
+    /* What world_fail() calls; does not return. NULL: message and ends of all logs to standard error, exit 1.
+     */
+    void (*fail)(const char *message);
+};
+
+/* Makes the directory, ${TMPDIR:-/tmp}/assent-<name>-XXXXXX. */
+struct world *world_new(const struct world_options *options);
+/* Ends every process. Removes the directory; or, where something failed, prints the ends of all logs and, if
+ * ASSENT_KEEP is in the environment, leaves the directory there. False: a log has a sanitizer's report, and is
+ * printed. */
+bool world_free(struct world *w, bool failed);
+
+const char *world_dir(const struct world *w);
+/* Path of one of the built programs («txcoordd»): in $ASSENT_BUILD, else in the build tree that the running
+ * program stands in. Into `out`, which is returned. */
+const char *world_program(const struct world *w, const char *name, char out[WORLD_PATH_SIZE]);
+/* A TCP port that is free on the loopback address, never given twice. */
+unsigned world_port(struct world *w);
+_Noreturn void world_fail(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+uint64_t world_now_ms(void); /* monotonic */
+void world_sleep_ms(unsigned ms);
+/* Asks every few milliseconds until it holds; false: it did not within the time. */
+bool world_wait(unsigned timeout_ms, bool (*holds)(void *arg), void *arg);
+
+/* --- Processes (world_process.c) ------------------------------------------------------------------------ */
+
+/* Output goes to <dir>/<name>.log, appended from start to start. argv[0] is a path. The environment has
+ * ASSENT_COORDINATORS once there is a coordinator. */
+struct world_process *world_process_new(struct world *w, const char *name, const char *const *argv);
+/* env: one more variable, "ASSENT_CRASH=agent.prepared=kill", or NULL. */
+void world_process_start(struct world_process *p, const char *env);
+/* Starts it and waits until it has logged event=ready. */
+void world_process_start_ready(struct world_process *p, const char *env);
+/* Waits for event=ready, or for any other text, since its last start. */
+void world_process_await(struct world_process *p, const char *text, unsigned timeout_ms);
+bool world_process_logged(const struct world_process *p, const char *text);
+bool world_process_running(struct world_process *p);
+bool world_process_stopped(struct world_process *p); /* by SIGSTOP */
+void world_process_signal(struct world_process *p, int signal);
+/* Waits for its end: exit code, or minus the signal that ended it. */
+int world_process_wait(struct world_process *p, unsigned timeout_ms);
+int world_process_stop(struct world_process *p);  /* SIGTERM, and waits; its exit code */
+void world_process_kill(struct world_process *p); /* kill -9, and waits; allowed when it is not running */
+const char *world_process_name(const struct world_process *p);
+
+/* Runs a program to its end, bounded to a minute. */
+struct world_output {
+    int code;           /* as world_process_wait() */
+    char *text, *error; /* standard output and standard error; NUL-terminated, owned */
+};
+struct world_output world_run(struct world *w, const char *const *argv);
+void world_output_release(struct world_output *o);
+
+/* --- The product's programs (world_assent.c) ------------------------------------------------------------- */
+
+/* Not started yet. It listens on a port of its own and keeps its data in <dir>/<name>.data. `flags` go behind
+ * the usual ones; NULL: none. */
+struct world_process *world_coordinator_new(struct world *w, const char *name, const char *const *flags);
+/* Address of the first coordinator made, as ASSENT_COORDINATORS has it. */
+const char *world_coordinators(const struct world *w);
+/* An agent for n servers; each is a resource called as the server is. Not started yet. */
+struct world_process *world_agent_new(struct world *w, const char *name, struct world_server *const *servers,
+                                      size_t n, const char *const *flags);
+/* txadmin with these arguments. */
+struct world_output world_admin(struct world *w, const char *const *args);
+/* txadmin --json; the parsed output (cJSON_Delete() it), never NULL. `code` may be NULL. */
+struct cJSON *world_admin_json(struct world *w, const char *const *args, int *code);
+
+/* --- PostgreSQL (world_server.c) ---------------------------------------------------------------------------
+ */
+
+struct world_server_options {
+    unsigned max_prepared_transactions; /* [200] */
+    bool no_prepared_transactions;      /* 0 of them */
+    const char *const *settings;        /* more of them, "work_mem=64MB"; NULL: none */
+};
+
+/* Makes a server and starts it. Database bank; roles postgres (superuser), app (owner of bank and of the table
+ * accounts (id int primary key, balance bigint not null)) and assent_agent (as sql/ sets it up). No passwords.
+ * `options` may be NULL. */
+struct world_server *world_server_new(struct world *w, const char *name,
+                                      const struct world_server_options *options);
+void world_server_start(struct world_server *s); /* and waits until it accepts connections */
+void world_server_stop(struct world_server *s);  /* fast shutdown */
+void world_server_kill(struct world_server *s);  /* kill -9 of postmaster and all its children */
+const char *world_server_name(const struct world_server *s);
+unsigned world_server_port(const struct world_server *s);
+const char *world_server_conninfo(const struct world_server *s, const char *user, char out[WORLD_PATH_SIZE]);
+/* A connection to bank, PQfinish() it. NULL where the server does not take it. */
+PGconn *world_server_connect(const struct world_server *s, const char *user);
+bool world_server_logged(const struct world_server *s, const char *text); /* since its last start */
+
+/* As superuser in bank, on a connection of its own. */
+void world_sql(struct world_server *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+long long world_sql_number(struct world_server *s, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Accounts 1…n with this balance each, and no others. */
+void world_accounts(struct world_server *s, int n, long long balance);
+long long world_sum_balances(struct world *w);          /* over all servers */
+long long world_prepared_count(struct world_server *s); /* prepared transactions of the whole server */
+/* Waits until no server of this world has a prepared transaction. False: one still has. */
+bool world_wait_nothing_prepared(struct world *w, unsigned timeout_ms);
+
+/* --- Client programs (world_client.c) ------------------------------------------------------------------------
+ */
+
+/* A client is the running program itself, started anew as a process of its own (libtx is not fork-safe) and
+ * called to do one job. What it tells comes over a pipe. */
+struct world_job {
+    const char *name;                  /* NULL ends the table */
+    int (*run)(int argc, char **argv); /* argv[0] is the job's name; returns the exit code */
+};
+
+/* First thing in main(): where this process was started as a client, does its job and exits; else does nothing.
+ */
+void world_client_main(int argc, char **argv, const struct world_job *jobs);
+/* In the client: one line to the parent. */
+void world_client_tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* In the parent: starts a client; args[0] is the job's name. Name as in world_process_new(). */
+struct world_process *world_client_start(struct world *w, const char *name, const char *env,
+                                         const char *const *args);
+/* The next line, without its newline; false: end of file, or nothing within the time. */
+bool world_client_hear(struct world_process *p, char line[WORLD_LINE_SIZE], unsigned timeout_ms);
+
+#endif

@@ -1,0 +1,83 @@
+/* world_assent: see world.h. How the product's own programs are called. */
+#include <assert.h>
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/lib/world_impl.h"
+
+struct world_process *world_coordinator_new(struct world *w, const char *name, const char *const *flags)
+{
+    char program[WORLD_PATH_SIZE], data[2 * WORLD_PATH_SIZE], listen[WORLD_NAME_SIZE];
+
+    snprintf(data, sizeof data, "%s/%s.data", w->dir, name);
+    if (mkdir(data, 0700) != 0 && errno != EEXIST)
+        world_fail(w, "%s: %s", data, strerror(errno));
+    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(w));
+    if (w->coordinators[0] == 0)
+        memcpy(w->coordinators, listen, sizeof listen);
+    return world_process_make(
+        w, name, WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen", listen),
+        flags);
+}
+
+const char *world_coordinators(const struct world *w)
+{
+    return w->coordinators;
+}
+
+struct world_process *world_agent_new(struct world *w, const char *name, struct world_server *const *servers,
+                                      size_t n, const char *const *flags)
+{
+    char program[WORLD_PATH_SIZE], listen[WORLD_NAME_SIZE], conninfo[WORLD_PATH_SIZE];
+    char resources[WORLD_SERVER_LIMIT][2 * WORLD_PATH_SIZE];
+    const char *argv[WORLD_ARG_LIMIT + 1] = {world_program(w, "txagentd", program),
+                                             "--name",
+                                             name,
+                                             "--listen",
+                                             listen,
+                                             "--coordinators",
+                                             w->coordinators};
+    size_t argc = 7;
+
+    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(w));
+    for (size_t i = 0; i < n; i++) {
+        snprintf(resources[i], sizeof resources[i], "--resource.%s=postgresql %s", servers[i]->name,
+                 world_server_conninfo(servers[i], "assent_agent", conninfo));
+        argv[argc++] = resources[i];
+    }
+    return world_process_make(w, name, argv, flags);
+}
+
+static struct world_output run_admin(struct world *w, const char *const *args, const char *first)
+{
+    char program[WORLD_PATH_SIZE];
+    const char *argv[WORLD_ARG_LIMIT + 1] = {world_program(w, "txadmin", program)};
+    size_t n = 1;
+
+    if (first != NULL)
+        argv[n++] = first;
+    for (; *args != NULL && n < WORLD_ARG_LIMIT; args++)
+        argv[n++] = *args;
+    return world_run(w, argv);
+}
+
+struct world_output world_admin(struct world *w, const char *const *args)
+{
+    return run_admin(w, args, NULL);
+}
+
+struct cJSON *world_admin_json(struct world *w, const char *const *args, int *code)
+{
+    struct world_output o = run_admin(w, args, "--json");
+    cJSON *json = cJSON_Parse(o.text);
+
+    if (json == NULL)
+        world_fail(w, "txadmin %s: exit code %d, no JSON: %s%s", args[0], o.code, o.text, o.error);
+    if (code != NULL)
+        *code = o.code;
+    world_output_release(&o);
+    return json;
+}
