@@ -141,5 +141,5 @@ help:
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps build-tests demo run bench install clean help
+.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo run bench install clean help
 .SECONDARY:

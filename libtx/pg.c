@@ -175,13 +175,8 @@ static void pg_quiesce(PGconn *conn)
         return;
     }
     (void)PQpipelineSync(conn);
-    for (PGresult *res = NULL;; PQclear(res)) {
-        res = PQgetResult(conn);
-        if (PQresultStatus(res) == PGRES_PIPELINE_SYNC || PQstatus(conn) != CONNECTION_OK)
-            break;
-    }
     while (PQexitPipelineMode(conn) == 0 && PQstatus(conn) == CONNECTION_OK)
-        PQclear(PQgetResult(conn));
+        PQclear(PQgetResult(conn)); /* everything up to the synchronisation point */
 }
 
 /* ROLLBACK is sent where there is something to roll back. True: nothing is to be sent. */

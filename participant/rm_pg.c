@@ -107,7 +107,7 @@ static void list_start(struct pg_job *job, struct pg_conn *c)
     const char *values[] = {l->prefix, l->after, limit};
     const struct rm_statement s = {
         "SELECT gid, greatest(0, extract(epoch FROM clock_timestamp() - prepared) * 1000)::bigint, transaction,"
-        " pg_snapshot_xmax(pg_current_snapshot()) FROM pg_prepared_xacts"
+        " (SELECT pg_snapshot_xmax(pg_current_snapshot())) FROM pg_prepared_xacts"
         " WHERE database = current_database() AND starts_with(gid, $1) AND gid COLLATE \"C\" > $2"
         " ORDER BY gid COLLATE \"C\" LIMIT $3::int",
         3, values};

@@ -27,8 +27,7 @@ static int set_up(void **state)
     return 0;
 }
 
-/* --- Helpers
- * -------------------------------------------------------------------------------------------------------- */
+/* --- Helpers -------------------------------------------------------------------------------------------- */
 
 /* txadmin with these arguments ends with this code and says each of words, separated by «|». */
 static void assert_admin(const char *const *args, int code, const char *words)
@@ -70,6 +69,11 @@ static bool appears(void *arg)
     return json_has(e->args, e->text);
 }
 
+static bool disappears(void *arg)
+{
+    return !appears(arg);
+}
+
 static void await_json(const char *const *args, const char *text)
 {
     struct expected e = {args, text};
@@ -99,8 +103,17 @@ static void leave_in_doubt(char id[KIT_ID_SIZE])
     await_json(WORLD_ARGS("transactions", "--in-doubt", "--resource", "bank_b"), id);
 }
 
-/* --- Looking
- * ---------------------------------------------------------------------------------------------------------- */
+/* A decision of the operator's is a heuristic outcome, to be forgotten when it has been looked at. */
+static void forget(const char *id)
+{
+    struct expected e = {WORLD_ARGS("transactions"), id};
+
+    await_json(WORLD_ARGS("show", id), "\"state\":\"heuristic\"");
+    assert_admin(WORLD_ARGS("forget", id, "--yes"), DONE, "");
+    assert_true(world_wait(KIT_SETTLE_MS, disappears, &e));
+}
+
+/* --- Looking -------------------------------------------------------------------------------------------- */
 
 static void test_looking_at_a_quiet_group(void **state)
 {
@@ -138,8 +151,7 @@ static void test_usage(void **state)
                  "127.0.0.1:1");
 }
 
-/* --- A transaction in doubt
- * ------------------------------------------------------------------------------------------- */
+/* --- A transaction in doubt ----------------------------------------------------------------------------- */
 
 static void test_a_stuck_transaction_is_shown(void **state)
 {
@@ -225,8 +237,7 @@ static void test_nothing_known(void **state)
     tx_client_close(client);
 }
 
-/* --- A heuristic outcome
- * ------------------------------------------------------------------------------------------------ */
+/* --- A heuristic outcome -------------------------------------------------------------------------------- */
 
 /* Somebody rolled a branch back by hand that was decided to commit. */
 static void test_a_heuristic_outcome_stays_until_it_is_forgotten(void **state)
@@ -260,9 +271,7 @@ static void test_a_heuristic_outcome_stays_until_it_is_forgotten(void **state)
     kit_assert_sound(&kit);
 }
 
-/* --- Resources
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- Resources ------------------------------------------------------------------------------------------ */
 
 static void test_doctor_finds_an_orphan(void **state)
 {

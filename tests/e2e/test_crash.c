@@ -158,8 +158,7 @@ static void test_kill(void **state)
     kit_assert_told(&kit, &account);
 }
 
-/* --- A client stops at the point, and a server is killed meanwhile
- * --------------------------------------------- */
+/* --- A client stops at the point, and a server is killed meanwhile -------------------------------------- */
 
 static void stop_and_kill_server(const char *point, enum kit_mode mode)
 {
@@ -211,8 +210,7 @@ static void test_server_dies_between_commits(void **state)
     stop_and_kill_server("client.one_committed", KIT_DIRECT);
 }
 
-/* --- The group
- * --------------------------------------------------------------------------------------------------- */
+/* --- The group ------------------------------------------------------------------------------------------ */
 
 static int open_group(void **state)
 {

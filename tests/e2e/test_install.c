@@ -63,8 +63,8 @@ static int open_group(void **state)
 static void test_files(void **state)
 {
     static const char *const files[] = {
-        "usr/bin/txcoordd",
-        "usr/bin/txagentd",
+        "usr/sbin/txcoordd",
+        "usr/sbin/txagentd",
         "usr/bin/txadmin",
         "usr/include/libtx.h",
         "usr/include/libtx_pg.h",
@@ -120,6 +120,16 @@ static void test_pkg_config(void **state)
     free(version);
 }
 
+/* With the shared library, and with the archive alone. */
+static void test_an_example_is_built_against_it(void **state)
+{
+    (void)state;
+    compile("shared", "$(pkg-config --cflags --libs libtx libpq)");
+    compile("static", "$(pkg-config --cflags libtx libpq) $(pkg-config --variable=libdir libtx)/libtx.a -lpq -lnanomsg -pthread");
+    free(shell("LD_LIBRARY_PATH=%s/usr/lib ldd %s/shared | grep %s/usr/lib/libtx.so.0", root, root, root));
+    free(shell("! ldd %s/static | grep libtx", root));
+}
+
 static void test_headers_alone(void **state)
 {
     (void)state;
@@ -139,6 +149,7 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_exported_symbols),
         cmocka_unit_test(test_pkg_config),
+        cmocka_unit_test(test_an_example_is_built_against_it),
         cmocka_unit_test(test_headers_alone),
     };
 

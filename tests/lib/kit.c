@@ -1,6 +1,7 @@
 /* kit: see kit.h. The stage that the tests stand on. */
 #include "tests/lib/kit.h"
 
+#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,29 @@ int kit_close(struct kit *k, int failed)
     return failed != 0 || !sound;
 }
 
+static bool agents_are_up(void *arg)
+{
+    struct kit *k = arg;
+    cJSON *answer = world_admin_json(k->world, WORLD_ARGS("resources"), NULL), *r;
+    int up = 0;
+
+    cJSON_ArrayForEach(r, cJSON_GetObjectItem(answer, "resources"))
+    {
+        const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(r, "name"));
+
+        if (name != NULL && (strcmp(name, "bank_a") == 0 || strcmp(name, "bank_b") == 0))
+            up += cJSON_IsTrue(cJSON_GetObjectItem(r, "alive")) && cJSON_IsTrue(cJSON_GetObjectItem(r, "up"));
+    }
+    cJSON_Delete(answer);
+    return up == 2;
+}
+
+void kit_await_agents(struct kit *k)
+{
+    if (!world_wait(KIT_SETTLE_MS, agents_are_up, k))
+        fail_msg("the agents have not told the coordinator that they are up");
+}
+
 static void settle_process(struct world_process *p)
 {
     if (p == NULL || (world_process_running(p) && !p->armed && !world_process_stopped(p)))
@@ -70,6 +94,8 @@ void kit_settle(struct kit *k)
     settle_process(k->coordinator);
     settle_process(k->agent[0]);
     settle_process(k->agent[1]);
+    if (k->agent[0] != NULL)
+        kit_await_agents(k);
     for (int i = 0; i < 2; i++)
         world_sql(k->bank[i], "TRUNCATE receipts, checked");
 }

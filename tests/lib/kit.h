@@ -19,7 +19,7 @@
 enum {
     KIT_ACCOUNTS = 100,
     KIT_BALANCE = 1000,
-    KIT_SETTLE_MS = 30000, /* more than any recovery takes */
+    KIT_SETTLE_MS = 30000,  /* more than any recovery takes */
     KIT_TOLD_LIMIT = 16384, /* transfers of one test */
     KIT_ID_SIZE = 96,
 };
@@ -45,6 +45,9 @@ int kit_close(struct kit *k, int failed);
 /* Before a test: starts whatever does not run, or still waits for its crash point, and empties the receipts. */
 void kit_settle(struct kit *k);
 
+/* Waits until the coordinator has heard of both agents, and both can reach their banks. */
+void kit_await_agents(struct kit *k);
+
 /* A client in this process, closed by the test. Session and transactions last 2 and 4 seconds. */
 tx_client *kit_client(struct kit *k);
 /* A connection to bank 0 or 1 as role app. */
@@ -62,7 +65,7 @@ void kit_assert_usable(PGconn *conn);
 /* Nothing prepared in either bank (after a while), all money there, every receipt in both banks. */
 void kit_assert_sound(struct kit *k);
 
-/* --- The client program (kit_client.c) -------------------------------------------------------------------- */
+/* --- The client program (kit_client.c) ------------------------------------------------------------------ */
 
 /* How a transfer's two branches work. */
 enum kit_mode {

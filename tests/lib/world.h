@@ -22,7 +22,7 @@ struct world;         /* the directory and everything in it */
 struct world_process; /* a program that can be started, killed and started again; owned by its world */
 struct world_server;  /* a PostgreSQL server; owned by its world */
 
-/* --- The world (world.c) ------------------------------------------------------------------------------- */
+/* --- The world (world.c) -------------------------------------------------------------------------------- */
 
 struct world_options {
     const char *name; /* part of the directory's name */
@@ -81,7 +81,7 @@ struct world_output {
 struct world_output world_run(struct world *w, const char *const *argv);
 void world_output_release(struct world_output *o);
 
-/* --- The product's programs (world_assent.c) ------------------------------------------------------------- */
+/* --- The product's programs (world_assent.c) ------------------------------------------------------------ */
 
 /* Not started yet. It listens on a port of its own and keeps its data in <dir>/<name>.data. `flags` go behind
  * the usual ones; NULL: none. */

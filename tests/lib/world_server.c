@@ -17,7 +17,7 @@
 
 enum { START_MS = 60000, CHILD_LIMIT = 512 };
 
-/* --- Installation and data directory --------------------------------------------------------------------- */
+/* --- Installation and data directory -------------------------------------------------------------------- */
 
 static bool take_bin(struct world *w, const char *dir)
 {
@@ -270,8 +270,7 @@ void world_server_release(struct world_server *s)
     free(s);
 }
 
-/* --- Asking it
- * ------------------------------------------------------------------------------------------------ */
+/* --- Asking it ------------------------------------------------------------------------------------------ */
 
 const char *world_server_name(const struct world_server *s)
 {
