@@ -98,7 +98,7 @@ tsan: ; @$(call submake,tsan,run-thread-tests)
 run-tests: export ASAN_OPTIONS := detect_leaks=1:detect_stack_use_after_return=1
 run-tests: export UBSAN_OPTIONS := print_stacktrace=1
 run-tests:
-	@tests/lib/run-tests $(B)/log $(UNITS) $(E2ES)
+	@tests/lib/run-tests $(B)/log $(E2ES) $(UNITS)
 run-thread-tests:
 	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads
 

@@ -136,7 +136,9 @@ static void finish_undecided(struct finish *f, int rc, const struct tx_error *e)
         finish_enter(f, PHASE_ROLLBACK);
     } else if (rc != TX_ETIMEOUT || f->wait != WAIT_COMPLETED || call_now_ms() >= f->deadline_ms ||
                finish_ask(f, VERDICT_COMMIT, WAIT_DECIDED, f->agents_finish, f->deadline_ms, NULL) != TX_OK) {
-        f->code = err_set(&f->error, TX_EINDOUBT, "the outcome of %s is not known: %s", f->txn->text, e->msg);
+        f->code =
+            err_set(&f->error, TX_EINDOUBT, "the outcome of %s is not known yet, ask tx_client_outcome(): %s",
+                    f->txn->text, e->msg);
         finish_enter(f, PHASE_OVER);
     }
 }

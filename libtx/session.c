@@ -56,27 +56,39 @@ static void session_adopt(struct app_session *s, const struct wire_session *w, u
     ranges_init(&s->resolved);
 }
 
-/* Entered and left with the mutex held. One thread opens, others that come meanwhile wait for its result and
- * try themselves where it failed. */
-static int session_renew(struct app_session *s, struct tx_error *e)
+/* Another thread is opening: its result is this one's. */
+static int session_join(struct app_session *s, struct tx_error *e)
 {
-    struct wire_session w;
-    uint64_t nonce;
-    int rc;
-
     while (s->opening)
         pthread_cond_wait(&s->changed, &s->mutex);
     if (!s->lost)
         return TX_OK;
+    return err_set(e, s->failure.code, "%s", s->failure.msg);
+}
+
+/* Opens a session where there is none. Entered and left with the mutex held. */
+static int session_renew(struct app_session *s, struct tx_error *e)
+{
+    struct wire_session w = {0};
+    struct tx_error failure;
+    uint64_t nonce;
+    int rc;
+
+    if (s->opening)
+        return session_join(s, e);
+    if (!s->lost)
+        return TX_OK;
     s->opening = true;
     pthread_mutex_unlock(&s->mutex);
-    rc = session_ask(s, &nonce, &w, e);
+    rc = session_ask(s, &nonce, &w, &failure);
     pthread_mutex_lock(&s->mutex);
     s->opening = false;
     if (rc == TX_OK)
         session_adopt(s, &w, nonce);
+    else
+        s->failure = failure;
     pthread_cond_broadcast(&s->changed);
-    return rc;
+    return rc == TX_OK ? TX_OK : err_set(e, rc, "%s", failure.msg);
 }
 
 int session_begin(struct app_session *s, struct txid *id, struct tx_error *e)
@@ -183,7 +195,8 @@ void session_news_missed(struct app_session *s, const struct news *n)
 /* --- keeping alive ------------------------------------------------------------------------------------- */
 
 /* One heartbeat, or the end of the session. The mutex is not held. */
-static int session_tell(struct app_session *s, uint64_t session, enum wire_type type, uint64_t deadline_ms)
+static int session_tell(struct app_session *s, uint64_t session, uint64_t nonce, enum wire_type type,
+                        uint64_t deadline_ms)
 {
     struct wire_message m = {.type = type};
     enum wire_type want = type == WIRE_HEARTBEAT ? WIRE_HEARTBEAT_OK : WIRE_CLOSED;
@@ -193,7 +206,7 @@ static int session_tell(struct app_session *s, uint64_t session, enum wire_type 
     int rc;
 
     m.heartbeat.session = session;
-    m.heartbeat.nonce = s->nonce;
+    m.heartbeat.nonce = nonce;
     session_news_take(s, session, &news, &m.heartbeat.news);
     rc = call_sync(&call, s->calls, &m, NULL, want, deadline_ms, &reply, NULL);
     call_end(&call);
@@ -234,7 +247,7 @@ static void session_doze(struct app_session *s, uint64_t now, uint64_t due)
 static void *session_keep(void *arg)
 {
     struct app_session *s = arg;
-    uint64_t now, due, id;
+    uint64_t now, due, id, nonce;
     int rc;
 
     pthread_mutex_lock(&s->mutex);
@@ -246,8 +259,9 @@ static void *session_keep(void *arg)
             continue;
         }
         id = s->id;
+        nonce = s->nonce;
         pthread_mutex_unlock(&s->mutex);
-        rc = session_tell(s, id, WIRE_HEARTBEAT, now + HEARTBEAT_MS);
+        rc = session_tell(s, id, nonce, WIRE_HEARTBEAT, now + HEARTBEAT_MS);
         pthread_mutex_lock(&s->mutex);
         if (rc != TX_OK)
             s->retry_ms = call_now_ms() + HEARTBEAT_RETRY_MS;
@@ -299,11 +313,11 @@ static void session_end(struct app_session *s)
     uint64_t deadline = call_now_ms() + CLOSE_MS;
 
     while (s->acknowledged.n > RANGE_LIMIT || s->resolved.n > RANGE_LIMIT) {
-        if (session_tell(s, s->id, WIRE_HEARTBEAT, deadline) != TX_OK)
+        if (session_tell(s, s->id, s->nonce, WIRE_HEARTBEAT, deadline) != TX_OK)
             return;
     }
     if (!s->lost)
-        (void)session_tell(s, s->id, WIRE_CLOSE_SESSION, deadline);
+        (void)session_tell(s, s->id, s->nonce, WIRE_CLOSE_SESSION, deadline);
 }
 
 void session_close(struct app_session *s)

@@ -39,9 +39,10 @@ struct app_session {
     bool opening, lost, closing;
     bool dozing; /* the keeper sleeps for longer than news may wait */
     uint64_t group, id, nonce, sequence;
-    uint64_t heard_ms; /* when the last request that was answered was sent */
-    uint64_t news_ms;  /* since when there is news that no request has carried; 0: none */
-    uint64_t retry_ms; /* no heartbeat before */
+    struct tx_error failure; /* why the last attempt to open one failed */
+    uint64_t heard_ms;       /* when the last request that was answered was sent */
+    uint64_t news_ms;        /* since when there is news that no request has carried; 0: none */
+    uint64_t retry_ms;       /* no heartbeat before */
     struct ranges acknowledged, resolved;
 };
 

@@ -186,6 +186,8 @@ const struct branch_rule *agent_event(struct held *h, enum branch_event event)
         return NULL;
     }
     h->state = rule->next;
+    if (event == ON_INCOMPLETE)
+        branches_set(&h->text, "a statement is under way or missing: the agent was restarted meanwhile");
     agent_log(h, LOG_DEBUG, branch_event_name(event), rule->reason);
     agent_entered(h, before);
     agent_do(h, rule->actions);
@@ -311,7 +313,11 @@ static void agent_item(struct agent *a, const struct wire_work_item *item)
         return;
     h->asked = true;
     h->by_application = h->by_application || (h->state == AT_NONE && item->branch_kind == BRANCH_DIRECT);
-    if (h->proof == NULL)
+    if (item->kind == WORK_PREPARE && !statements_complete(h, item->proof)) {
+        agent_event(h, ON_INCOMPLETE);
+        return;
+    }
+    if (h->proof == NULL && item->kind != WORK_PREPARE)
         branches_set(&h->proof, item->proof);
     agent_event(h, events[item->kind]);
 }
@@ -495,6 +501,8 @@ int agent_open(struct agent *a, uv_loop_t *loop, const struct agent_options *opt
     a->options = *options;
     branches_init(&a->branches);
     outbox_init(&a->outbox);
+    uv_timer_init(loop, &a->tick);
+    a->tick.data = a;
     if (getrandom(&a->instance, sizeof a->instance, 0) != (ssize_t)sizeof a->instance)
         return err_set(e, TX_EIO, "no random number");
     rc = statements_open(&a->statements, a, options->listen, e);
@@ -502,12 +510,9 @@ int agent_open(struct agent *a, uv_loop_t *loop, const struct agent_options *opt
         rc = agent_open_pull(a, e);
     for (size_t i = 0; i < options->n_resources && rc == TX_OK; i++)
         rc = agent_open_resource(a, &options->resources[i], e);
-    if (rc != TX_OK)
-        return rc;
-    uv_timer_init(loop, &a->tick);
-    a->tick.data = a;
-    uv_timer_start(&a->tick, agent_tick, AGENT_TICK_MS, AGENT_TICK_MS);
-    return TX_OK;
+    if (rc == TX_OK)
+        uv_timer_start(&a->tick, agent_tick, AGENT_TICK_MS, AGENT_TICK_MS);
+    return rc;
 }
 
 static void agent_tick_closed(uv_handle_t *handle)
@@ -533,8 +538,10 @@ void agent_stop(struct agent *a, void (*stopped)(void *arg), void *arg)
     uv_timer_stop(&a->tick);
     pull_close(&a->pull);
     statements_close(&a->statements);
+    a->n_open++; /* this call's own */
     for (size_t i = 0; i < a->n_resources; i++)
         a->resources[i].ops->close(a->resources[i].rm, agent_resource_closed, a);
+    agent_resource_closed(a);
 }
 
 void agent_release(struct agent *a)

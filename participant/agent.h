@@ -69,7 +69,8 @@ struct agent {
     void *stopped_arg;
 };
 
-/* TX_EINVAL: options, with the remedy; TX_EIO: cannot listen; TX_ENOMEM. */
+/* TX_EINVAL: options, with the remedy; TX_EIO: cannot listen; TX_ENOMEM. Then it is to be stopped and released,
+ * too, for what was opened before. */
 int agent_open(struct agent *a, uv_loop_t *loop, const struct agent_options *options, struct tx_error *e);
 /* Rolls active branches back, leaves prepared ones, closes all handles; then calls `stopped`. */
 void agent_stop(struct agent *a, void (*stopped)(void *arg), void *arg);

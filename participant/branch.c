@@ -37,6 +37,7 @@ static const struct branch_rule branch_table[] = {
     ROW(ACTIVE, FINISH_ROLLBACK, LEAVING, ABANDON, "the application rolls back"),
     ROW(ACTIVE, FINISH_ONE_PHASE, ONE_PHASE, ONE_PHASE_COMMIT, "the only branch of its transaction"),
     ROW(ACTIVE, TIMEOUT, LEAVING, ABANDON, "the application is taken for gone"),
+    ROW(ACTIVE, INCOMPLETE, LEAVING, ABANDON | REPORT_NO, "a double of its first statement began it anew"),
     ROW(ACTIVE, LOST, ROLLED_BACK, 0, "the server rolls back what was not prepared"),
 
     ROW(LEAVING, DONE, ROLLED_BACK, REPORT | ANSWER, "rolled back"),

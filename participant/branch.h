@@ -47,25 +47,26 @@ enum branch_state {
 };
 
 /* X(name, from): W from the coordinator, A from the application, I from inside. */
-#define BRANCH_EVENT_LIST(X)                                            \
-    X(WORK_PREPARE, W)                                                  \
-    X(WORK_COMMIT, W)                                                   \
-    X(WORK_ROLLBACK, W)                                                 \
-    X(STATEMENT, A)                                                     \
-    X(FINISH_ROLLBACK, A)                                               \
-    X(FINISH_ONE_PHASE, A)                                              \
-    X(TIMEOUT, I) /* no statement for too long */                       \
-    X(LOST, I)    /* the connection broke outside prepare and commit */ \
-    X(RETRY, I)   /* the time that RETRY asked for is over */           \
-    X(FOUND, I)   /* the scan saw it prepared, later than it ended */   \
-    X(DONE, I)    /* the resource's answers: see enum rm_outcome */     \
-    X(ANSWERED_READ_ONLY, I)                                            \
-    X(ANSWERED_REFUSED, I)                                              \
-    X(ANSWERED_NOT_FOUND, I)                                            \
-    X(ANSWERED_HEURISTIC_COMMIT, I)                                     \
-    X(ANSWERED_HEURISTIC_ROLLBACK, I)                                   \
-    X(ANSWERED_HAZARD, I)                                               \
-    X(UNKNOWN, I)                                                       \
+#define BRANCH_EVENT_LIST(X)                                                       \
+    X(WORK_PREPARE, W)                                                             \
+    X(WORK_COMMIT, W)                                                              \
+    X(WORK_ROLLBACK, W)                                                            \
+    X(STATEMENT, A)                                                                \
+    X(FINISH_ROLLBACK, A)                                                          \
+    X(FINISH_ONE_PHASE, A)                                                         \
+    X(TIMEOUT, I)    /* no statement for too long */                               \
+    X(INCOMPLETE, I) /* to be prepared or committed, but statements are missing */ \
+    X(LOST, I)       /* the connection broke outside prepare and commit */         \
+    X(RETRY, I)      /* the time that RETRY asked for is over */                   \
+    X(FOUND, I)      /* the scan saw it prepared, later than it ended */           \
+    X(DONE, I)       /* the resource's answers: see enum rm_outcome */             \
+    X(ANSWERED_READ_ONLY, I)                                                       \
+    X(ANSWERED_REFUSED, I)                                                         \
+    X(ANSWERED_NOT_FOUND, I)                                                       \
+    X(ANSWERED_HEURISTIC_COMMIT, I)                                                \
+    X(ANSWERED_HEURISTIC_ROLLBACK, I)                                              \
+    X(ANSWERED_HAZARD, I)                                                          \
+    X(UNKNOWN, I)                                                                  \
     X(FAILED, I)
 
 enum branch_event {

@@ -108,12 +108,15 @@ static const struct conf_key keys[] = {
 struct run {
     struct agent agent;
     uv_signal_t term, interrupt;
+    bool watching;
 };
 
 static void run_stopped(void *arg)
 {
     struct run *run = arg;
 
+    if (!run->watching)
+        return;
     uv_close((uv_handle_t *)&run->term, NULL);
     uv_close((uv_handle_t *)&run->interrupt, NULL);
 }
@@ -156,11 +159,15 @@ static int run_options(struct agent_options *o, char hostname[NAME_LIMIT + 1], s
     return TX_OK;
 }
 
-static void run_watch(struct run *run, uv_loop_t *loop, uv_signal_t *handle, int number)
+static void run_watch(struct run *run, uv_loop_t *loop)
 {
-    uv_signal_init(loop, handle);
-    handle->data = run;
-    uv_signal_start(handle, run_signal, number);
+    uv_signal_init(loop, &run->term);
+    uv_signal_init(loop, &run->interrupt);
+    run->term.data = run;
+    run->interrupt.data = run;
+    uv_signal_start(&run->term, run_signal, SIGTERM);
+    uv_signal_start(&run->interrupt, run_signal, SIGINT);
+    run->watching = true;
 }
 
 static int run_agent(struct tx_error *e)
@@ -175,15 +182,16 @@ static int run_agent(struct tx_error *e)
         return rc;
     uv_loop_init(&loop);
     rc = agent_open(&run.agent, &loop, &options, e);
-    if (rc != TX_OK)
-        return rc;
-    run_watch(&run, &loop, &run.term, SIGTERM);
-    run_watch(&run, &loop, &run.interrupt, SIGINT);
+    if (rc == TX_OK)
+        run_watch(&run, &loop);
+    else
+        agent_stop(&run.agent, run_stopped, &run);
     uv_run(&loop, UV_RUN_DEFAULT);
     agent_release(&run.agent);
     uv_loop_close(&loop);
-    log_line(LOG_INFO, "stopped", "agent=%s", options.name);
-    return TX_OK;
+    if (rc == TX_OK)
+        log_line(LOG_INFO, "stopped", "agent=%s", options.name);
+    return rc;
 }
 
 int main(int argc, char **argv)

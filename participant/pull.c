@@ -294,6 +294,8 @@ int pull_open(struct pull *p, const struct pull_options *options, struct tx_erro
 
 void pull_close(struct pull *p)
 {
+    if (p->scratch == NULL)
+        return;
     pull_hang_up(p);
     uv_close((uv_handle_t *)&p->tick, NULL);
     uv_close((uv_handle_t *)&p->turn, NULL);

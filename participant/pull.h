@@ -40,8 +40,8 @@ struct pull {
     uv_poll_t *poll;
     uv_timer_t tick;
     uv_prepare_t turn;
-    bool due, connected, lost_told, closed;
-    unsigned backoff_ms, hops, n_handles;
+    bool due, connected, lost_told;
+    unsigned backoff_ms, hops;
     uint64_t number, dial_at_ms, dialled_ms, sent_ms, heard_ms, probed_ms;
     uint32_t request;
     struct buf out;
@@ -54,7 +54,8 @@ int pull_open(struct pull *p, const struct pull_options *options, struct tx_erro
 /* Sends a PULL at the end of this turn of the loop. */
 void pull_wake(struct pull *p);
 bool pull_connected(const struct pull *p);
-/* Stops; its handles close on the loop. pull_release() when the loop has ended. */
+/* Stops; its handles close on the loop. Allowed where pull_open() failed or was not reached (all zero).
+ * pull_release() when the loop has ended. */
 void pull_close(struct pull *p);
 void pull_release(struct pull *p);
 

@@ -3,6 +3,7 @@
  * rm_pg.c          the operations' table, opening and closing, listing
  * rm_pg_pool.c     struct rm: connections, jobs waiting for one, reconnecting
  * rm_pg_conn.c     one connection on the loop: connect, send, results, cancel
+ * rm_pg_resolve.c  host names, without blocking
  * rm_pg_work.c     a branch's work: statements, prepare, one-phase commit, rollback
  * rm_pg_finish.c   a prepared branch: look, commit, rollback, proof
  * rm_pg_inspect.c  for the operator
@@ -116,8 +117,9 @@ struct pg_conn {
     bool in_flight, broken, one_row;
     unsigned syncs, statements; /* of a pipeline: still to come */
     struct pg_reply reply;
-    uint64_t since_ms; /* when connecting began */
-    char backend[80];  /* SQL condition that tells this backend from every other: pid and start */
+    uint64_t since_ms;          /* when connecting began */
+    struct pg_resolve *resolve; /* its host is being looked up; NULL: not */
+    char backend[80];           /* SQL condition that tells this backend from every other: pid and start */
 };
 
 /* NULL: out of memory or handles; then nothing is left behind. */
@@ -137,6 +139,15 @@ void rm_pg_send_begin(struct pg_conn *c, const struct rm_statement *s);
 void rm_pg_conn_release(struct pg_conn *c, bool clean);
 /* Asks the server to give up the statement under way; in a thread, for libpq has no other way. */
 void rm_pg_conn_cancel(struct pg_conn *c);
+
+/* --- host names: rm_pg_resolve.c ------------------------------------------------------------------------ */
+
+/* Looks the server's name up; rm_pg_conn_resolved() follows. False: there is none to look up. */
+bool rm_pg_resolve(struct pg_conn *c);
+/* The connection goes; its look-up is forgotten. */
+void rm_pg_resolve_cancel(struct pg_conn *c);
+/* Lists with commas, for libpq's host and hostaddr; or why not. */
+void rm_pg_conn_resolved(struct pg_conn *c, const char *hosts, const char *addresses, const char *error);
 
 /* --- small helpers: rm_pg.c ----------------------------------------------------------------------------- */
 

@@ -22,13 +22,21 @@ static void conn_ignore_notice(void *arg, const char *message)
     (void)message;
 }
 
-/* What stands before "dbname" can be overridden by the operator's settings, what stands behind cannot. */
-static PGconn *conn_start(const char *settings)
+/* What stands before "dbname" can be overridden by the operator's settings, what stands behind cannot. hosts,
+ * addresses: as looked up; NULL: as the settings say. */
+static PGconn *conn_start(const char *settings, const char *hosts, const char *addresses)
 {
-    static const char *const keys[] = {
-        "fallback_application_name", "keepalives_idle", "keepalives_interval", "keepalives_count",
-        "tcp_user_timeout",          "dbname",          "client_encoding",     NULL};
-    const char *values[] = {"txagentd", "10", "5", "3", "30000", settings, "UTF8", NULL};
+    const char *keys[] = {"fallback_application_name",
+                          "keepalives_idle",
+                          "keepalives_interval",
+                          "keepalives_count",
+                          "tcp_user_timeout",
+                          "dbname",
+                          "client_encoding",
+                          hosts == NULL ? NULL : "host",
+                          "hostaddr",
+                          NULL};
+    const char *values[] = {"txagentd", "10", "5", "3", "30000", settings, "UTF8", hosts, addresses, NULL};
 
     return PQconnectStartParams(keys, values, 1);
 }
@@ -85,6 +93,7 @@ static void conn_free(struct pg_conn *c)
 
     for (int i = 0; i < c->reply.n; i++)
         PQclear(c->reply.results[i]);
+    rm_pg_resolve_cancel(c);
     conn_poll_close(c);
     PQfinish(c->pg);
     if (c->state == PG_CONNECTING || c->state == PG_PREPARING_SESSION)
@@ -94,6 +103,17 @@ static void conn_free(struct pg_conn *c)
     DL_DELETE(rm->conns, c);
     rm->n_conns--;
     free(c);
+}
+
+static void conn_connect(struct pg_conn *c, const char *hosts, const char *addresses)
+{
+    c->pg = conn_start(c->rm->settings, hosts, addresses);
+    if (c->pg != NULL)
+        PQsetNoticeProcessor(c->pg, conn_ignore_notice, NULL);
+    if (c->pg != NULL && PQstatus(c->pg) != CONNECTION_BAD && conn_watch(c, UV_WRITABLE))
+        return;
+    c->broken = true;
+    rm_pg_pool_kick(c->rm);
 }
 
 struct pg_conn *rm_pg_conn_open(struct rm *rm)
@@ -106,20 +126,20 @@ struct pg_conn *rm_pg_conn_open(struct rm *rm)
     c->fd = -1;
     c->state = PG_CONNECTING;
     c->since_ms = uv_now(rm->options.loop);
-    c->pg = conn_start(rm->settings);
     DL_APPEND(rm->conns, c);
     rm->n_conns++;
     rm->n_connecting++;
-    if (c->pg == NULL) {
-        conn_free(c);
-        return NULL;
-    }
-    PQsetNoticeProcessor(c->pg, conn_ignore_notice, NULL);
-    if (PQstatus(c->pg) == CONNECTION_BAD || !conn_watch(c, UV_WRITABLE))
-        c->broken = true;
-    if (c->broken)
-        rm_pg_pool_kick(rm);
+    if (!rm_pg_resolve(c))
+        conn_connect(c, NULL, NULL);
     return c;
+}
+
+void rm_pg_conn_resolved(struct pg_conn *c, const char *hosts, const char *addresses, const char *error)
+{
+    if (error != NULL)
+        rm_pg_conn_lost(c, error);
+    else
+        conn_connect(c, hosts, addresses);
 }
 
 /* libpq's message in one line; `why` where it has none. */

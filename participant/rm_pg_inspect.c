@@ -41,7 +41,7 @@ static const char branch_query[] =
     "     FROM (SELECT * FROM held ORDER BY relation, mode LIMIT 100) s), '[]'),"
     "  'blocked', coalesce((SELECT json_agg(json_build_object('pid', a.pid, 'user', a.usename,"
     "     'application', a.application_name, 'query', left(a.query, 200),"
-    "     'waiting_ms', (extract(epoch FROM clock_timestamp() - a.state_change) * 1000)::bigint))"
+    "     'waiting_ms', coalesce((extract(epoch FROM clock_timestamp() - a.state_change) * 1000)::bigint, 0)))"
     "     FROM (SELECT * FROM waiting LIMIT 50) s JOIN pg_stat_activity a USING (pid)), '[]'))";
 
 /* One row of facts; findings_of() reads it by these numbers. */
@@ -62,7 +62,7 @@ enum fact {
 static const char resource_query[] =
     "WITH mine AS (SELECT * FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, "
     "$1))"
-    " SELECT current_setting('server_version'), current_user, current_setting('is_superuser'),"
+    " SELECT current_setting('server_version'), quote_ident(current_user), current_setting('is_superuser'),"
     " current_setting('max_prepared_transactions'), (SELECT count(*) FROM pg_prepared_xacts),"
     " pg_has_role('pg_read_all_stats', 'USAGE'), pg_has_role('pg_signal_backend', 'USAGE'),"
     " (SELECT string_agg(DISTINCT quote_ident(owner), ', ') FROM mine"
@@ -106,7 +106,7 @@ static void find_slots(cJSON *list, const PGresult *r)
     long max = atol(fact(r, FACT_MAX_PREPARED)), used = atol(fact(r, FACT_PREPARED));
     char text[128];
 
-    snprintf(text, sizeof text, "%ld of %ld slots of max_prepared_transactions are in use", used, max);
+    snprintf(text, sizeof text, "%ld of %ld slots are in use", used, max);
     if (max == 0)
         finding(list, "error", "max_prepared_transactions",
                 "max_prepared_transactions = 0: nothing can be prepared",
@@ -134,7 +134,7 @@ static void find_rights(cJSON *list, const PGresult *r)
     } else {
         finding(list, "ok", "role", "every branch that is prepared now can be finished", NULL);
     }
-    snprintf(remedy, sizeof remedy, "GRANT pg_read_all_stats TO \"%s\"", fact(r, FACT_USER));
+    snprintf(remedy, sizeof remedy, "GRANT pg_read_all_stats TO %s", fact(r, FACT_USER));
     if (fact_true(r, FACT_READ_STATS))
         finding(list, "ok", "pg_read_all_stats", "sessions of all roles can be seen", NULL);
     else

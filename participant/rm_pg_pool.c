@@ -62,7 +62,7 @@ static const char *pool_rejection(const struct rm *rm, int code)
         return "all connections of the resource are taken and many branches wait; try again later, or raise "
                "--connections";
     case TX_EROLLBACK:
-        return "the branch was rolled back";
+        return "rolled back while it waited for a connection; --connections of the agent bounds them";
     default:
         return rm->error;
     }

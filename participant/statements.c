@@ -238,6 +238,18 @@ bool statements_overdue(const struct held *h, uint64_t now)
     return h->statements != NULL && now - h->touched_ms >= h->statements->timeout_ms;
 }
 
+bool statements_complete(const struct held *h, const char *proof)
+{
+    static const char word[] = "statements=";
+
+    if (h->state != AT_ACTIVE || h->statements == NULL)
+        return true;
+    if (h->statements->executing)
+        return false;
+    return proof == NULL || strncmp(proof, word, sizeof word - 1) != 0 ||
+           strtoul(proof + sizeof word - 1, NULL, 10) == h->statements->number;
+}
+
 /* --- FINISH
  * --------------------------------------------------------------------------------------------------------- */
 
@@ -319,6 +331,7 @@ static void statements_finish(struct statements *s, const struct wire_finish *f,
 {
     struct tx_error e = {0};
     int rc = statements_admit(s, &f->id, &e);
+    enum branch_event event;
     struct held *h;
 
     if (rc != TX_OK) {
@@ -337,7 +350,10 @@ static void statements_finish(struct statements *s, const struct wire_finish *f,
     h->statements->finish_asked = true;
     h->statements->finish = f->op;
     h->statements->finish_origin = *from;
-    if (agent_event(h, f->op == FINISH_ROLLBACK ? ON_FINISH_ROLLBACK : ON_FINISH_ONE_PHASE) == NULL) {
+    event = f->op == FINISH_ROLLBACK ? ON_FINISH_ROLLBACK : ON_FINISH_ONE_PHASE;
+    if (event == ON_FINISH_ONE_PHASE && !statements_complete(h, f->proof))
+        event = ON_INCOMPLETE;
+    if (agent_event(h, event) == NULL) {
         h->statements->finish_asked = false;
         statements_error(s, from, TX_EREFUSED, "the coordinator ends this branch");
     }

@@ -32,6 +32,10 @@ void statements_close(struct statements *s);
 void statements_release(struct statements *s);
 /* The application has been silent for too long in this branch. */
 bool statements_overdue(const struct held *h, uint64_t now);
+/* Whether an active branch can be ended. False: a statement is under way, or `proof` is "statements=<n>", as
+ * the application counts them, and other than n were executed here. (After a restart of the agent a late double
+ * of the first statement can begin a branch anew.) */
+bool statements_complete(const struct held *h, const char *proof);
 /* The branch has come to an end that the application may be waiting for (DO_ANSWER). */
 void statements_answer(struct held *h);
 

@@ -389,6 +389,23 @@ static void test_outcomes(void **state)
     txn_free(t);
 }
 
+/* Once its client has acknowledged it, the record goes; nobody says «aborted» then. */
+static void test_outcome_of_what_is_finished_and_acknowledged(void **state)
+{
+    char id[KIT_ID_SIZE];
+    txn *t = begin_direct();
+
+    (void)state;
+    snprintf(id, sizeof id, "%s", txn_id(t));
+    kit_move(conn[0], "acknowledged", -5);
+    kit_move(conn[1], "acknowledged", 5);
+    commit(t, TXN_COMPLETED);
+    txn_free(t);
+    tx_client_close(client);
+    client = kit_client(&kit);
+    assert_outcome(id, TX_OUTCOME_FORGOTTEN);
+}
+
 static void test_outcome_of_a_rollback(void **state)
 {
     char id[KIT_ID_SIZE];
@@ -459,6 +476,7 @@ int main(int argc, char **argv)
         TEST(test_a_refused_statement_leaves_only_rollback),
         TEST(test_unknown_resource),
         TEST(test_outcomes),
+        TEST(test_outcome_of_what_is_finished_and_acknowledged),
         TEST(test_outcome_of_a_rollback),
         TEST(test_outcome_of_what_never_was),
         TEST(test_single_writer_whose_id_was_asked_for_is_logged),

@@ -5,6 +5,7 @@
  *
  * The table has a row a point, so a point without a test does not compile into a passing one.
  */
+#include <cjson/cJSON.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -133,6 +134,7 @@ static void crash_daemon(const struct crash_case *c, const char *point, const ch
     world_process_start(daemon, env);
     client = kit_start_transfers(&kit, c->mode, c->count != 0 ? c->count : A_FEW, NULL);
     await_crash_of_daemon(daemon, point, client, account);
+fprintf(stderr,"AT %zu\n",account->n);
     world_process_start_ready(daemon, NULL);
     kit_hear(client, account, 2 * KIT_SETTLE_MS);
     assert_int_equal(world_process_wait(client, KIT_SETTLE_MS), 0);
@@ -210,6 +212,37 @@ static void test_server_dies_between_commits(void **state)
     stop_and_kill_server("client.one_committed", KIT_DIRECT);
 }
 
+/* --- What is left after all this ----------------------------------------------------------------------------
+ */
+
+static double status_of(const char *part, const char *name)
+{
+    cJSON *status = world_admin_json(kit.world, WORLD_ARGS("status"), NULL);
+    double value = cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetObjectItem(status, part), name));
+
+    cJSON_Delete(status);
+    return value;
+}
+
+/* The ledger's size follows what is in flight, and the disk's what has come since the snapshot: not history. */
+static void test_ledger_and_disk_stay_small(void **state)
+{
+    static struct kit_account account;
+    struct world_process *client = kit_start_transfers(&kit, KIT_DIRECT, MANY, NULL);
+    double decisions, bytes;
+
+    (void)state;
+    account.n = 0;
+    decisions = status_of("ledger", "decisions");
+    kit_hear(client, &account, 2 * KIT_SETTLE_MS);
+    assert_int_equal(world_process_wait(client, KIT_SETTLE_MS), 0);
+    assert_int_equal(account.n, MANY);
+    assert_true(status_of("ledger", "decisions") <= decisions);
+    bytes = status_of("log", "bytes");
+    if (bytes > 8 << 20)
+        fail_msg("the log takes %.0f bytes", bytes);
+}
+
 /* --- The group ------------------------------------------------------------------------------------------ */
 
 static int open_group(void **state)
@@ -230,6 +263,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(test_server_dies_when_all_are_prepared, set_up),
         cmocka_unit_test_setup(test_server_dies_when_decided, set_up),
         cmocka_unit_test_setup(test_server_dies_between_commits, set_up),
+        cmocka_unit_test_setup(test_ledger_and_disk_stay_small, set_up),
     };
     enum { OTHERS = sizeof others / sizeof *others };
     struct CMUnitTest tests[CRASH_POINT_COUNT + OTHERS];

@@ -106,9 +106,11 @@ static void test_exported_symbols(void **state)
 
 static void compile(const char *output, const char *flags)
 {
+    const char *sanitizer = strcmp(variant, "asan") == 0 ? "-fsanitize=address,undefined" : "";
+
     free(shell("PKG_CONFIG_SYSROOT_DIR=%s PKG_CONFIG_PATH=%s/usr/lib/pkgconfig; export PKG_CONFIG_SYSROOT_DIR "
-               "PKG_CONFIG_PATH; cc -Wall -Werror -o %s/%s %s/examples/transfer.c %s",
-               root, root, root, output, source, flags));
+               "PKG_CONFIG_PATH; cc -Wall -Werror %s -o %s/%s %s/examples/transfer.c %s",
+               root, root, sanitizer, root, output, source, flags));
 }
 
 static void test_pkg_config(void **state)
@@ -125,7 +127,8 @@ static void test_an_example_is_built_against_it(void **state)
 {
     (void)state;
     compile("shared", "$(pkg-config --cflags --libs libtx libpq)");
-    compile("static", "$(pkg-config --cflags libtx libpq) $(pkg-config --variable=libdir libtx)/libtx.a -lpq -lnanomsg -pthread");
+    compile("static", "$(pkg-config --cflags libtx libpq) $(pkg-config --variable=libdir libtx)/libtx.a -lpq "
+                      "-lnanomsg -pthread");
     free(shell("LD_LIBRARY_PATH=%s/usr/lib ldd %s/shared | grep %s/usr/lib/libtx.so.0", root, root, root));
     free(shell("! ldd %s/static | grep libtx", root));
 }
@@ -146,10 +149,8 @@ static void test_headers_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_exported_symbols),
-        cmocka_unit_test(test_pkg_config),
-        cmocka_unit_test(test_an_example_is_built_against_it),
+        cmocka_unit_test(test_files),         cmocka_unit_test(test_exported_symbols),
+        cmocka_unit_test(test_pkg_config),    cmocka_unit_test(test_an_example_is_built_against_it),
         cmocka_unit_test(test_headers_alone),
     };
 

@@ -62,7 +62,7 @@ static bool agents_are_up(void *arg)
 
     cJSON_ArrayForEach(r, cJSON_GetObjectItem(answer, "resources"))
     {
-        const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(r, "name"));
+        const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(r, "resource"));
 
         if (name != NULL && (strcmp(name, "bank_a") == 0 || strcmp(name, "bank_b") == 0))
             up += cJSON_IsTrue(cJSON_GetObjectItem(r, "alive")) && cJSON_IsTrue(cJSON_GetObjectItem(r, "up"));

@@ -346,13 +346,22 @@ long long world_sql_number(struct world_server *s, const char *format, ...)
     return ask(s, "bank", "postgres", sql);
 }
 
-/* What a user does by hand: his role and database, and the agent's role. */
+/* What a user does: his role and database by hand, the agent's role by the script that we give him. */
 static void set_up(struct world_server *s)
 {
+    char psql[WORLD_PATH_SIZE + 16], script[WORLD_PATH_SIZE + 64], conninfo[WORLD_PATH_SIZE];
+    struct world_output o;
+
     ask(s, "postgres", "postgres", "CREATE ROLE app LOGIN");
-    ask(s, "postgres", "postgres", "CREATE ROLE assent_agent LOGIN IN ROLE app, pg_read_all_stats");
     ask(s, "postgres", "postgres", "CREATE DATABASE bank OWNER app");
     ask(s, "bank", "app", "CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL)");
+    snprintf(psql, sizeof psql, "%s/psql", s->world->pg_bin);
+    snprintf(script, sizeof script, "%s/../../sql/setup-postgresql.sql", s->world->build);
+    o = world_run(s->world, WORLD_ARGS(psql, "-X", "-q", "-v", "applications=app", "-f", script, "-d",
+                                       world_server_conninfo(s, "postgres", conninfo)));
+    if (o.code != 0)
+        world_fail(s->world, "%s: %s", script, o.error);
+    world_output_release(&o);
 }
 
 void world_accounts(struct world_server *s, int n, long long balance)

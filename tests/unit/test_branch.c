@@ -37,6 +37,7 @@ static const struct expected {
     {AT_ACTIVE, ON_FINISH_ROLLBACK, AT_LEAVING, DO_ABANDON},
     {AT_ACTIVE, ON_FINISH_ONE_PHASE, AT_ONE_PHASE, DO_ONE_PHASE},
     {AT_ACTIVE, ON_TIMEOUT, AT_LEAVING, DO_ABANDON},
+    {AT_ACTIVE, ON_INCOMPLETE, AT_LEAVING, DO_ABANDON | DO_REPORT_NO},
     {AT_ACTIVE, ON_LOST, AT_ROLLED_BACK, 0},
 
     {AT_LEAVING, ON_DONE, AT_ROLLED_BACK, DO_REPORT | DO_ANSWER},
@@ -321,6 +322,7 @@ static void walk(enum branch_state s, int operation, bool retry, enum decided de
     if (s == AT_ACTIVE) {
         step(s, operation, retry, decided, ON_TIMEOUT);
         step(s, operation, retry, decided, ON_LOST);
+        step(s, operation, retry, decided, ON_INCOMPLETE);
     }
     if (retry)
         step(s, operation, false, decided, ON_RETRY);

@@ -1,0 +1,58 @@
+-- Sets a PostgreSQL server up for Assent: the agent's role and its rights. Run it as a superuser, once a server;
+-- running it again changes nothing.
+--
+--   psql -v applications=app,billing -f setup-postgresql.sql
+--
+-- Variables:
+--   agent         name of the agent's role                              [assent_agent]
+--   applications  roles that prepare transactions, with commas          [none]
+--   inherit       on: statements that applications send through the agent run with the applications' rights;
+--                 off: the agent only finishes what is prepared          [on]
+--
+-- Who may finish a prepared transaction: the role that prepared it, or a superuser; a member of that role must
+-- first become it by SET ROLE (PostgreSQL manual, «COMMIT PREPARED»). So the agent's role is made a member of every
+-- application's role, and needs to be no superuser. What the agent prepares itself, for remote branches, is its own.
+--
+-- The role gets no password here. Give it one with \password, and put it into ~/.pgpass of the agent's user, or
+-- allow the role by another method in pg_hba.conf (peer, cert, scram-sha-256).
+
+\set ON_ERROR_STOP on
+\if :{?agent}
+\else
+    \set agent assent_agent
+\endif
+\if :{?applications}
+\else
+    \set applications ''
+\endif
+\if :{?inherit}
+\else
+    \set inherit on
+\endif
+
+-- The role. LOGIN and nothing else.
+SELECT format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION', :'agent')
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'agent')
+\gexec
+SELECT format('ALTER ROLE %I %s', :'agent', CASE WHEN :'inherit'::boolean THEN 'INHERIT' ELSE 'NOINHERIT' END)
+\gexec
+
+-- To finish what these roles prepare.
+SELECT format('GRANT %I TO %I', trim(a), :'agent')
+FROM unnest(string_to_array(:'applications', ',')) AS a
+WHERE trim(a) <> ''
+\gexec
+
+-- To show an operator who waits for a branch in doubt, with the query. Nothing else depends on it.
+SELECT format('GRANT pg_read_all_stats TO %I', :'agent')
+\gexec
+
+-- Transactions can be prepared only where there are slots for them: at least as many as connections commit at the
+-- same time. Changing it takes a restart; a standby needs at least as many as its primary.
+SELECT CASE
+           WHEN setting::int = 0 THEN
+               'max_prepared_transactions is 0: ALTER SYSTEM SET max_prepared_transactions = 200, then restart'
+           ELSE 'max_prepared_transactions is ' || setting
+       END AS "next"
+FROM pg_settings
+WHERE name = 'max_prepared_transactions';
