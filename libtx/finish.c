@@ -179,11 +179,11 @@ static void finish_enter_over(struct finish *f)
         return;
     if (f->heuristic == HEURISTIC_HAZARD)
         f->code = err_set(&f->error, TX_EHAZARD,
-                          "decided: %s; a branch may have been finished otherwise, see txadmin heuristic %s",
+                          "decided: %s; a branch may have been finished otherwise, see txadmin show %s",
                           commit ? "commit" : "rollback", f->txn->text);
     else if (f->heuristic == (commit ? HEURISTIC_ROLLBACK : HEURISTIC_COMMIT))
         f->code = err_set(&f->error, TX_EHEURISTIC,
-                          "decided: %s; a branch was finished otherwise, see txadmin heuristic %s",
+                          "decided: %s; a branch was finished otherwise, see txadmin show %s",
                           commit ? "commit" : "rollback", f->txn->text);
 }
 
@@ -283,8 +283,9 @@ size_t finish_wants(struct finish *f, struct pollfd *fds, uint64_t *until_ms, bo
     return n;
 }
 
-/* Acknowledged is whatever the caller knows the outcome of. Resolved is what the coordinator knows of and this
- * client has finished. */
+/* Acknowledged is whatever the caller knows the outcome of; and a commit in one phase, known or not: the ledger
+ * has nothing on it, and had better say so than presume an abort. Resolved is what the coordinator knows of and
+ * this client has finished. */
 void finish_release(struct finish *f)
 {
     bool prepared = f->asked && f->n_prepared > 0;
@@ -293,6 +294,6 @@ void finish_release(struct finish *f)
 
     if (f->calling)
         finish_asked(f, TX_ETIMEOUT);
-    if (f->code != TX_EINDOUBT)
+    if (f->code != TX_EINDOUBT || !f->asked)
         session_over(&f->txn->client->session, &f->txn->id, prepared && open == 0);
 }

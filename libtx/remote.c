@@ -5,6 +5,7 @@
  * and every statement its number, so the agent knows a double when it sees one.
  */
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,11 @@ enum {
     REMOTE_ROLLBACK_MS = 2000, /* then the agent rolls back by its own clock */
     REMOTE_STATUS_MS = 200,    /* between questions for the outcome */
 };
+
+/* Until the agent has told a proof, the branch's is how many statements it consists of: an agent that was
+ * restarted in between, and began it anew with a late double of one of them, sees that the others are missing.
+ */
+#define STATEMENTS "statements="
 
 struct remote_link {
     struct peer *agent; /* NULL: no statement was sent yet */
@@ -124,6 +130,15 @@ static int remote_exec(struct txn_branch *b, struct wire_message *m, txn_rows **
     return rc;
 }
 
+static uint32_t remote_count(struct txn_branch *b)
+{
+    struct remote_link *l = b->link;
+
+    l->statements++;
+    snprintf(b->proof, sizeof b->proof, STATEMENTS "%u", (unsigned)l->statements);
+    return l->statements;
+}
+
 int txn_exec(txn *t, const char *resource, const char *statement, int n_values, const char *const *values,
              txn_rows **rows, struct tx_error *error)
 {
@@ -144,7 +159,7 @@ int txn_exec(txn *t, const char *resource, const char *statement, int n_values, 
     remote_put_values(&cells, n_values, values);
     m.exec = (struct wire_exec){.id = t->id,
                                 .branch = b->number,
-                                .number = ++((struct remote_link *)b->link)->statements,
+                                .number = remote_count(b),
                                 .timeout_ms = t->client->transaction_timeout_ms,
                                 .resource = b->resource,
                                 .statement = statement,
@@ -180,7 +195,7 @@ static void remote_send(struct txn_branch *b, enum wire_finish_op op)
                                     .id = b->txn->id,
                                     .branch = b->number,
                                     .resource = b->resource,
-                                    .proof = op == FINISH_STATUS ? b->proof : NULL};
+                                    .proof = *b->proof != '\0' ? b->proof : NULL};
     l->again_ms = 0;
     l->calling = l->agent != NULL && call_start(&l->call, calls, b->txn->waiter, &m, l->agent, WIRE_FINISHED,
                                                 l->deadline_ms, &b->cause) == TX_OK;
@@ -193,7 +208,7 @@ static void remote_start(struct txn_branch *b, enum branch_op op, uint64_t deadl
 
     l->deadline_ms = op == OP_ROLLBACK && soon < deadline_ms ? soon : deadline_ms;
     b->answer = op == OP_COMMIT ? ANSWER_NO : ANSWER_LOST;
-    if (op == OP_STATUS && *b->proof == '\0')
+    if (op == OP_STATUS && strncmp(b->proof, STATEMENTS, sizeof STATEMENTS - 1) == 0)
         return; /* nothing to ask with; the cause is the commit's */
     remote_send(b, op == OP_COMMIT ? FINISH_ONE_PHASE : op == OP_STATUS ? FINISH_STATUS : FINISH_ROLLBACK);
 }

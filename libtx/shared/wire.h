@@ -79,7 +79,8 @@ struct wire_decide {
     uint8_t wait;          /* enum wire_wait */
     uint8_t agents_finish; /* 1: agents finish the direct branches too, at once (DECISION_LOGGED, hand-over) */
     size_t n_branches;
-    const struct branch_ref *branches; /* direct: prepared; remote: still to be prepared */
+    const struct branch_ref *branches; /* direct: prepared; remote: still to be prepared, with "statements=<n>",
+                                          how many it consists of, for a proof */
     struct wire_news news;
 };
 
@@ -226,7 +227,8 @@ struct wire_finish {
     struct txid id;
     uint16_t branch;
     const char *resource;
-    const char *proof; /* FINISH_STATUS */
+    const char
+        *proof; /* FINISH_STATUS: of the branch. FINISH_ONE_PHASE: "statements=<n>", how many it consists of */
 };
 
 struct wire_finished {

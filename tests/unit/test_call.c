@@ -1,0 +1,292 @@
+/* test_call: requests of libtx against coordinators that lose, double and delay answers, follow instead of
+ * leading, or are not there. call.c and call_wait.c with real sockets.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "libtx/call.h"
+#include "tests/unit/coordinator_kit.h"
+
+enum { THREADS = 12, CALLS = 150, MANY = 3 * OUTSTANDING_LIMIT };
+
+static const char *nowhere = "ipc:///tmp/assent-kit-nobody-listens-here";
+
+static struct wire_message question(uint64_t sequence)
+{
+    struct wire_message m = {.type = WIRE_OUTCOME};
+
+    m.outcome.id = (struct txid){KIT_GROUP, KIT_SESSION, sequence, 1};
+    return m;
+}
+
+/* Asks and gives the result; `lasted` may be NULL. */
+static int ask(const char *coordinators, unsigned patience_ms, struct tx_error *e, uint64_t *lasted)
+{
+    struct wire_message m = question(2);
+    const struct wire_message *reply = NULL;
+    uint64_t start = call_now_ms();
+    struct calls *cs;
+    struct call call;
+    int rc;
+
+    assert_int_equal(calls_new(&cs, coordinators, e), TX_OK);
+    rc = call_sync(&call, cs, &m, NULL, WIRE_OUTCOME_IS, start + patience_ms, &reply, e);
+    if (rc == TX_OK)
+        assert_int_equal(reply->outcome_is.outcome, 2);
+    call_end(&call);
+    calls_free(cs);
+    if (lasted != NULL)
+        *lasted = call_now_ms() - start;
+    return rc;
+}
+
+static int echo(struct kit *k, const struct wire_message *in, struct wire_message *out)
+{
+    (void)k;
+    kit_answer_well(in, out);
+    out->outcome_is.outcome = (uint8_t)(in->outcome.id.sequence % 4);
+    return 1;
+}
+
+static int echo_second(struct kit *k, const struct wire_message *in, struct wire_message *out)
+{
+    echo(k, in, out);
+    return k->asked[WIRE_OUTCOME] > 1;
+}
+
+static int mute(struct kit *k, const struct wire_message *in, struct wire_message *out)
+{
+    (void)k;
+    (void)in;
+    (void)out;
+    return 0;
+}
+
+static int follow(struct kit *k, const struct wire_message *in, struct wire_message *out)
+{
+    (void)in;
+    return kit_error(out, TX_ENOTLEADER, k->arg);
+}
+
+static int elected_at_last(struct kit *k, const struct wire_message *in, struct wire_message *out)
+{
+    return k->asked[WIRE_OUTCOME] < 5 ? kit_error(out, TX_ENOTLEADER, NULL) : echo(k, in, out);
+}
+
+static int busy_at_first(struct kit *k, const struct wire_message *in, struct wire_message *out)
+{
+    return k->asked[WIRE_OUTCOME] < 4 ? kit_error(out, TX_EBUSY, NULL) : echo(k, in, out);
+}
+
+static int refuse(struct kit *k, const struct wire_message *in, struct wire_message *out)
+{
+    (void)k;
+    (void)in;
+    return kit_error(out, TX_ENOTFOUND, NULL);
+}
+
+static void asks_again_when_an_answer_is_lost(void **state)
+{
+    struct kit *k = kit_start(echo_second);
+    struct tx_error e;
+    uint64_t lasted;
+
+    (void)state;
+    assert_int_equal(ask(k->address, 3000, &e, &lasted), TX_OK);
+    assert_int_equal(k->asked[WIRE_OUTCOME], 2);
+    assert_in_range(lasted, 240, 1500);
+    kit_stop(k);
+}
+
+static void follows_to_the_leader(void **state)
+{
+    struct kit *leader = kit_start(echo), *follower = kit_start(follow);
+    struct tx_error e;
+    uint64_t lasted;
+
+    (void)state;
+    follower->arg = leader->address;
+    assert_int_equal(ask(follower->address, 3000, &e, &lasted), TX_OK);
+    assert_in_range(lasted, 0, 200);
+    kit_stop(follower);
+    kit_stop(leader);
+}
+
+static void waits_for_an_election(void **state)
+{
+    struct kit *k = kit_start(elected_at_last);
+    struct tx_error e;
+
+    (void)state;
+    assert_int_equal(ask(k->address, 3000, &e, NULL), TX_OK);
+    kit_stop(k);
+}
+
+static void survives_two_who_send_it_to_each_other(void **state)
+{
+    struct kit *a = kit_start(follow), *b = kit_start(follow);
+    struct tx_error e;
+
+    (void)state;
+    a->arg = b->address;
+    b->arg = a->address;
+    assert_int_equal(ask(a->address, 300, &e, NULL), TX_ETIMEOUT);
+    assert_in_range(a->asked[WIRE_OUTCOME], 1, 60);
+    assert_non_null(strstr(e.msg, "does not lead"));
+    kit_stop(a);
+    kit_stop(b);
+}
+
+static void passes_over_who_is_not_there(void **state)
+{
+    struct kit *k = kit_start(echo);
+    char list[256];
+    struct tx_error e;
+
+    (void)state;
+    snprintf(list, sizeof list, "%s,%s", nowhere, k->address);
+    assert_int_equal(ask(list, 3000, &e, NULL), TX_OK);
+    kit_stop(k);
+}
+
+static void tells_never_sent_from_not_answered(void **state)
+{
+    struct kit *k = kit_start(mute);
+    struct tx_error e;
+
+    (void)state;
+    assert_int_equal(ask(nowhere, 100, &e, NULL), TX_EUNREACHABLE);
+    assert_non_null(strstr(e.msg, nowhere));
+    assert_non_null(strstr(e.msg, "cannot be reached"));
+    assert_int_equal(ask(k->address, 400, &e, NULL), TX_ETIMEOUT);
+    assert_non_null(strstr(e.msg, "no answer"));
+    kit_stop(k);
+}
+
+static void knows_passing_errors_from_final_ones(void **state)
+{
+    struct kit *busy = kit_start(busy_at_first), *no = kit_start(refuse);
+    struct tx_error e;
+
+    (void)state;
+    assert_int_equal(ask(busy->address, 3000, &e, NULL), TX_OK);
+    assert_int_equal(ask(no->address, 3000, &e, NULL), TX_ENOTFOUND);
+    assert_int_equal(no->asked[WIRE_OUTCOME], 1);
+    assert_string_equal(e.msg, "as the test wants it");
+    kit_stop(busy);
+    kit_stop(no);
+}
+
+static void refuses_bad_addresses(void **state)
+{
+    struct calls *cs;
+    struct tx_error e;
+
+    (void)state;
+    assert_int_equal(calls_new(&cs, "", &e), TX_EINVAL);
+    assert_int_equal(calls_new(&cs, " , ", &e), TX_EINVAL);
+    assert_int_equal(calls_new(&cs, "localhost:7401", &e), TX_EINVAL);
+}
+
+/* Every third answer is lost, every fourth comes twice. */
+static int unreliable(struct kit *k, const struct wire_message *in, struct wire_message *out)
+{
+    unsigned n = k->asked[WIRE_OUTCOME];
+
+    echo(k, in, out);
+    return n % 97 == 0 ? 0 : n % 4 == 0 ? 2 : 1;
+}
+
+static void *many_asks(void *arg)
+{
+    struct calls *cs = arg;
+
+    for (uint64_t i = 1; i <= CALLS; i++) {
+        struct wire_message m = question(i);
+        const struct wire_message *reply;
+        struct call call;
+
+        if (call_sync(&call, cs, &m, NULL, WIRE_OUTCOME_IS, call_now_ms() + 10000, &reply, NULL) != TX_OK ||
+            reply->outcome_is.outcome != i % 4)
+            abort();
+        call_end(&call);
+    }
+    return NULL;
+}
+
+static void gives_every_thread_its_own_answer(void **state)
+{
+    struct kit *k = kit_start(unreliable);
+    pthread_t threads[THREADS];
+    struct calls *cs;
+    struct tx_error e;
+
+    (void)state;
+    assert_int_equal(calls_new(&cs, k->address, &e), TX_OK);
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, many_asks, cs);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    calls_free(cs);
+    kit_stop(k);
+}
+
+/* More calls at once than a connection may have: the rest wait their turn, and all are answered. */
+static void keeps_within_the_limit(void **state)
+{
+    static struct call calls[MANY];
+    struct kit *k = kit_start(mute);
+    struct waiter *w;
+    struct calls *cs;
+    struct tx_error e;
+    size_t done = 0;
+
+    (void)state;
+    assert_int_equal(calls_new(&cs, k->address, &e), TX_OK);
+    w = calls_waiter_take(cs);
+    for (uint64_t i = 0; i < MANY; i++) {
+        struct wire_message m = question(i + 1);
+
+        assert_int_equal(call_start(&calls[i], cs, w, &m, NULL, WIRE_OUTCOME_IS, call_now_ms() + 10000, &e), 0);
+        if (i == 0)
+            calls_wait(cs, w, NULL, 0, call_now_ms() + 100); /* lets the connection come up */
+    }
+    calls_wait(cs, w, NULL, 0, call_now_ms() + 100);
+    pthread_mutex_lock(&k->mutex);
+    assert_in_range(k->asked[WIRE_OUTCOME], 1, OUTSTANDING_LIMIT);
+    k->answer = echo;
+    pthread_mutex_unlock(&k->mutex);
+    while (done < MANY) {
+        calls_wait(cs, w, NULL, 0, call_now_ms() + 50);
+        done = 0;
+        for (size_t i = 0; i < MANY; i++)
+            done += call_step(&calls[i]);
+    }
+    for (size_t i = 0; i < MANY; i++)
+        call_end(&calls[i]);
+    calls_waiter_give(cs, w);
+    calls_free(cs);
+    kit_stop(k);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(asks_again_when_an_answer_is_lost),
+        cmocka_unit_test(follows_to_the_leader),
+        cmocka_unit_test(waits_for_an_election),
+        cmocka_unit_test(survives_two_who_send_it_to_each_other),
+        cmocka_unit_test(passes_over_who_is_not_there),
+        cmocka_unit_test(tells_never_sent_from_not_answered),
+        cmocka_unit_test(knows_passing_errors_from_final_ones),
+        cmocka_unit_test(refuses_bad_addresses),
+        cmocka_unit_test(gives_every_thread_its_own_answer),
+        cmocka_unit_test(keeps_within_the_limit),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
