@@ -115,14 +115,15 @@ TX_API const char *txn_id(txn *t);
  * 0            committed, as far as `when` says
  * TX_EROLLBACK rolled back everywhere; msg says why
  * TX_EINDOUBT  no answer within commit_timeout_ms: it is or will be one of the two; ask tx_client_outcome()
- * TX_ETIMEOUT  committed for certain, but not every branch was finished within commit_timeout_ms: agents finish the rest
+ * TX_ETIMEOUT  committed for certain, but not every branch within commit_timeout_ms: agents finish the rest
  * TX_EHEURISTIC, TX_EHAZARD  committed, but a branch was, or may have been, finished otherwise
  * TX_EINVAL    the transaction is over already
+ * TX_ENOMEM    nothing was done; the transaction is still open
  * The enlisted connections are free for other use afterwards, whatever is returned. */
 TX_API TX_MUST_USE int txn_commit(txn *t, enum txn_return when, struct tx_error *error);
 
 /* Rolls all branches back. A branch that cannot be reached is rolled back by its server or its agent; that is
- * no error. TX_EINVAL: the transaction is over already. */
+ * no error. TX_EINVAL: the transaction is over already; TX_ENOMEM: nothing was done. */
 TX_API int txn_rollback(txn *t, struct tx_error *error);
 
 /* Frees the handle; rolls back first if the transaction is not over. NULL is allowed. */

@@ -4,7 +4,6 @@
  * and committing in one phase where the branch is the only one that matters. Every request names its branch,
  * and every statement its number, so the agent knows a double when it sees one.
  */
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

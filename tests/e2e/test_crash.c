@@ -17,7 +17,7 @@ static struct kit kit;
 
 enum load {
     A_FEW = 12,
-    MANY = 1500, /* enough for a snapshot of the smallest size */
+    MANY = 600,  /* enough for a snapshot of the smallest size */
     MORE = 9000, /* enough to fill a log file of the smallest size */
 };
 
@@ -134,7 +134,6 @@ static void crash_daemon(const struct crash_case *c, const char *point, const ch
     world_process_start(daemon, env);
     client = kit_start_transfers(&kit, c->mode, c->count != 0 ? c->count : A_FEW, NULL);
     await_crash_of_daemon(daemon, point, client, account);
-fprintf(stderr,"AT %zu\n",account->n);
     world_process_start_ready(daemon, NULL);
     kit_hear(client, account, 2 * KIT_SETTLE_MS);
     assert_int_equal(world_process_wait(client, KIT_SETTLE_MS), 0);
