@@ -23,6 +23,10 @@ ALL_CFLAGS = -std=c11 $(FLAGS_$(V)) -fPIC -fvisibility=hidden -pthread -Wall -We
              -Wmissing-prototypes -Wstrict-prototypes $(WERROR) -MMD -MP $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = $(FLAGS_$(V)) -pthread $(LDFLAGS)
 
+# A line a file; VERBOSE=1 shows the commands.
+Q    := $(if $(VERBOSE),,@)
+say  := $(if $(VERBOSE),@:,@printf '  %-4s %s\n')
+
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
 SHARED := $(call obj,$(wildcard libtx/shared/*.c))
@@ -51,39 +55,49 @@ check-raft:
 	  echo "On Debian 12 it is in bookworm-backports: 'make deps' installs it and everything else."; exit 1; }
 
 deps:
-	tests/lib/install-deps
+	@tests/lib/install-deps
 
 $(B)/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(B)/txcoordd: $(B)/coordinator/main.o $(COORD) $(SHARED)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lraft -luv -lcjson $(MSG_LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lraft -luv -lcjson $(MSG_LIBS)
 $(B)/txagentd: $(B)/participant/main.o $(AGENT) $(SHARED)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
 $(B)/txadmin: $(ADMIN) $(SHARED)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(MSG_LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(MSG_LIBS)
 $(B)/txbench: $(BENCH) $(LIBTX)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
 
 # One relocatable object with every hidden symbol made local: the archive shows the public names alone, too.
 $(B)/libtx.a: $(LIBTX)
-	$(LD) -r -o $(B)/libtx-all.o $^
-	objcopy --localize-hidden $(B)/libtx-all.o
-	rm -f $@ && ar rcs $@ $(B)/libtx-all.o
+	$(say) AR $@
+	$(Q)$(LD) -r -o $(B)/libtx-all.o $^
+	$(Q)objcopy --localize-hidden $(B)/libtx-all.o
+	$(Q)rm -f $@ && ar rcs $@ $(B)/libtx-all.o
 $(B)/libtx.so: $(LIBTX)
-	$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libtx.so.0 -Wl,-z,defs -o $@.0 $^ $(PG_LIBS) $(MSG_LIBS)
-	ln -sf libtx.so.0 $@
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libtx.so.0 -Wl,-z,defs -o $@.0 $^ $(PG_LIBS) $(MSG_LIBS)
+	$(Q)ln -sf libtx.so.0 $@
 
 $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PG_LIBS) $(MSG_LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PG_LIBS) $(MSG_LIBS)
 
 # A test is linked with everything but the mains, from archives, so that it takes just what it uses.
 # (q, not r: some files of different directories have one name.)
 $(B)/tests/all.a: $(COORD) $(AGENT) $(LIBTX) $(TLIB)
-	rm -f $@ && ar qcs $@ $^
+	$(say) AR $@
+	$(Q)rm -f $@ && ar qcs $@ $^
 $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
 
 build-tests: all $(UNITS) $(E2ES)
 
@@ -103,18 +117,19 @@ run-thread-tests:
 	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads
 
 $(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/all.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
 
 # The demonstration lets an application die between its PREPAREs, so it runs the build that has crash points.
 demo: deps
-	$(MAKE) V=test all build/test/tests/demo/demo
-	build/test/tests/demo/demo
+	@$(MAKE) --no-print-directory -j$(JOBS) V=test all build/test/tests/demo/demo
+	@build/test/tests/demo/demo
 run: deps
-	$(MAKE) V=release all build/release/tests/demo/demo
-	build/release/tests/demo/demo --run
+	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
+	@build/release/tests/demo/demo --run
 bench: deps
-	$(MAKE) V=release all build/release/tests/demo/demo
-	build/release/tests/demo/demo --bench $(BENCH_ARGS)
+	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
+	@build/release/tests/demo/demo --bench $(BENCH_ARGS)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
