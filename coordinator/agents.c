@@ -256,6 +256,19 @@ static bool make_room(struct driver *d)
     return false;
 }
 
+/* Behind the agents that took its place while it was silent: clients execute statements there by now, and that
+ * is where their branches are to be prepared. */
+static void step_back(struct agent *a)
+{
+    struct seat *seat;
+
+    DL_FOREACH(a->seats, seat)
+    {
+        DL_DELETE2(seat->served->seats, seat, mate_prev, mate_next);
+        DL_APPEND2(seat->served->seats, seat, mate_prev, mate_next);
+    }
+}
+
 /* The agent as it is now; NULL where there is no room, or the PULL is an old one. A new start of it keeps its
  * seats, and so its place among the agents of a resource, until it tells its resources. */
 static struct agent *agent_get(struct driver *d, const struct reply_to *from, const struct wire_pull *m)
@@ -279,6 +292,8 @@ static struct agent *agent_get(struct driver *d, const struct reply_to *from, co
     } else if (m->number < a->number) {
         return NULL;
     }
+    if (!agents_alive(d, a))
+        step_back(a);
     return a;
 }
 

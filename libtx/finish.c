@@ -294,6 +294,9 @@ void finish_release(struct finish *f)
 
     if (f->calling)
         finish_asked(f, TX_ETIMEOUT);
-    if (f->code != TX_EINDOUBT || !f->asked)
+    f->txn->unlogged = !f->asked && f->code != TX_EROLLBACK;
+    if (f->code == TX_EINDOUBT && f->asked)
+        session_doubt(&f->txn->client->session, f->txn->id.session);
+    else
         session_over(&f->txn->client->session, &f->txn->id, prepared && open == 0);
 }

@@ -18,6 +18,12 @@ static bool finish_was_prepared(const struct txn_branch *b)
                                         b->state == BRANCH_COMMITTED || b->state == BRANCH_LEFT);
 }
 
+/* Believed only with a vote: the transaction id of an unknown one may be another's after a crash. */
+static const char *finish_proof(const struct txn_branch *b)
+{
+    return b->state == BRANCH_UNKNOWN || *b->proof == '\0' ? NULL : b->proof;
+}
+
 /* To an abort go the direct branches alone: a remote one has been told by itself, and its agent rolls back
  * what it hears nothing of. */
 static size_t finish_refs(const struct finish *f, enum verdict verdict, struct branch_ref *refs)
@@ -29,7 +35,7 @@ static size_t finish_refs(const struct finish *f, enum verdict verdict, struct b
 
         if (!finish_was_prepared(b) && (b->kind == BRANCH_DIRECT || verdict == VERDICT_ABORT))
             continue;
-        refs[n++] = (struct branch_ref){b->number, b->kind, b->resource, *b->proof != '\0' ? b->proof : NULL};
+        refs[n++] = (struct branch_ref){b->number, b->kind, b->resource, finish_proof(b)};
     }
     return n;
 }
@@ -111,18 +117,18 @@ void finish_enter_decide(struct finish *f)
     finish_enter(f, PHASE_ROLLBACK);
 }
 
-/* The session is gone, and with it, by the ledger's fence, every transaction of it that has no decision. */
+/* A session that expired is answered with the abort that its end decided. One that this group never knew is
+ * another group's, or the coordinator has lost its data: whether it was committed there nobody here can tell.
+ */
 static void finish_session_gone(struct finish *f)
 {
-    uint64_t silent_ms = session_lost(&f->txn->client->session, f->txn->id.session);
-
-    f->verdict = VERDICT_ABORT;
+    session_lost(&f->txn->client->session, f->txn->id.session);
     f->code =
-        err_set(&f->error, TX_EROLLBACK,
-                "rolled back: the session expired, the coordinators had not heard from this client for %llu "
-                "s (session_timeout_ms)",
-                (unsigned long long)(silent_ms / 1000));
-    finish_enter(f, PHASE_ROLLBACK);
+        err_set(&f->error, TX_EINDOUBT,
+                "the coordinator does not know this session: it is another group's, or has lost its data; the "
+                "prepared branches of %s are left as they are",
+                f->txn->text);
+    finish_enter(f, PHASE_OVER);
 }
 
 /* No decision came back. Never sent: nobody can have decided to commit. Not in time for completion: asks for
@@ -143,6 +149,15 @@ static void finish_undecided(struct finish *f, int rc, const struct tx_error *e)
     }
 }
 
+/* The reason may be that another agent of the resource is in charge by now: the next transaction asks anew. */
+static void finish_forget_agents(struct finish *f)
+{
+    for (size_t i = 0; i < f->txn->n_branches; i++) {
+        if (finish_branch(f, i)->kind == BRANCH_REMOTE)
+            client_forget_agent(f->txn->client, finish_branch(f, i)->resource);
+    }
+}
+
 bool finish_step_decide(struct finish *f)
 {
     char reason[TEXT_LIMIT + 1];
@@ -159,6 +174,7 @@ bool finish_step_decide(struct finish *f)
         finish_enter(f, PHASE_CARRY_OUT);
     } else {
         f->code = err_set(&f->error, TX_EROLLBACK, "rolled back: %s", reason);
+        finish_forget_agents(f);
         finish_enter(f, PHASE_ROLLBACK);
     }
     return true;

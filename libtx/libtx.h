@@ -108,13 +108,15 @@ TX_API TX_MUST_USE int txn_begin(tx_client *client, txn **out, struct tx_error *
 
 /* The transaction's id, as txadmin and tx_client_outcome() take it; valid until txn_free().
  * Whoever asks before the commit intends to look the outcome up later: the transaction is then logged even
- * where it writes to one resource only and could do without. */
+ * where it writes to one resource only and could do without. "" after a commit that was not logged: nothing of
+ * it could be looked up. */
 TX_API const char *txn_id(txn *t);
 
 /* Commits all branches or none.
  * 0            committed, as far as `when` says
  * TX_EROLLBACK rolled back everywhere; msg says why
- * TX_EINDOUBT  no answer within commit_timeout_ms: it is or will be one of the two; ask tx_client_outcome()
+ * TX_EINDOUBT  no answer within commit_timeout_ms: it is or will be one of the two; ask tx_client_outcome(),
+ *              or, where txn_id() is "" as one resource alone was written, that resource, as msg says
  * TX_ETIMEOUT  committed for certain, but not every branch within commit_timeout_ms: agents finish the rest
  * TX_EHEURISTIC, TX_EHAZARD  committed, but a branch was, or may have been, finished otherwise
  * TX_EINVAL    the transaction is over already

@@ -73,7 +73,8 @@ static int pg_begin(PGconn *conn, bool *begun, struct tx_error *e)
         return TX_OK;
     res = PQexec(conn, "BEGIN");
     if (PQresultStatus(res) != PGRES_COMMAND_OK)
-        rc = err_set(e, TX_EINVAL, "BEGIN failed: %.180s", PQerrorMessage(conn));
+        rc = err_set(e, TX_EINVAL, "BEGIN failed: %.*s", (int)strcspn(PQerrorMessage(conn), "\n"),
+                     PQerrorMessage(conn));
     PQclear(res);
     return rc;
 }

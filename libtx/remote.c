@@ -3,6 +3,9 @@
  * The coordinator has these branches prepared and finished; what is left here is the statements, rolling back,
  * and committing in one phase where the branch is the only one that matters. Every request names its branch,
  * and every statement its number, so the agent knows a double when it sees one.
+ *
+ * OP_COMMIT: FINISH_PROOF ─▶ FINISH_ONE_PHASE. Without an answer to the first nothing is committed; without one
+ * to the second, as an agent that dies between COMMIT and its answer leaves it, OP_STATUS asks with the proof.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +22,7 @@ enum {
     REMOTE_STATUS_MS = 200,    /* between questions for the outcome */
 };
 
-/* Until the agent has told a proof, the branch's is how many statements it consists of: an agent that was
+/* Until the agent has given a proof, the branch's is how many statements it consists of: an agent that was
  * restarted in between, and began it anew with a late double of one of them, sees that the others are missing.
  */
 #define STATEMENTS "statements="
@@ -29,6 +32,8 @@ struct remote_link {
     uint32_t statements;
     struct call call; /* of the driver's operation */
     bool calling;
+    bool proving;                   /* OP_COMMIT: COMMIT has not been asked for yet */
+    bool hopeless;                  /* OP_STATUS: nothing will ever tell */
     uint64_t deadline_ms, again_ms; /* OP_STATUS: asks again then; 0: nothing */
 };
 
@@ -206,20 +211,40 @@ static void remote_start(struct txn_branch *b, enum branch_op op, uint64_t deadl
     uint64_t soon = call_now_ms() + REMOTE_ROLLBACK_MS;
 
     l->deadline_ms = op == OP_ROLLBACK && soon < deadline_ms ? soon : deadline_ms;
+    l->proving = op == OP_COMMIT;
+    l->hopeless = false;
     b->answer = op == OP_COMMIT ? ANSWER_NO : ANSWER_LOST;
-    if (op == OP_STATUS && strncmp(b->proof, STATEMENTS, sizeof STATEMENTS - 1) == 0)
-        return; /* nothing to ask with; the cause is the commit's */
-    remote_send(b, op == OP_COMMIT ? FINISH_ONE_PHASE : op == OP_STATUS ? FINISH_STATUS : FINISH_ROLLBACK);
+    remote_send(b, op == OP_COMMIT ? FINISH_PROOF : op == OP_STATUS ? FINISH_STATUS : FINISH_ROLLBACK);
+}
+
+/* What the lack of an answer means. Where COMMIT was not asked for yet, or the branch has written nothing (it
+ * has no proof), nothing of it is there. */
+static enum branch_answer remote_lost(const struct txn_branch *b)
+{
+    const struct remote_link *l = b->link;
+
+    return b->op == OP_COMMIT && (l->proving || *b->proof == '\0') ? ANSWER_NO : ANSWER_LOST;
 }
 
 static void remote_finished(struct txn_branch *b, const struct wire_finished *w)
 {
-    const char *text = w->text != NULL ? w->text : tx_strerror(w->code);
+    struct remote_link *l = b->link;
 
-    if (w->proof != NULL && strlen(w->proof) < sizeof b->proof)
-        strcpy(b->proof, w->proof);
-    b->answer = w->code == TX_OK ? ANSWER_YES : w->code == TX_EROLLBACK ? ANSWER_NO : ANSWER_LOST;
-    err_set(&b->cause, w->code, "%s: %s", b->resource, text);
+    if (l->proving && w->code == TX_OK)
+        snprintf(b->proof, sizeof b->proof, "%s", w->proof != NULL ? w->proof : "");
+    l->hopeless = b->op == OP_STATUS && w->code == TX_EINDOUBT && w->proof == NULL;
+    b->answer = w->code == TX_OK ? ANSWER_YES : w->code == TX_EROLLBACK ? ANSWER_NO : remote_lost(b);
+    err_set(&b->cause, w->code, "%s: %s", b->resource, w->text != NULL ? w->text : tx_strerror(w->code));
+}
+
+/* The proof is here, so the commit can be asked for. One that cannot be sent is none. */
+static void remote_commit(struct txn_branch *b)
+{
+    struct remote_link *l = b->link;
+
+    l->proving = false;
+    b->answer = ANSWER_NO;
+    remote_send(b, FINISH_ONE_PHASE);
 }
 
 /* The call is over. A commit that never left this process is none. */
@@ -233,12 +258,14 @@ static void remote_settle(struct txn_branch *b)
     if (rc == TX_OK)
         remote_finished(b, &reply->finished);
     else
-        b->answer = b->op == OP_COMMIT && rc == TX_EUNREACHABLE ? ANSWER_NO : ANSWER_LOST;
+        b->answer = b->op == OP_COMMIT && rc == TX_EUNREACHABLE ? ANSWER_NO : remote_lost(b);
     if (rc != TX_OK)
         err_set(&b->cause, rc, "%s: %s", b->resource, e.msg);
     call_end(&l->call);
     l->calling = false;
-    if (b->op == OP_STATUS && b->answer == ANSWER_LOST && call_now_ms() < l->deadline_ms)
+    if (l->proving && b->answer == ANSWER_YES)
+        remote_commit(b);
+    else if (b->op == OP_STATUS && b->answer == ANSWER_LOST && !l->hopeless && call_now_ms() < l->deadline_ms)
         l->again_ms = call_now_ms() + REMOTE_STATUS_MS;
 }
 
@@ -269,7 +296,7 @@ static void remote_abandon(struct txn_branch *b)
     struct remote_link *l = b->link;
 
     if (l->calling) {
-        b->answer = ANSWER_LOST;
+        b->answer = remote_lost(b);
         err_set(&b->cause, TX_ETIMEOUT, "%s: no answer from its agent", b->resource);
         call_end(&l->call);
     }

@@ -50,6 +50,7 @@ static void session_adopt(struct app_session *s, const struct wire_session *w, u
     s->heard_ms = call_now_ms();
     s->news_ms = 0;
     s->lost = false;
+    s->doubt = false;
     ranges_release(&s->acknowledged);
     ranges_release(&s->resolved);
     ranges_init(&s->acknowledged);
@@ -103,16 +104,20 @@ int session_begin(struct app_session *s, struct txid *id, struct tx_error *e)
     return rc;
 }
 
-uint64_t session_lost(struct app_session *s, uint64_t session)
+void session_doubt(struct app_session *s, uint64_t session)
 {
-    uint64_t silent_ms;
+    pthread_mutex_lock(&s->mutex);
+    if (session == s->id)
+        s->doubt = true;
+    pthread_mutex_unlock(&s->mutex);
+}
 
+void session_lost(struct app_session *s, uint64_t session)
+{
     pthread_mutex_lock(&s->mutex);
     if (session == s->id)
         s->lost = true;
-    silent_ms = call_now_ms() - s->heard_ms;
     pthread_mutex_unlock(&s->mutex);
-    return silent_ms;
 }
 
 /* --- news ---------------------------------------------------------------------------------------------- */
@@ -317,7 +322,7 @@ static void session_end(struct app_session *s)
             return;
     }
     if (!s->lost)
-        (void)session_tell(s, s->id, s->nonce, WIRE_CLOSE_SESSION, deadline);
+        (void)session_tell(s, s->id, s->nonce, s->doubt ? WIRE_HEARTBEAT : WIRE_CLOSE_SESSION, deadline);
 }
 
 void session_close(struct app_session *s)

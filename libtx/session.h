@@ -37,6 +37,7 @@ struct app_session {
     pthread_cond_t changed;
     pthread_t keeper;
     bool opening, lost, closing;
+    bool doubt;  /* a transaction of it ended in doubt */
     bool dozing; /* the keeper sleeps for longer than news may wait */
     uint64_t group, id, nonce, sequence;
     struct tx_error failure; /* why the last attempt to open one failed */
@@ -64,8 +65,10 @@ void session_news_take(struct app_session *s, uint64_t session, struct news *out
 void session_news_told(struct app_session *s, const struct news *n);
 void session_news_missed(struct app_session *s, const struct news *n);
 
-/* The group has said that it does not know the session; the next transaction opens another. Returns for how
- * long the group had heard nothing, as far as this client knows. */
-uint64_t session_lost(struct app_session *s, uint64_t session);
+/* A transaction of it has ended in doubt: the session is not closed but left to expire, as what is known of an
+ * expired session's transactions is kept, and somebody will ask. */
+void session_doubt(struct app_session *s, uint64_t session);
+/* The group has said that it does not know the session; the next transaction opens another. */
+void session_lost(struct app_session *s, uint64_t session);
 
 #endif

@@ -30,7 +30,7 @@ int txn_begin(tx_client *client, txn **out, struct tx_error *error)
 const char *txn_id(txn *t)
 {
     t->logged = true;
-    return t->text;
+    return t->unlogged ? "" : t->text;
 }
 
 /* --- branches ------------------------------------------------------------------------------------------ */

@@ -13,7 +13,8 @@ struct txn {
     struct tx_client *client;
     struct txid id;
     char text[TXID_TEXT_SIZE];
-    bool logged; /* txn_id() was called: the outcome must be in the ledger */
+    bool logged;   /* txn_id() was called: the outcome must be in the ledger */
+    bool unlogged; /* over without the ledger: nobody could look it up */
     bool over;
     uint64_t begun_ms;
     struct waiter *waiter; /* while it ends */

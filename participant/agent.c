@@ -129,8 +129,10 @@ static void agent_do(struct held *h, unsigned actions)
 {
     if ((actions & (DO_PREPARE | DO_LOOK | DO_COMMIT | DO_ROLLBACK)) != 0)
         agent_do_by_gid(h, actions);
-    if ((actions & DO_ONE_PHASE) != 0)
+    if ((actions & DO_ONE_PHASE) != 0) {
+        crash_point(CRASH_AGENT_BEFORE_COMMIT);
         h->resource->ops->one_phase(h->work, agent_answered, h);
+    }
     if ((actions & DO_ABANDON) != 0)
         h->resource->ops->abandon(h->work, agent_answered, h);
     if ((actions & DO_REPORT) != 0)
@@ -203,7 +205,7 @@ static void agent_crash_points(enum branch_state s, enum rm_outcome outcome)
         return;
     if (s == AT_PREPARING)
         crash_point(CRASH_AGENT_PREPARED);
-    else if (s == AT_COMMITTING)
+    else if (s == AT_COMMITTING || s == AT_ONE_PHASE)
         crash_point(CRASH_AGENT_COMMITTED);
     else if (s == AT_ROLLING_BACK)
         crash_point(CRASH_AGENT_ROLLED_BACK);

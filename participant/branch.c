@@ -132,6 +132,7 @@ static const struct branch_rule branch_table[] = {
     ROW(COMMITTED, FOUND, PREPARED, ASK, "the resource went back in time: asks"),
 
     ROW(ROLLED_BACK, WORK_ROLLBACK, ROLLING_BACK, ROLLBACK, "it may have turned up prepared since"),
+    ROW(ROLLED_BACK, WORK_COMMIT, COMMITTING, COMMIT, "a vote before a restart was counted; the proof tells"),
     ROW(ROLLED_BACK, WORK_PREPARE, ROLLED_BACK, REPORT_NO, "its work is gone: votes no"),
     ROW(ROLLED_BACK, STATEMENT, ROLLED_BACK, ANSWER, "too late"),
     ROW(ROLLED_BACK, FINISH_ROLLBACK, ROLLED_BACK, ANSWER, "a double: told again"),

@@ -31,6 +31,8 @@ struct branch_statements {
     bool finish_asked; /* `finish` and `finish_origin` hold */
     uint8_t finish;    /* enum wire_finish_op */
     struct reply_to finish_origin;
+    bool proving, proved; /* FINISH_PROOF is under way; has been answered TX_OK, with `proof` of struct held */
+    struct reply_to proof_origin;
 };
 
 struct branch_key {

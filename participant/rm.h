@@ -101,9 +101,14 @@ struct rm_ops {
     /* What is borrowed is `gid`, for the call. RM_DONE with proof, RM_READ_ONLY, RM_REFUSED, or RM_UNKNOWN:
      * then look() with this work tells. */
     void (*prepare)(struct rm_work *work, const char *gid, rm_answer_cb done, void *arg);
-    /* RM_DONE, RM_REFUSED, or RM_UNKNOWN with the proof for status(), where there is one. */
+    /* Before one_phase(): RM_DONE with the proof that status() will tell its outcome by (NULL: it has written
+     * nothing), or RM_REFUSED: the work can only be abandoned; if the connection broke, `lost` comes next. */
+    void (*prove)(struct rm_work *work, rm_answer_cb done, void *arg);
+    /* Commits a work that prove() has answered RM_DONE for, without a statement since. RM_DONE, RM_REFUSED, or
+     * RM_UNKNOWN: then status() tells. */
     void (*one_phase)(struct rm_work *work, rm_answer_cb done, void *arg);
-    /* Rolls the work back, whatever it is doing; an exec() under way is answered first. Always RM_DONE. */
+    /* Rolls the work back, whatever it is doing; an exec() or prove() under way is answered first. Always
+     * RM_DONE. */
     void (*abandon)(struct rm_work *work, rm_answer_cb done, void *arg);
     /* Frees a work that is over (prepared, read-only, refused, committed, lost, abandoned, or unknown and not
      * to be looked after any more). */
@@ -116,8 +121,8 @@ struct rm_ops {
     void (*commit)(struct rm *rm, const struct rm_finish *f, rm_answer_cb done, void *arg);
     /* RM_DONE, RM_NOT_FOUND, RM_HEURISTIC_COMMIT, RM_UNKNOWN, RM_FAILED. */
     void (*rollback)(struct rm *rm, const struct rm_finish *f, rm_answer_cb done, void *arg);
-    /* What a proof says of its branch: RM_DONE, RM_REFUSED, RM_UNKNOWN (not over yet, or not to be reached),
-     * RM_HAZARD (the proof tells nothing any more). */
+    /* What the proof that prove() gave says of its work, in this process or another: RM_DONE, RM_REFUSED,
+     * RM_UNKNOWN (not over yet, or not to be reached), RM_HAZARD (the proof tells nothing any more). */
     void (*status)(struct rm *rm, const char *proof, rm_answer_cb done, void *arg);
 
     /* Up to `limit` prepared branches whose gid begins with `prefix` and comes after `after` ("": from the

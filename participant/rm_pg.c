@@ -63,6 +63,23 @@ const char *rm_pg_proof_xid(const char *proof)
     return n >= 1 && n <= 20 && proof[4 + n] == '\0' ? proof + 4 : NULL;
 }
 
+void rm_pg_proof_format_one_phase(const char *xid, const char *epoch, char out[PROOF_LIMIT + 1])
+{
+    rm_pg_proof_format(xid, out);
+    if (xid != NULL && epoch != NULL)
+        snprintf(out + strlen(out), PG_EPOCH_SIZE + 8, " epoch=%.*s", PG_EPOCH_SIZE - 1, epoch);
+}
+
+bool rm_pg_proof_parse_one_phase(const char *proof, char xid[PG_XID_SIZE], char epoch[PG_EPOCH_SIZE])
+{
+    int end = 0;
+
+    epoch[0] = '\0';
+    if (sscanf(proof, "xid=%20[0-9]%n epoch=%39[0-9.]%n", xid, &end, epoch, &end) < 1)
+        return false;
+    return proof[end] == '\0';
+}
+
 void rm_pg_proof_of_prepared(const char *xid32, const char *snapshot_end, char out[PROOF_LIMIT + 1])
 {
     uint64_t end;
@@ -223,6 +240,7 @@ const struct rm_ops rm_pg_ops = {
     .begin = rm_pg_work_begin,
     .exec = rm_pg_work_exec,
     .prepare = rm_pg_work_prepare,
+    .prove = rm_pg_work_prove,
     .one_phase = rm_pg_work_one_phase,
     .abandon = rm_pg_work_abandon,
     .end = rm_pg_work_end,

@@ -39,7 +39,16 @@ enum {
     PG_ABANDON_TIMEOUT_MS = 5000, /* a rollback; likewise */
     PG_USER_SIZE = 64,
     PG_VERSION_MIN = 130000, /* pg_current_xact_id(), pg_xact_status(xid8) */
+    PG_VERSION_EPOCH = 150000,
+    PG_XID_SIZE = 24,
+    PG_EPOCH_SIZE = 40,
 };
+
+/* SQL of the server's epoch as text: the moment its statistics began, which every crash, restore and failover
+ * sets anew. An xid that had not reached the disk is handed out again after a crash, and «committed» may then
+ * be another transaction's: so it is believed in the epoch that the xid is from, and in no other. «Aborted» is
+ * true in any. From PG_VERSION_EPOCH on. */
+#define PG_EPOCH "extract(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time())"
 
 struct pg_conn;
 
@@ -162,6 +171,11 @@ const char *rm_pg_value(const PGresult *r, int column);
 void rm_pg_proof_format(const char *xid, char out[PROOF_LIMIT + 1]);
 /* The number in it; NULL where it is none of ours. */
 const char *rm_pg_proof_xid(const char *proof);
+/* The proof of a commit in one phase, "xid=<n> epoch=<when>"; without an epoch where that is NULL, and empty
+ * for an xid of NULL. Not one of a prepared branch: whose xid is on the disk and needs no epoch. */
+void rm_pg_proof_format_one_phase(const char *xid, const char *epoch, char out[PROOF_LIMIT + 1]);
+/* Its parts; the epoch is empty where there is none. False: it is none of ours. */
+bool rm_pg_proof_parse_one_phase(const char *proof, char xid[PG_XID_SIZE], char epoch[PG_EPOCH_SIZE]);
 /* The proof of a row of pg_prepared_xacts: its 32-bit xid, made whole by the snapshot's end. */
 void rm_pg_proof_of_prepared(const char *xid32, const char *snapshot_end, char out[PROOF_LIMIT + 1]);
 
@@ -171,6 +185,7 @@ struct rm_work *rm_pg_work_begin(struct rm *rm, void (*lost)(void *arg, const ch
 int rm_pg_work_exec(struct rm_work *w, const struct rm_statement *s, rm_rows_cb done, void *arg,
                     struct tx_error *e);
 void rm_pg_work_prepare(struct rm_work *w, const char *gid, rm_answer_cb done, void *arg);
+void rm_pg_work_prove(struct rm_work *w, rm_answer_cb done, void *arg);
 void rm_pg_work_one_phase(struct rm_work *w, rm_answer_cb done, void *arg);
 void rm_pg_work_abandon(struct rm_work *w, rm_answer_cb done, void *arg);
 void rm_pg_work_end(struct rm_work *w);

@@ -22,7 +22,7 @@ enum finish_phase {
     IN_DO,    /* COMMIT PREPARED or ROLLBACK PREPARED is sent */
     IN_PROOF, /* not there: what became of the xid? */
     IN_LOOK,  /* only looks whether it is there */
-    IN_PROVE, /* only asks for an xid */
+    IN_PROVE, /* only asks what became of a commit in one phase */
 };
 
 struct pg_finish {
@@ -34,8 +34,9 @@ struct pg_finish {
     rm_answer_cb done;
     void *arg;
     char gid[GID_SIZE], proof[PROOF_LIMIT + 1], text[TEXT_LIMIT + 1];
-    char owner[PG_USER_SIZE]; /* to SET ROLE to; "": none needed */
-    char backend[80];         /* IN_LOOK: the one that may still be preparing */
+    char owner[PG_USER_SIZE];                    /* to SET ROLE to; "": none needed */
+    char backend[80];                            /* IN_LOOK: the one that may still be preparing */
+    char xid[PG_XID_SIZE], epoch[PG_EPOCH_SIZE]; /* IN_PROVE: what the proof consists of */
 };
 
 static struct pg_finish *finish_of(struct pg_job *job)
@@ -95,12 +96,22 @@ static void finish_do(struct pg_finish *f)
     rm_pg_send_batch(f->conn, batch, 3);
 }
 
-static void finish_ask_proof(struct pg_finish *f, enum finish_phase phase)
+static void finish_ask_proof(struct pg_finish *f)
 {
     const char *xid = rm_pg_proof_xid(f->proof);
     struct rm_statement s = {"SELECT pg_xact_status($1::xid8)", 1, &xid};
 
-    f->phase = phase;
+    f->phase = IN_PROOF;
+    rm_pg_send_statement(f->conn, &s, false);
+}
+
+static void finish_ask_status(struct pg_finish *f)
+{
+    const char *xid = f->xid;
+    struct rm_statement s = {"SELECT pg_xact_status($1::xid8), NULL", 1, &xid};
+
+    if (PQserverVersion(f->conn->pg) >= PG_VERSION_EPOCH)
+        s.text = "SELECT pg_xact_status($1::xid8), " PG_EPOCH;
     rm_pg_send_statement(f->conn, &s, false);
 }
 
@@ -127,7 +138,7 @@ static void finish_start(struct pg_job *job, struct pg_conn *c)
         finish_look(f);
         return;
     case IN_PROVE:
-        finish_ask_proof(f, IN_PROVE);
+        finish_ask_status(f);
         return;
     case IN_OWNER:
         finish_ask_owner(f);
@@ -167,7 +178,7 @@ static void finish_owner_known(struct pg_finish *f, const PGresult *r)
 static void finish_not_there(struct pg_finish *f)
 {
     if (rm_pg_proof_xid(f->proof) != NULL)
-        finish_ask_proof(f, IN_PROOF);
+        finish_ask_proof(f);
     else if (f->commit)
         finish_end(f, RM_HAZARD, "not prepared, and without an xid nobody can tell what became of it");
     else
@@ -216,14 +227,21 @@ static void finish_done(struct pg_finish *f, const struct pg_reply *reply)
     }
 }
 
-enum xid_fate { XID_COMMITTED, XID_ABORTED, XID_OPEN, XID_FORGOTTEN, XID_ERROR };
+enum xid_fate {
+    XID_COMMITTED,
+    XID_ABORTED,
+    XID_OPEN,
+    XID_FORGOTTEN, /* too old */
+    XID_UNISSUED,  /* never given out: the data directory is younger than the proof */
+    XID_ERROR,
+};
 
 static enum xid_fate finish_fate(const PGresult *r)
 {
     const char *status = rm_pg_value(r, 0);
 
-    if (rm_pg_is_sqlstate(r, "22023")) /* never issued: the data directory is younger than the proof */
-        return XID_FORGOTTEN;
+    if (rm_pg_is_sqlstate(r, "22023"))
+        return XID_UNISSUED;
     if (PQresultStatus(r) != PGRES_TUPLES_OK)
         return XID_ERROR;
     if (status == NULL)
@@ -255,6 +273,7 @@ static void finish_proved(struct pg_finish *f, const PGresult *r)
             finish_end(f, RM_NOT_FOUND, NULL);
         return;
     case XID_FORGOTTEN:
+    case XID_UNISSUED:
         if (f->commit)
             finish_end(f, RM_HAZARD, "not prepared, and the server no longer knows its xid");
         else
@@ -266,15 +285,39 @@ static void finish_proved(struct pg_finish *f, const PGresult *r)
     }
 }
 
+/* In another epoch «committed» may be what another transaction of the same xid did, see PG_EPOCH. An xid that
+ * the server, which is no standby, never gave out has left nothing there. */
 static void finish_status_known(struct pg_finish *f, const PGresult *r)
 {
-    static const enum rm_outcome outcomes[] = {[XID_COMMITTED] = RM_DONE,
-                                               [XID_ABORTED] = RM_REFUSED,
-                                               [XID_OPEN] = RM_UNKNOWN,
-                                               [XID_FORGOTTEN] = RM_HAZARD,
-                                               [XID_ERROR] = RM_UNKNOWN};
+    const char *epoch = rm_pg_value(r, 1);
 
-    finish_end(f, outcomes[finish_fate(r)], NULL);
+    switch (finish_fate(r)) {
+    case XID_COMMITTED:
+        if (epoch != NULL && f->epoch[0] != '\0' && strcmp(epoch, f->epoch) == 0) {
+            finish_end(f, RM_DONE, NULL);
+            return;
+        }
+        snprintf(
+            f->text, sizeof f->text,
+            "the server crashed or was replaced during COMMIT: its xid %s tells nothing any more, only the "
+            "data tells whether it is committed",
+            f->xid);
+        finish_end(f, RM_HAZARD, f->text);
+        return;
+    case XID_ABORTED:
+    case XID_UNISSUED:
+        finish_end(f, RM_REFUSED, "the agent or its connection was lost before COMMIT was done");
+        return;
+    case XID_OPEN:
+        finish_end(f, RM_UNKNOWN, "its transaction is still open");
+        return;
+    case XID_FORGOTTEN:
+        finish_end(f, RM_HAZARD, "the server no longer knows its xid");
+        return;
+    default:
+        rm_pg_error_text(r, f->text, sizeof f->text);
+        finish_end(f, RM_UNKNOWN, f->text);
+    }
 }
 
 static void finish_looked(struct pg_finish *f, const struct pg_reply *reply)
@@ -381,6 +424,8 @@ void rm_pg_status(struct rm *rm, const char *proof, rm_answer_cb done, void *arg
 {
     struct pg_finish *f = finish_new(rm, IN_PROVE, "", done, arg);
 
-    snprintf(f->proof, sizeof f->proof, "%s", rm_pg_proof_xid(proof) == NULL ? "xid=0" : proof);
+    snprintf(f->proof, sizeof f->proof, "%s", proof);
+    if (!rm_pg_proof_parse_one_phase(proof, f->xid, f->epoch))
+        strcpy(f->xid, "0"); /* no transaction's: its status is not known */
     rm_pg_pool_submit(rm, &f->job);
 }

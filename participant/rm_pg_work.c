@@ -2,11 +2,11 @@
  *
  * exec … exec ─┬─▶ prepare:   xid asked ─▶ none: COMMIT (read-only) / PREPARE TRANSACTION
  *              │              or, where the resource's last branch wrote, both in one round trip
- *              ├─▶ one phase: xid asked ─▶ COMMIT
+ *              ├─▶ prove:     xid and epoch asked ─▶ one phase: COMMIT
  *              └─▶ abandon:   ROLLBACK
- * The xid comes before PREPARE or COMMIT is sent, or with it, so that pg_xact_status() can tell the outcome
- * when the answer is lost. Connection lost: before PREPARE or COMMIT was sent the work is rolled back for sure;
- * afterwards it is not known (PostgreSQL 15 manual, «PREPARE TRANSACTION»).
+ * The xid comes before PREPARE or COMMIT is sent, or with PREPARE, so that pg_xact_status() can tell the
+ * outcome when the answer is lost. Connection lost: before PREPARE or COMMIT was sent the work is rolled back
+ * for sure; afterwards it is not known (PostgreSQL 15 manual, «PREPARE TRANSACTION»).
  */
 #include <assert.h>
 #include <ctype.h>
@@ -25,7 +25,7 @@ enum work_phase {
     IN_XID,         /* prepare: asked whether it wrote */
     IN_PREPARE,     /* PREPARE is sent */
     IN_READ_COMMIT, /* it wrote nothing: COMMIT is sent */
-    IN_ONE_XID,     /* one phase: asked for the xid */
+    IN_PROVING,     /* one phase: asked for what will prove its outcome */
     IN_ONE_COMMIT,  /* one phase: COMMIT is sent */
     IN_REFUSING,    /* prepare or one phase failed: ROLLBACK is sent */
     IN_ABANDONING,  /* ROLLBACK is sent */
@@ -37,13 +37,14 @@ struct rm_work {
     struct rm *rm;
     struct pg_conn *conn; /* while it has one */
     enum work_phase phase;
-    bool abandoned; /* during a statement: ROLLBACK comes next */
+    bool abandoned; /* during a statement or prove: ROLLBACK comes next */
+    bool proved;    /* `proof` is the one for one phase */
     void (*lost)(void *arg, const char *why);
     void *lost_arg;
     rm_rows_cb rows_done;
     void *rows_arg;
-    rm_answer_cb done;
-    void *arg;
+    rm_answer_cb done, proved_done; /* an abandon can come while prove is under way */
+    void *arg, *proved_arg;
     struct rm_statement first; /* a copy, while it waits */
     void *first_memory;
     struct buf cells;
@@ -84,6 +85,23 @@ static void work_answer(struct rm_work *w, enum rm_outcome outcome, const char *
         done(w->arg, &a);
 }
 
+/* NULL: it has written nothing. */
+static const char *work_proof(const struct rm_work *w)
+{
+    return w->proof[0] == '\0' ? NULL : w->proof;
+}
+
+static void work_answer_proof(struct rm_work *w, enum rm_outcome outcome, const char *text)
+{
+    struct rm_answer a = {outcome, text, outcome == RM_DONE ? work_proof(w) : NULL};
+    rm_answer_cb done = w->proved_done;
+
+    w->proved = outcome == RM_DONE;
+    w->proved_done = NULL;
+    if (done != NULL)
+        done(w->proved_arg, &a);
+}
+
 static void work_rows(struct rm_work *w, const struct wire_rows *rows, bool lost)
 {
     rm_rows_cb done = w->rows_done;
@@ -122,6 +140,16 @@ static void work_refuse(struct rm_work *w, const PGresult *r, const char *text)
     work_answer(w, RM_REFUSED, w->text, NULL);
 }
 
+/* The connection broke while prove was under way. */
+static void work_dropped_proving(struct rm_work *w, const char *text)
+{
+    work_answer_proof(w, RM_REFUSED, text);
+    if (w->abandoned)
+        work_answer(w, RM_DONE, NULL, NULL);
+    else
+        w->lost(w->lost_arg, text);
+}
+
 static void work_dropped(struct pg_job *job, int code, const char *text)
 {
     struct rm_work *w = work_of(job);
@@ -147,12 +175,11 @@ static void work_dropped(struct pg_job *job, int code, const char *text)
     case IN_PREPARE:
         work_answer(w, RM_UNKNOWN, text, NULL);
         return;
+    case IN_PROVING:
+        work_dropped_proving(w, text);
+        return;
     case IN_ONE_COMMIT:
-        if (w->proof[0] != '\0') {
-            work_answer(w, RM_UNKNOWN, text, w->proof);
-            return;
-        }
-        work_answer(w, RM_REFUSED, text, NULL);
+        work_answer(w, work_proof(w) != NULL ? RM_UNKNOWN : RM_REFUSED, text, work_proof(w));
         return;
     case IN_ABANDONING:
         work_answer(w, RM_DONE, NULL, NULL);
@@ -350,6 +377,7 @@ int rm_pg_work_exec(struct rm_work *w, const struct rm_statement *s, rm_rows_cb 
         return err_set(e, TX_ENOMEM, "no memory for the statement");
     w->rows_done = done;
     w->rows_arg = arg;
+    w->proved = false;
     w->n_rows = 0;
     w->n_columns = 0;
     w->too_big = false;
@@ -440,27 +468,42 @@ static void work_read_committed(struct rm_work *w, const PGresult *r)
 /* --- one phase, and away
  * ------------------------------------------------------------------------------------------- */
 
-void rm_pg_work_one_phase(struct rm_work *w, rm_answer_cb done, void *arg)
+void rm_pg_work_prove(struct rm_work *w, rm_answer_cb done, void *arg)
 {
     assert(w->phase == IN_READY);
-    w->done = done;
-    w->arg = arg;
-    if (PQtransactionStatus(w->conn->pg) != PQTRANS_INTRANS) {
-        snprintf(w->text, sizeof w->text, "a statement in this branch had failed");
-        work_rollback(w, IN_REFUSING);
-        return;
-    }
-    w->phase = IN_ONE_XID;
-    rm_pg_send(w->conn, "SELECT pg_current_xact_id_if_assigned()");
+    w->proved_done = done;
+    w->proved_arg = arg;
+    w->phase = IN_PROVING;
+    rm_pg_send(w->conn, PQserverVersion(w->conn->pg) >= PG_VERSION_EPOCH
+                            ? "SELECT pg_catalog.pg_current_xact_id_if_assigned(), " PG_EPOCH
+                            : "SELECT pg_catalog.pg_current_xact_id_if_assigned(), NULL");
 }
 
-static void work_one_xid_known(struct rm_work *w, const PGresult *r)
+static void work_proof_known(struct rm_work *w, const PGresult *r)
 {
-    if (PQresultStatus(r) != PGRES_TUPLES_OK) {
-        work_refuse(w, r, NULL);
+    if (w->abandoned) {
+        work_answer_proof(w, RM_REFUSED, "the branch was rolled back meanwhile");
+        work_rollback(w, IN_ABANDONING);
         return;
     }
-    rm_pg_proof_format(rm_pg_value(r, 0), w->proof);
+    w->phase = IN_READY;
+    if (PQresultStatus(r) == PGRES_TUPLES_OK) {
+        rm_pg_proof_format_one_phase(rm_pg_value(r, 0), rm_pg_value(r, 1), w->proof);
+        work_answer_proof(w, RM_DONE, NULL);
+        return;
+    }
+    if (rm_pg_is_sqlstate(r, "25P02"))
+        snprintf(w->text, sizeof w->text, "a statement in this branch had failed");
+    else
+        rm_pg_error_text(r, w->text, sizeof w->text);
+    work_answer_proof(w, RM_REFUSED, w->text);
+}
+
+void rm_pg_work_one_phase(struct rm_work *w, rm_answer_cb done, void *arg)
+{
+    assert(w->phase == IN_READY && w->proved);
+    w->done = done;
+    w->arg = arg;
     w->phase = IN_ONE_COMMIT;
     rm_pg_send(w->conn, "COMMIT");
 }
@@ -472,7 +515,7 @@ static void work_one_committed(struct rm_work *w, const PGresult *r)
         return;
     }
     work_over(w);
-    work_answer(w, RM_DONE, NULL, w->proof);
+    work_answer(w, RM_DONE, NULL, work_proof(w));
 }
 
 void rm_pg_work_abandon(struct rm_work *w, rm_answer_cb done, void *arg)
@@ -490,6 +533,9 @@ void rm_pg_work_abandon(struct rm_work *w, rm_answer_cb done, void *arg)
     case IN_EXECUTING:
         w->job.deadline_ms = uv_now(w->rm->options.loop) + PG_ABANDON_TIMEOUT_MS;
         rm_pg_conn_cancel(w->conn);
+        return;
+    case IN_PROVING: /* answered at once, or the server is not there */
+        w->job.deadline_ms = uv_now(w->rm->options.loop) + PG_ABANDON_TIMEOUT_MS;
         return;
     default:
         assert(!"abandoned in this phase");
@@ -518,8 +564,8 @@ static void work_replied(struct pg_job *job, struct pg_conn *c, const struct pg_
     case IN_READ_COMMIT:
         work_read_committed(w, last);
         return;
-    case IN_ONE_XID:
-        work_one_xid_known(w, last);
+    case IN_PROVING:
+        work_proof_known(w, last);
         return;
     case IN_ONE_COMMIT:
         work_one_committed(w, last);

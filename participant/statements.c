@@ -121,6 +121,8 @@ static int statements_check(const struct held *h, const struct wire_exec *x, str
     if (x->number < b->number || x->number > b->number + 1)
         return err_set(e, TX_EREFUSED, "statement %u comes out of order; the last one was %u", x->number,
                        b->number);
+    if (x->number == b->number + 1 && (b->proving || b->proved))
+        return err_set(e, TX_EREFUSED, "the transaction is being ended; no statement is possible");
     if (x->number == b->number + 1 && b->executing)
         return err_set(e, TX_EBUSY, "statement %u is still being executed", b->number);
     return TX_OK;
@@ -244,7 +246,7 @@ bool statements_complete(const struct held *h, const char *proof)
 
     if (h->state != AT_ACTIVE || h->statements == NULL)
         return true;
-    if (h->statements->executing)
+    if (h->statements->executing || h->statements->proving)
         return false;
     return proof == NULL || strncmp(proof, word, sizeof word - 1) != 0 ||
            strtoul(proof + sizeof word - 1, NULL, 10) == h->statements->number;
@@ -281,7 +283,7 @@ static void statements_status_known(void *arg, const struct rm_answer *a)
 
     q->statements->asking--;
     statements_finished(q->statements, &q->origin, code, a->text != NULL ? a->text : tx_strerror(code),
-                        a->proof);
+                        a->outcome == RM_HAZARD ? NULL : a->proof);
     free(q);
 }
 
@@ -293,7 +295,7 @@ static void statements_status(struct statements *s, const struct wire_finish *f,
     if (r == NULL || f->proof == NULL) {
         statements_finished(
             s, from, TX_EINDOUBT,
-            r == NULL ? "this agent does not serve the resource" : "nothing tells without a proof", NULL);
+            r == NULL ? "this agent does not serve the resource" : "nothing tells without a proof", f->proof);
         return;
     }
     q = s->asking < ASKING_LIMIT ? calloc(1, sizeof *q) : NULL;
@@ -305,6 +307,77 @@ static void statements_status(struct statements *s, const struct wire_finish *f,
     q->statements = s;
     q->origin = *from;
     r->ops->status(r->rm, f->proof, statements_status_known, q);
+}
+
+static void statements_proved(void *arg, const struct rm_answer *a)
+{
+    struct held *h = arg;
+    struct branch_statements *b = h->statements;
+    int code = a->outcome == RM_DONE ? TX_OK : TX_EROLLBACK;
+
+    b->proving = false;
+    b->proved = code == TX_OK;
+    if (b->proved)
+        branches_set(&h->proof, a->proof);
+    statements_finished(&h->agent->statements, &b->proof_origin, code,
+                        a->text != NULL || code == TX_OK ? a->text : tx_strerror(code), a->proof);
+}
+
+static void statements_no_proof(struct statements *s, const struct held *h, const struct reply_to *from)
+{
+    statements_finished(s, from, TX_EROLLBACK,
+                        h != NULL && h->text != NULL
+                            ? h->text
+                            : "the branch is not known here: rolled back after its timeout, or the agent was "
+                              "restarted",
+                        NULL);
+}
+
+/* What will prove the outcome of a commit in one phase. It occupies the connection as a statement does. */
+static void statements_prove(struct statements *s, const struct wire_finish *f, const struct reply_to *from)
+{
+    struct held *h = branches_find(&s->agent->branches, &f->id, f->branch);
+    struct branch_statements *b = h != NULL ? h->statements : NULL;
+
+    if (b == NULL || branch_answer(h->state) == TX_EROLLBACK) {
+        statements_no_proof(s, h, from);
+    } else if (b->proved) {
+        statements_finished(s, from, TX_OK, NULL, h->proof);
+    } else if (h->state != AT_ACTIVE) {
+        statements_error(s, from, TX_EREFUSED, "the coordinator ends this branch");
+    } else if (b->proving) {
+        b->proof_origin = *from;
+    } else if (!statements_complete(h, f->proof)) {
+        agent_event(h, ON_INCOMPLETE);
+        statements_no_proof(s, h, from);
+    } else {
+        b->proving = true;
+        b->proof_origin = *from;
+        h->touched_ms = agent_now(s->agent);
+        h->resource->ops->prove(h->work, statements_proved, h);
+    }
+}
+
+/* Whether this is the very branch that gave the proof. After a restart of the agent late doubles can begin
+ * another one of the same name: what is asked of the first must neither commit the second nor be answered by
+ * what becomes of it. */
+static bool statements_gave(const struct held *h, const char *proof)
+{
+    if (h == NULL || h->statements == NULL || !h->statements->proved)
+        return false;
+    if (proof == NULL || h->proof == NULL)
+        return proof == h->proof;
+    return strcmp(proof, h->proof) == 0;
+}
+
+/* To be committed in one phase, and not here: the proof alone tells whether it was committed before. */
+static void statements_gone(struct statements *s, const struct wire_finish *f, const struct reply_to *from)
+{
+    struct held *h = branches_find(&s->agent->branches, &f->id, f->branch);
+
+    if (h != NULL && h->state == AT_ACTIVE)
+        agent_event(h, ON_INCOMPLETE);
+    statements_finished(s, from, TX_EINDOUBT, "the agent was restarted during the commit", f->proof);
 }
 
 /* The branch that is to be finished; one that is not known is entered, so that a late statement finds it ended.
@@ -327,22 +400,10 @@ static struct held *statements_held(struct statements *s, const struct wire_fini
     return h == NULL || h->statements == NULL ? NULL : h;
 }
 
-static void statements_finish(struct statements *s, const struct wire_finish *f, const struct reply_to *from)
+static void statements_end(struct statements *s, const struct wire_finish *f, const struct reply_to *from)
 {
-    struct tx_error e = {0};
-    int rc = statements_admit(s, &f->id, &e);
-    enum branch_event event;
-    struct held *h;
+    struct held *h = statements_held(s, f);
 
-    if (rc != TX_OK) {
-        statements_error(s, from, rc, e.msg);
-        return;
-    }
-    if (f->op == FINISH_STATUS) {
-        statements_status(s, f, from);
-        return;
-    }
-    h = statements_held(s, f);
     if (h == NULL) {
         statements_error(s, from, TX_EBUSY, "this agent does not serve the resource, or has too many branches");
         return;
@@ -350,15 +411,28 @@ static void statements_finish(struct statements *s, const struct wire_finish *f,
     h->statements->finish_asked = true;
     h->statements->finish = f->op;
     h->statements->finish_origin = *from;
-    event = f->op == FINISH_ROLLBACK ? ON_FINISH_ROLLBACK : ON_FINISH_ONE_PHASE;
-    if (event == ON_FINISH_ONE_PHASE && !statements_complete(h, f->proof))
-        event = ON_INCOMPLETE;
-    if (agent_event(h, event) == NULL) {
+    if (agent_event(h, f->op == FINISH_ROLLBACK ? ON_FINISH_ROLLBACK : ON_FINISH_ONE_PHASE) == NULL) {
         h->statements->finish_asked = false;
         statements_error(s, from, TX_EREFUSED, "the coordinator ends this branch");
     }
-    if (h->state == AT_NONE)
-        branches_remove(&s->agent->branches, h);
+}
+
+static void statements_finish(struct statements *s, const struct wire_finish *f, const struct reply_to *from)
+{
+    struct tx_error e = {0};
+    int rc = statements_admit(s, &f->id, &e);
+
+    if (rc != TX_OK)
+        statements_error(s, from, rc, e.msg);
+    else if (f->op == FINISH_STATUS)
+        statements_status(s, f, from);
+    else if (f->op == FINISH_PROOF)
+        statements_prove(s, f, from);
+    else if (f->op == FINISH_ONE_PHASE &&
+             !statements_gave(branches_find(&s->agent->branches, &f->id, f->branch), f->proof))
+        statements_gone(s, f, from);
+    else
+        statements_end(s, f, from);
 }
 
 /* --- the channel

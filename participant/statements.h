@@ -1,7 +1,7 @@
 /* statements: the application's side of the agent: WIRE_EXEC and WIRE_FINISH over a channel that it listens on.
  *
  * Statements of a branch are numbered; a number that was executed is not executed again, its answer is
- * repeated. agent.c says when a branch has ended; calls agent_event() and rm's exec() and status().
+ * repeated. agent.c says when a branch has ended; calls agent_event() and rm's exec(), prove() and status().
  */
 #ifndef ASSENT_STATEMENTS_H
 #define ASSENT_STATEMENTS_H

@@ -357,7 +357,7 @@ static void encode_finish(struct wire_writer *w, const struct wire_message *m)
 
 static void decode_finish(struct wire_reader *r, struct wire_message *m)
 {
-    m->finish.op = wire_get_enum(r, "finish", FINISH_ROLLBACK, FINISH_STATUS);
+    m->finish.op = wire_get_enum(r, "finish", FINISH_ROLLBACK, FINISH_PROOF);
     m->finish.id = wire_get_txid(r);
     m->finish.branch = wire_get_u16(r, "branch");
     if (m->finish.branch == 0)

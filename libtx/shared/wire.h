@@ -219,6 +219,7 @@ enum wire_finish_op {
     FINISH_ROLLBACK = 1,
     FINISH_ONE_PHASE, /* commit, the transaction's only branch: no decision is logged */
     FINISH_STATUS,    /* what became of a one-phase commit whose answer was lost; proof tells */
+    FINISH_PROOF,     /* before ONE_PHASE: what will tell its outcome if the answer is lost */
 };
 
 /* WIRE_FINISH, to the agent that executed the statements; FINISH_STATUS to any agent of the resource. */
@@ -227,13 +228,16 @@ struct wire_finish {
     struct txid id;
     uint16_t branch;
     const char *resource;
-    const char
-        *proof; /* FINISH_STATUS: of the branch. FINISH_ONE_PHASE: "statements=<n>", how many it consists of */
+    /* FINISH_PROOF: "statements=<n>", how many it consists of. FINISH_ONE_PHASE, FINISH_STATUS: as FINISH_PROOF
+     * brought it; NULL: it has written nothing. FINISH_ONE_PHASE commits no branch that has given another one.
+     */
+    const char *proof;
 };
 
 struct wire_finished {
-    int32_t
-        code; /* TX_OK: done as asked; TX_EROLLBACK: rolled back; TX_EINDOUBT: not known (proof tells later) */
+    /* TX_OK: done as asked. TX_EROLLBACK: rolled back, or (FINISH_PROOF) can only be rolled back. TX_EINDOUBT:
+     * not known; FINISH_STATUS may tell later, but will not where it answers so without a proof. */
+    int32_t code;
     const char *text, *proof;
 };
 

@@ -17,8 +17,8 @@ static struct kit kit;
 
 enum load {
     A_FEW = 12,
-    MANY = 600,  /* enough for a snapshot of the smallest size */
-    MORE = 9000, /* enough to fill a log file of the smallest size */
+    MANY = 600,   /* enough for a snapshot of the smallest size */
+    MORE = 14000, /* enough to fill a log file of the smallest size */
 };
 
 struct crash_case {
@@ -50,9 +50,9 @@ static const struct crash_case cases[CRASH_POINT_COUNT] = {
     [CRASH_COORD_BEFORE_END] = {KIT_MIXED, 2},
     [CRASH_COORD_SESSION_OPENED] = {KIT_DIRECT, 1},
     [CRASH_COORD_BEFORE_EXPIRE] = {KIT_DIRECT, 1, .expiry = true},
-    [CRASH_COORD_SNAPSHOT_WRITTEN] = {KIT_DIRECT, 1, .count = MANY},
-    [CRASH_COORD_SNAPSHOT_RENAMED] = {KIT_DIRECT, 1, .count = MANY},
-    [CRASH_COORD_SEGMENT_RECYCLED] = {KIT_DIRECT, 1, .count = MORE},
+    [CRASH_COORD_SNAPSHOT_WRITTEN] = {KIT_CROWD, 1, .count = MANY},
+    [CRASH_COORD_SNAPSHOT_RENAMED] = {KIT_CROWD, 1, .count = MANY},
+    [CRASH_COORD_SEGMENT_RECYCLED] = {KIT_CROWD, 1, .count = MORE},
     [CRASH_AGENT_EXEC_DONE] = {KIT_REMOTE, 3},
     [CRASH_AGENT_BEFORE_PREPARE] = {KIT_REMOTE, 3},
     [CRASH_AGENT_PREPARED] = {KIT_REMOTE, 3},
@@ -114,7 +114,7 @@ static void crash_client(const struct crash_case *c, const char *point, const ch
 static void await_crash_of_daemon(struct world_process *daemon, const char *point, struct world_process *client,
                                   struct kit_account *account)
 {
-    uint64_t end = world_now_ms() + KIT_SETTLE_MS;
+    uint64_t end = world_now_ms() + 4 * KIT_SETTLE_MS; /* some need many transfers */
 
     while (world_process_running(daemon) && world_now_ms() < end) {
         kit_hear(client, account, 50);
@@ -135,7 +135,7 @@ static void crash_daemon(const struct crash_case *c, const char *point, const ch
     client = kit_start_transfers(&kit, c->mode, c->count != 0 ? c->count : A_FEW, NULL);
     await_crash_of_daemon(daemon, point, client, account);
     world_process_start_ready(daemon, NULL);
-    kit_hear(client, account, 2 * KIT_SETTLE_MS);
+    kit_hear(client, account, 4 * KIT_SETTLE_MS);
     assert_int_equal(world_process_wait(client, KIT_SETTLE_MS), 0);
 }
 

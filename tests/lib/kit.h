@@ -75,6 +75,7 @@ enum kit_mode {
     KIT_REFUSED, /* remote; bank_b refuses to prepare */
     KIT_SINGLE,  /* one direct branch */
     KIT_LOGGED,  /* direct, TXN_DECISION_LOGGED */
+    KIT_CROWD,   /* direct, in several threads */
 };
 
 /* What a client was told of one transfer. */

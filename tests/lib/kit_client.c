@@ -2,21 +2,24 @@
  *
  * A line for each transfer before it commits, «try ID», and one when it was told, «told RC ID message».
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/lib/kit.h"
 
-static const char *const mode_names[] = {"direct", "remote", "mixed", "refused", "single", "logged"};
+static const char *const mode_names[] = {"direct", "remote", "mixed", "refused", "single", "logged", "crowd"};
 
-enum { ATTEMPTS = 200 };
+enum { ATTEMPTS = 200, CROWD = 4 };
 
+/* One thread's. */
 struct run {
     enum kit_mode mode;
     tx_client *client;
     const char *conninfo[2];
     PGconn *conn[2];
+    int row, count;
 };
 
 /* --- In the client ------------------------------------------------------------------------------------------
@@ -41,11 +44,23 @@ static int run_sql(struct run *r, txn *t, int bank, const char *sql, struct tx_e
     return ok ? TX_OK : TX_ESTATEMENT;
 }
 
+/* The money, and the receipt but where there is a single branch, in one round trip. */
+static void write_work(const struct run *r, txn *t, int bank, char *sql, size_t size)
+{
+    if (r->mode == KIT_SINGLE)
+        snprintf(sql, size, "UPDATE accounts SET balance = balance WHERE id = 1");
+    else
+        snprintf(sql, size,
+                 "WITH money AS (UPDATE accounts SET balance = balance + (%d) WHERE id = %d) "
+                 "INSERT INTO receipts VALUES ('%s')",
+                 bank == 0 ? -1 : 1, r->row, txn_id(t));
+}
+
 /* All the work of one branch. */
 static int work(struct run *r, txn *t, int bank, struct tx_error *e)
 {
     static const char *const names[2] = {"bank_a", "bank_b"};
-    int rc = TX_OK, amount = r->mode == KIT_SINGLE ? 0 : bank == 0 ? -1 : 1;
+    int rc = TX_OK;
     char sql[256];
 
     if (!is_remote(r, bank)) {
@@ -53,13 +68,9 @@ static int work(struct run *r, txn *t, int bank, struct tx_error *e)
             PQreset(r->conn[bank]);
         rc = txn_enlist_pg(t, names[bank], r->conn[bank], e);
     }
-    snprintf(sql, sizeof sql, "UPDATE accounts SET balance = balance + (%d) WHERE id = 1", amount);
+    write_work(r, t, bank, sql, sizeof sql);
     if (rc == TX_OK)
         rc = run_sql(r, t, bank, sql, e);
-    if (rc == TX_OK && r->mode != KIT_SINGLE) {
-        snprintf(sql, sizeof sql, "INSERT INTO receipts VALUES ('%s')", txn_id(t));
-        rc = run_sql(r, t, bank, sql, e);
-    }
     if (rc == TX_OK && r->mode == KIT_REFUSED && bank == 1)
         rc = run_sql(r, t, bank, "INSERT INTO checked VALUES (1), (1)", e);
     return rc;
@@ -96,16 +107,38 @@ static bool transfer(struct run *r)
 }
 
 /* Until so many have come to their commit. While something is down, it is tried again and again, to a bound. */
-static void transfers(struct run *r, int count)
+static void *transfers(void *arg)
 {
-    for (int failed = 0; count > 0 && failed < ATTEMPTS;) {
+    struct run *r = arg;
+
+    for (int i = 0; i < 2; i++)
+        r->conn[i] = PQconnectdb(r->conninfo[i]);
+    for (int failed = 0; r->count > 0 && failed < ATTEMPTS;) {
         if (transfer(r)) {
-            count--;
+            r->count--;
         } else {
             failed++;
             world_sleep_ms(50);
         }
     }
+    PQfinish(r->conn[0]);
+    PQfinish(r->conn[1]);
+    return NULL;
+}
+
+static void run_crowd(const struct run *r)
+{
+    struct run runs[CROWD];
+    pthread_t threads[CROWD];
+
+    for (int i = 0; i < CROWD; i++) {
+        runs[i] = *r;
+        runs[i].row = i + 1;
+        runs[i].count = r->count / CROWD;
+        pthread_create(&threads[i], NULL, transfers, &runs[i]);
+    }
+    for (int i = 0; i < CROWD; i++)
+        pthread_join(threads[i], NULL);
 }
 
 /* argv: name, mode, count, lifetime of a session in ms, conninfo of both banks. */
@@ -114,8 +147,7 @@ static int transfer_job(int argc, char **argv)
     unsigned session_ms = argc == 6 ? (unsigned)atoi(argv[3]) : 0;
     struct tx_client_options options = {
         .application_name = "kit", .session_timeout_ms = session_ms, .transaction_timeout_ms = 2 * session_ms};
-    struct run r = {.conninfo = {argv[4], argv[5]}};
-    int count = atoi(argv[2]);
+    struct run r = {.conninfo = {argv[4], argv[5]}, .row = 1, .count = atoi(argv[2])};
     struct tx_error e;
 
     while (strcmp(mode_names[r.mode], argv[1]) != 0)
@@ -127,12 +159,11 @@ static int transfer_job(int argc, char **argv)
     }
     if (r.client == NULL)
         return 1;
-    for (int i = 0; i < 2; i++)
-        r.conn[i] = PQconnectdb(r.conninfo[i]);
-    transfers(&r, count);
+    if (r.mode == KIT_CROWD)
+        run_crowd(&r);
+    else
+        transfers(&r);
     tx_client_close(r.client);
-    PQfinish(r.conn[0]);
-    PQfinish(r.conn[1]);
     return 0;
 }
 
@@ -169,6 +200,17 @@ struct world_process *kit_start_patient(struct kit *k, const char *env)
     return start(k, KIT_DIRECT, 1, "3600000", env);
 }
 
+/* The newest try of this id; threads tell between each other's lines. */
+static struct kit_told *find_try(struct kit_account *account, const char *id)
+{
+    for (size_t i = account->n; i > 0; i--) {
+        if (strcmp(account->told[i - 1].id, id) == 0)
+            return &account->told[i - 1];
+    }
+    fail_msg("the client was told of %s, which it never tried", id);
+    return NULL;
+}
+
 static void note(struct kit_account *account, const char *line)
 {
     struct kit_told t = {.rc = 1};
@@ -177,8 +219,7 @@ static void note(struct kit_account *account, const char *line)
         assert_true(account->n < KIT_TOLD_LIMIT);
         account->told[account->n++] = t;
     } else if (sscanf(line, "told %d %95s", &t.rc, t.id) == 2) {
-        assert_true(account->n > 0 && strcmp(account->told[account->n - 1].id, t.id) == 0);
-        account->told[account->n - 1].rc = t.rc;
+        find_try(account, t.id)->rc = t.rc;
     } else {
         fail_msg("the client told «%s»", line);
     }

@@ -54,7 +54,10 @@ static struct wire_message samples[] = {
     {WIRE_PULL, .pull = {77, 89, "agent_1", NULL, 0, NULL, 0, NULL}},
     {WIRE_WORK, .work = {1, 0, 0, 0, NULL}},
     {WIRE_ROWS, .rows = {TX_ESTATEMENT, "42601: syntax error", 0, 0, 0, NULL, 0}},
+    {WIRE_FINISH, .finish = {FINISH_PROOF, id, 3, "bank_a", "statements=2"}},
+    {WIRE_FINISH, .finish = {FINISH_ONE_PHASE, id, 3, "bank_a", NULL}},
     {WIRE_FINISHED, .finished = {TX_OK, NULL, NULL}},
+    {WIRE_FINISHED, .finished = {TX_OK, NULL, "xid=5 epoch=1700000000.123456"}},
     {WIRE_ERROR, .error = {TX_EBUSY, "too many sessions", NULL}},
 };
 enum { N_SAMPLES = sizeof samples / sizeof *samples };
@@ -448,7 +451,7 @@ static void enumerated_fields_are_checked(void **state)
         {WIRE_EXEC, .exec = {.id = id, .branch = 1, .number = 0, .resource = "a", .statement = "x"}},
         {WIRE_ROWS, .rows = {.code = TX_EUNKNOWN - 1}},
         {WIRE_FINISH, .finish = {.op = 0, .branch = 1, .resource = "a"}},
-        {WIRE_FINISH, .finish = {.op = FINISH_STATUS + 1, .branch = 1, .resource = "a"}},
+        {WIRE_FINISH, .finish = {.op = FINISH_PROOF + 1, .branch = 1, .resource = "a"}},
         {WIRE_FINISH, .finish = {.op = FINISH_STATUS, .branch = 0, .resource = "a"}},
         {WIRE_FINISHED, .finished = {.code = 1}},
         {WIRE_ERROR, .error = {.code = TX_OK, .text = "fine"}},
