@@ -27,7 +27,7 @@ struct driver_options {
     unsigned grace_ms;         /* a client's report on its direct branches, before agents get them [1000] */
     unsigned agent_timeout_ms; /* silence after which an agent is taken for gone [10000] */
     unsigned retention_ms;     /* unacknowledged commits of an expired session are kept [1 day] */
-    size_t max_sessions;       /* open at once [10000] */
+    size_t max_sessions;       /* open at once; and so many that have ended are kept for look-ups [10000] */
     size_t max_transactions;   /* decided and not finished, or preparing [100000] */
     size_t max_agents;         /* [1000] */
 };

@@ -210,6 +210,7 @@ struct driver {
     struct lease *leases, *news, *heartbeats;
     struct opening *openings;
     uint64_t retention_looked;
+    size_t ended_too_many; /* ended sessions above the bound, while they are looked at */
     struct agent *agents;
     struct served *served;
     bool work_dirty; /* a queue or a parked PULL is new */

@@ -304,16 +304,34 @@ void sessions_lost(struct driver *d, uint64_t ticket)
 
 /* --- Time --------------------------------------------------------------------------------------------- */
 
+/* Those whose time is over; and the oldest that left nothing behind, where more have ended than may be open: a
+ * client that dies and comes back all day must not fill the ledger. */
 static bool drop_one(void *arg, const struct session *s)
 {
     struct driver *d = arg;
     struct record r = {.type = RECORD_DROP_SESSION, .session = s->id};
     uint64_t wall = driver_wall(d);
 
-    if (s->state != SESSION_OPEN && !s->retention_over && wall > s->ended_ms &&
-        wall - s->ended_ms > d->options.retention_ms)
-        (void)driver_log(d, &r);
+    bool old = wall > s->ended_ms && wall - s->ended_ms > d->options.retention_ms;
+    bool spare = d->ended_too_many > 0 && s->n_decisions == 0;
+
+    if (s->state == SESSION_OPEN || s->retention_over || !(old || spare))
+        return true;
+    if (d->ended_too_many > 0)
+        d->ended_too_many--;
+    (void)driver_log(d, &r);
     return true;
+}
+
+static void look_at_ended(struct driver *d)
+{
+    struct ledger_counts c;
+
+    ledger_count(d->ledger, &c);
+    d->ended_too_many = c.sessions - c.open_sessions;
+    d->ended_too_many -=
+        d->ended_too_many < d->options.max_sessions ? d->ended_too_many : d->options.max_sessions;
+    ledger_each_session(d->ledger, drop_one, d);
 }
 
 /* This process stood still, and what it has not heard says nothing about its clients. */
@@ -343,7 +361,7 @@ void sessions_tick(struct driver *d)
     }
     if (d->now - d->retention_looked >= RETENTION_LOOK_MS) {
         d->retention_looked = d->now;
-        ledger_each_session(d->ledger, drop_one, d);
+        look_at_ended(d);
     }
 }
 

@@ -203,6 +203,25 @@ static void test_retention(void **state)
     kit_free(k);
 }
 
+/* Clients that die all day long: their sessions do not pile up. */
+static void test_ended_sessions_are_bounded(void **state)
+{
+    const struct driver_options options = {.max_sessions = 4};
+    struct kit *k = kit_new(&options);
+    struct ledger_counts c;
+
+    (void)state;
+    for (uint64_t round = 0; round < 5; round++) {
+        for (uint64_t i = 1; i <= 3; i++)
+            (void)kit_session(k, 100 * round + 100 + i);
+        kit_pass(k, 100000);
+    }
+    ledger_count(driver_ledger(k->d), &c);
+    assert_int_equal(c.open_sessions, 0);
+    assert_int_equal(c.sessions, 4);
+    kit_free(k);
+}
+
 /* A leader that was stopped for a while has not heard its clients, and must not take them for dead. */
 static void test_standstill(void **state)
 {
@@ -344,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_expiry_fence),
         cmocka_unit_test(test_expiry_hands_over),
         cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_ended_sessions_are_bounded),
         cmocka_unit_test(test_standstill),
         cmocka_unit_test(test_bad_requests),
         cmocka_unit_test(test_too_many_transactions),
