@@ -1,12 +1,13 @@
 /* rm_pg: PostgreSQL (13 or later) as a resource manager; what its files share.
  *
- * rm_pg.c          the operations' table, opening and closing, listing
- * rm_pg_pool.c     struct rm: connections, jobs waiting for one, reconnecting
- * rm_pg_conn.c     one connection on the loop: connect, send, results, cancel
- * rm_pg_resolve.c  host names, without blocking
- * rm_pg_work.c     a branch's work: statements, prepare, one-phase commit, rollback
- * rm_pg_finish.c   a prepared branch: look, commit, rollback, proof
- * rm_pg_inspect.c  for the operator
+ * rm_pg.c            the operations' table, opening and closing, listing
+ * rm_pg_pool.c       struct rm: connections, jobs waiting for one, reconnecting
+ * rm_pg_conn.c       one connection on the loop: connect, send, results, cancel
+ * rm_pg_resolve.c    host names, without blocking
+ * rm_pg_work.c       a branch's work: statements, prepare, one-phase commit, rollback
+ * rm_pg_statement.c  statements that a branch may not have
+ * rm_pg_finish.c     a prepared branch: look, commit, rollback, proof
+ * rm_pg_inspect.c    for the operator
  *
  * A job is what has a connection to itself for a while. It waits in the pool; start() gets it a connection, on
  * which it sends; replied() sees the results, and sends again or gives the connection back; dropped() tells
@@ -178,6 +179,11 @@ void rm_pg_proof_format_one_phase(const char *xid, const char *epoch, char out[P
 bool rm_pg_proof_parse_one_phase(const char *proof, char xid[PG_XID_SIZE], char epoch[PG_EPOCH_SIZE]);
 /* The proof of a row of pg_prepared_xacts: its 32-bit xid, made whole by the snapshot's end. */
 void rm_pg_proof_of_prepared(const char *xid32, const char *snapshot_end, char out[PROOF_LIMIT + 1]);
+
+/* --- statements: rm_pg_statement.c ----------------------------------------------------------------------- */
+
+/* It would end the transaction behind the agent's back. Savepoints are the application's own. */
+bool rm_pg_ends_transaction(const char *sql);
 
 /* --- the operations ------------------------------------------------------------------------------------- */
 

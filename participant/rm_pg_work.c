@@ -9,11 +9,9 @@
  * for sure; afterwards it is not known (PostgreSQL 15 manual, «PREPARE TRANSACTION»).
  */
 #include <assert.h>
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "participant/rm_pg.h"
 
@@ -193,51 +191,6 @@ static void work_dropped(struct pg_job *job, int code, const char *text)
 /* --- statements
  * -------------------------------------------------------------------------------------------------- */
 
-/* The next word of the statement behind blanks and comments, in upper case; *p moves behind it. */
-static void statement_word(const char **p, char *word, size_t size)
-{
-    const char *s = *p, *end;
-    size_t n = 0;
-
-    for (;;) {
-        while (isspace((unsigned char)*s) || *s == ';')
-            s++;
-        if (s[0] == '-' && s[1] == '-')
-            s += strcspn(s, "\n");
-        else if (s[0] == '/' && s[1] == '*' && (end = strstr(s + 2, "*/")) != NULL)
-            s = end + 2;
-        else
-            break;
-    }
-    for (; isalpha((unsigned char)*s); s++) {
-        if (n + 1 < size)
-            word[n++] = (char)toupper((unsigned char)*s);
-    }
-    word[n] = '\0';
-    *p = s;
-}
-
-/* Statements that would end the transaction behind the agent's back. Savepoints are the application's own. */
-static bool statement_ends_transaction(const char *sql)
-{
-    static const char *const words[] = {"BEGIN", "START", "COMMIT", "END", "ABORT", "ROLLBACK", "PREPARE"};
-    char first[16], second[16];
-
-    statement_word(&sql, first, sizeof first);
-    statement_word(&sql, second, sizeof second);
-    if (strcmp(first, "ROLLBACK") == 0 && (strcmp(second, "WORK") == 0 || strcmp(second, "TRANSACTION") == 0))
-        statement_word(&sql, second, sizeof second);
-    if (strcmp(first, "ROLLBACK") == 0 && strcmp(second, "TO") == 0)
-        return false;
-    if (strcmp(first, "PREPARE") == 0)
-        return strcmp(second, "TRANSACTION") == 0;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (strcmp(first, words[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void work_names(struct rm_work *w, const PGresult *r)
 {
     w->n_columns = (uint16_t)PQnfields(r);
@@ -359,7 +312,7 @@ static bool work_copy_first(struct rm_work *w, const struct rm_statement *s)
 
 static const char *work_check(const struct rm_statement *s)
 {
-    if (statement_ends_transaction(s->text))
+    if (rm_pg_ends_transaction(s->text))
         return "transactions are begun and ended by the coordinator; leave BEGIN, COMMIT, ROLLBACK and PREPARE "
                "TRANSACTION to it (savepoints are allowed)";
     return NULL;
