@@ -125,9 +125,10 @@ struct pg_conn {
     struct pg_job *job; /* when WORKING; else &own or NULL */
     struct pg_job own;
     bool in_flight, broken, one_row;
+    bool cancelled; /* a cancel request may still be on its way, and must not hit another job */
     unsigned syncs, statements; /* of a pipeline: still to come */
     struct pg_reply reply;
-    uint64_t since_ms;          /* when connecting began */
+    uint64_t since_ms;          /* when connecting, or cleaning, began */
     struct pg_resolve *resolve; /* its host is being looked up; NULL: not */
     char backend[80];           /* SQL condition that tells this backend from every other: pid and start */
 };

@@ -439,7 +439,7 @@ void rm_pg_conn_release(struct pg_conn *c, bool clean)
     if (c->job->holds)
         c->rm->n_held--;
     c->job = NULL;
-    if (PQtransactionStatus(c->pg) != PQTRANS_IDLE)
+    if (PQtransactionStatus(c->pg) != PQTRANS_IDLE || c->cancelled)
         c->broken = true;
     if (clean || c->broken) {
         c->state = PG_IDLE;
@@ -448,6 +448,7 @@ void rm_pg_conn_release(struct pg_conn *c, bool clean)
     }
     /* SET, temporary tables, LISTEN and session locks of one application are none of the next one's. */
     c->state = PG_CLEANING;
+    c->since_ms = uv_now(c->rm->options.loop);
     c->own.replied = clean_replied;
     c->job = &c->own;
     rm_pg_send(c, "DISCARD ALL");
@@ -481,6 +482,7 @@ void rm_pg_conn_cancel(struct pg_conn *c)
 {
     struct pg_cancel *k = calloc(1, sizeof *k);
 
+    c->cancelled = true;
     if (k == NULL)
         return;
     k->work.data = k;

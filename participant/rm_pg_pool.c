@@ -235,7 +235,7 @@ static void pool_turn(uv_timer_t *timer)
 
 static bool conn_overdue(const struct pg_conn *c, uint64_t now)
 {
-    if (c->state == PG_CONNECTING || c->state == PG_PREPARING_SESSION)
+    if (c->state == PG_CONNECTING || c->state == PG_PREPARING_SESSION || c->state == PG_CLEANING)
         return now - c->since_ms >= PG_CONNECT_TIMEOUT_MS;
     return c->state == PG_WORKING && c->job->deadline_ms != 0 && now >= c->job->deadline_ms;
 }
