@@ -86,6 +86,8 @@ $(B)/libtx.so: $(LIBTX)
 	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libtx.so.0 -Wl,-z,defs -o $@.0 $^ $(PG_LIBS) $(MSG_LIBS)
 	$(Q)ln -sf libtx.so.0 $@
 
+# As a user's program: with the installed headers' names.
+$(B)/examples/%.o: CPPFLAGS += -Ilibtx
 $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PG_LIBS) $(MSG_LIBS)

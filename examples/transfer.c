@@ -22,7 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "libtx/libtx_pg.h"
+#include <libtx_pg.h>
 
 /* Adds `amount` to the balance of account 1. 0, or -1 with a message. */
 static int add(const char *resource, PGconn *conn, long amount)

@@ -36,7 +36,8 @@ struct kit_options {
     bool no_agents;
 };
 
-/* First in main(): does the client's job where this process is one. */
+/* First in main(): does the client's job where this process is one. ASSENT_TEST in the environment, a name with
+ * * and ?, picks tests. */
 void kit_main(int argc, char **argv);
 /* The group's set-up. `options` may be NULL. */
 void kit_open(struct kit *k, const char *name, const struct kit_options *options);

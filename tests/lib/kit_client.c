@@ -172,6 +172,7 @@ void kit_main(int argc, char **argv)
     static const struct world_job jobs[] = {{"transfer", transfer_job}, {NULL, NULL}};
 
     world_client_main(argc, argv, jobs);
+    cmocka_set_test_filter(getenv("ASSENT_TEST"));
 }
 
 /* --- In the test --------------------------------------------------------------------------------------------
