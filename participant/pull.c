@@ -239,7 +239,7 @@ static int pull_parse(struct pull *p, const char *list, struct tx_error *e)
         n = strcspn(s, ",");
         if (n == 0 || n > ADDRESS_LIMIT || p->n_addresses == PULL_COORDINATORS)
             return err_set(e, TX_EINVAL,
-                           "coordinators «%s»: write tcp://host:port, up to %d of them, with commas", list,
+                           "«%s»: write tcp://host:port, up to %d of them, with commas", list,
                            PULL_COORDINATORS);
         memcpy(p->addresses[p->n_addresses++], s, n);
         s += n + (s[n] == ',' ? 1 : 0);
@@ -277,7 +277,7 @@ int pull_open(struct pull *p, const struct pull_options *options, struct tx_erro
     if (rc == TX_OK)
         rc = pull_check(p, e);
     if (rc != TX_OK)
-        return rc;
+        return err_wrap(e, rc, "coordinators");
     p->scratch = malloc(sizeof *p->scratch);
     if (p->scratch == NULL)
         return err_set(e, TX_ENOMEM, "no memory for messages");

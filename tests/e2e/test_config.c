@@ -119,7 +119,7 @@ static void test_wrong_flags_of_the_agent(void **state)
     } cases[] = {
         {"--no_such_thing", "1", "no_such_thing"},
         {"--log_level", "loud", "log_level|loud"},
-        {"--coordinators", "nonsense", "nonsense"},
+        {"--coordinators", "nonsense", "coordinators"},
         {"--listen", "nonsense", "listen|nonsense"},
         {"--resource.a b", "postgresql dbname=bank", "a b"},
         {"--resource.bank_a", "oracle whatever", "bank_a|oracle"},
