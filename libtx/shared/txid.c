@@ -58,7 +58,7 @@ bool gid_parse(const char *gid, struct txid *id, unsigned *branch)
     if (strncmp(gid, GID_PREFIX, sizeof GID_PREFIX - 1) != 0 || last < gid + sizeof GID_PREFIX)
         return false;
     number = strtoul(last + 1, NULL, 10);
-    if (number > UINT16_MAX || !scan(gid + sizeof GID_PREFIX - 1, id))
+    if (number == 0 || number > UINT16_MAX || !scan(gid + sizeof GID_PREFIX - 1, id))
         return false;
     *branch = (unsigned)number;
     gid_format(id, *branch, again);

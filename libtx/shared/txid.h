@@ -24,7 +24,8 @@ enum { TXID_TEXT_SIZE = 80, GID_SIZE = 100 };
 void txid_format(const struct txid *id, char out[TXID_TEXT_SIZE]);
 void gid_format(const struct txid *id, unsigned branch, char out[GID_SIZE]);
 
-/* False where the text is not exactly what the functions above write. */
+/* False where the text is not exactly what the functions above write. Branches count from 1: anybody who may
+ * prepare can choose a gid, and what no message may carry must not become a branch. */
 bool txid_parse(const char *text, struct txid *id);
 bool gid_parse(const char *gid, struct txid *id, unsigned *branch);
 

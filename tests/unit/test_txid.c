@@ -127,6 +127,7 @@ static void malformed_gids_are_refused(void **state)
         "xassent-00000000deadbeef-12-345678-0123456789abcdef-7",
         "assent-00000000deadbeef-12-345678-0123456789abcdef",
         "assent-00000000deadbeef-12-345678-0123456789abcdef-",
+        "assent-00000000deadbeef-12-345678-0123456789abcdef-0",
         "assent-00000000deadbeef-12-345678-0123456789abcdef-07",
         "assent-00000000deadbeef-12-345678-0123456789abcdef-7 ",
         "assent-00000000deadbeef-12-345678-0123456789abcdef-7x",
