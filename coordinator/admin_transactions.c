@@ -54,7 +54,8 @@ struct walk {
     const char *resource; /* NULL: any */
 };
 
-/* X/Open: a branch is in doubt from its prepare until it is finished. */
+/* X/Open: a branch is in doubt from its prepare until it is finished. Where nobody can look now, because its
+ * agent or its resource is away, one that is yet to be finished counts. */
 static bool is_in_doubt(const struct driver_transaction *t)
 {
     if (strcmp(t->state, "in doubt") == 0)
@@ -62,7 +63,8 @@ static bool is_in_doubt(const struct driver_transaction *t)
     for (size_t i = 0; i < t->n_branches; i++) {
         const struct driver_branch *b = &t->branches[i];
 
-        if (b->prepared_ms > 0 || strcmp(b->state, "prepared") == 0 || strcmp(b->state, "voted yes") == 0)
+        if (b->prepared_ms > 0 || strcmp(b->state, "prepared") == 0 || strcmp(b->state, "voted yes") == 0 ||
+            strcmp(b->state, "committing") == 0 || strcmp(b->state, "rolling back") == 0)
             return true;
     }
     return false;
