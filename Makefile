@@ -125,13 +125,13 @@ $(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/all.a
 # The demonstration lets an application die between its PREPAREs, so it runs the build that has crash points.
 demo: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) V=test all build/test/tests/demo/demo
-	@build/test/tests/demo/demo
+	@tests/lib/in-temporary build/test/tests/demo/demo
 run: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
-	@build/release/tests/demo/demo --run
+	@tests/lib/in-temporary build/release/tests/demo/demo --run
 bench: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
-	@build/release/tests/demo/demo --bench $(BENCH_ARGS)
+	@tests/lib/in-temporary build/release/tests/demo/demo --bench $(BENCH_ARGS)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
