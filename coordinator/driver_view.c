@@ -224,10 +224,11 @@ static void next_in_doubt(struct view *v)
             (unsigned long long)(timeout / 1000));
     else
         say(v,
-            "waits for the client (session %llu, silent for %llu s) until its timeout in %llu s, then it is "
-            "rolled back",
-            (unsigned long long)v->t.id.session, (unsigned long long)(silence / 1000),
-            (unsigned long long)left);
+            "waits for the client (session %llu, silent for %llu s) until its timeout in %llu s, or the "
+            "session's "
+            "at %llu s of silence; then it is rolled back",
+            (unsigned long long)v->t.id.session, (unsigned long long)(silence / 1000), (unsigned long long)left,
+            (unsigned long long)(v->session != NULL ? v->session->session_timeout_ms / 1000 : 0));
 }
 
 static void next_of_record(struct view *v)

@@ -426,9 +426,9 @@ static void test_view_in_doubt(void **state)
     assert_false(driver_show(k->d, k->now, KIT_WALL, &id, on_transaction, &s));
     kit_pass(k, 3000);
     (void)kit_found(k, 9, 1, 3000);
-    expect_view(
-        k, 9, "in doubt", "prepared",
-        "waits for the client (session 1, silent for 3 s) until its timeout in 57 s, then it is rolled back");
+    expect_view(k, 9, "in doubt", "prepared",
+                "waits for the client (session 1, silent for 3 s) until its timeout in 57 s, or the session's "
+                "at 30 s of silence; then it is rolled back");
     kit_pass(k, 28000);
     expect_view(k, 9, "aborting", "rolling back",
                 "waits for an agent of bank_a to roll back its branch: start txagentd for it");
