@@ -484,7 +484,7 @@ int statements_open(struct statements *s, struct agent *a, const char *address, 
         return err_set(e, TX_ENOMEM, "no memory for messages");
     rc = channel_listen(&s->channel, address, ROWS_LIMIT, e);
     if (rc != TX_OK)
-        return rc;
+        return err_wrap(e, rc, "listen");
     uv_poll_init(a->loop, &s->poll, channel_fd(&s->channel));
     s->poll.data = s;
     s->listening = true;

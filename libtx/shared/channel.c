@@ -62,7 +62,8 @@ int channel_listen(struct channel *c, const char *address, size_t max_bytes, str
         return rc;
     if (nn_bind(c->socket, address) < 0) {
         code = nn_errno() == EINVAL || nn_errno() == EPROTONOSUPPORT ? TX_EINVAL : TX_EIO;
-        err_set(e, code, "cannot listen on %s: %s", address, nn_strerror(nn_errno()));
+        err_set(e, code, "cannot listen on %s: %s%s", address, nn_strerror(nn_errno()),
+                code == TX_EINVAL ? "; write tcp://host:port or ipc:///path" : "");
         channel_close(c);
         return code;
     }
