@@ -57,6 +57,7 @@ enum fact {
     FACT_OLD,
     FACT_ORPHANS,
     FACT_DATABASE,
+    FACT_MEMBER, /* of some role that may be an application's */
 };
 
 static const char resource_query[] =
@@ -73,7 +74,9 @@ static const char resource_query[] =
     " (SELECT string_agg(gid || ' (' || date_trunc('second', clock_timestamp() - prepared) || ')', ', ')"
     "   FROM (SELECT * FROM pg_prepared_xacts WHERE database = current_database()"
     "         AND starts_with(gid, 'assent-') AND NOT starts_with(gid, $1) ORDER BY prepared LIMIT 10) s),"
-    " current_database()";
+    " current_database(),"
+    " EXISTS (SELECT FROM pg_roles WHERE NOT starts_with(rolname, 'pg_') AND rolname <> current_user"
+    "   AND pg_has_role(oid, 'MEMBER'))";
 
 /* --- findings
  * ------------------------------------------------------------------------------------------------------- */
@@ -131,6 +134,12 @@ static void find_rights(cJSON *list, const PGresult *r)
                  fact(r, FACT_USER));
         snprintf(remedy, sizeof remedy, "GRANT %s TO %s", fact(r, FACT_FOREIGN_OWNERS), fact(r, FACT_USER));
         finding(list, "error", "role", text, remedy);
+    } else if (!fact_true(r, FACT_MEMBER)) {
+        snprintf(text, sizeof text, "%s is a member of no application's role: what one prepares stays in doubt",
+                 fact(r, FACT_USER));
+        snprintf(remedy, sizeof remedy, "GRANT the applications' roles TO %s, as sql/setup-postgresql.sql does",
+                 fact(r, FACT_USER));
+        finding(list, "warning", "role", text, remedy);
     } else {
         finding(list, "ok", "role", "every branch that is prepared now can be finished", NULL);
     }

@@ -6,12 +6,12 @@
 
 static void print_finding(const cJSON *f)
 {
-    printf("  %-8s %-16s ", text_of(f, "level"), text_of(f, "check"));
+    printf("  %-8s %-25s ", text_of(f, "level"), text_of(f, "check"));
     print_clean(text_of(f, "text"));
     printf("\n");
     if (*text_of(f, "remedy") == '\0' || strcmp(text_of(f, "level"), "ok") == 0)
         return;
-    printf("  %-8s %-16s → ", "", "");
+    printf("  %-8s %-25s → ", "", "");
     print_clean(text_of(f, "remedy"));
     printf("\n");
 }
