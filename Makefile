@@ -145,6 +145,7 @@ install: all
 	install -m644 docs/man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3
 	install -m644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m644 sql/* $(DESTDIR)$(PREFIX)/share/assent/sql
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 clean:
 	rm -rf build
