@@ -60,7 +60,7 @@ static int transfer(tx_client *client, PGconn *a, PGconn *b, long amount)
         if (rc == 0)
             printf("committed: moved %ld\n", amount);
         else
-            printf("%s: %s\n", tx_strerror(rc), e.msg);
+            printf("%s\n", e.msg); /* rolled back, or in doubt, or committed and not finished everywhere */
     }
     txn_free(t); /* rolls back what was not committed */
     return rc;
