@@ -14,6 +14,7 @@ struct admin {
     struct admin_options with;
     struct admin_task *tasks;
     size_t n_tasks;
+    struct admin_backup backup;
 };
 
 static const struct verb {
@@ -30,6 +31,11 @@ static const struct verb {
     {"resolve", admin_resolve, true},
     {"forget", admin_forget, true},
     {"doctor", admin_doctor, false},
+    {"backup", admin_backup, false},
+    {"nodes", admin_nodes, false},
+    {"node_add", admin_node_add, true},
+    {"node_remove", admin_node_remove, true},
+    {"node_transfer", admin_node_transfer, true},
 };
 
 int admin_new(struct admin **out, const struct admin_options *options, struct tx_error *e)
@@ -39,6 +45,7 @@ int admin_new(struct admin **out, const struct admin_options *options, struct tx
     if (a == NULL)
         return err_set(e, TX_ENOMEM, "out of memory");
     a->with = *options;
+    buf_init(&a->backup.file);
     *out = a;
     return TX_OK;
 }
@@ -164,6 +171,7 @@ void admin_free(struct admin *a)
         return;
     while (a->tasks != NULL)
         task_free(a->tasks);
+    buf_release(&a->backup.file);
     free(a);
 }
 
@@ -221,6 +229,11 @@ void admin_request(struct admin *a, uint64_t now, uint64_t wall, const struct re
     t->wall = wall;
     admin_run(a, verb_find(question), t);
     cJSON_Delete(question);
+}
+
+struct admin_backup *admin_task_backup(const struct admin_task *t)
+{
+    return &t->admin->backup;
 }
 
 int admin_task_string(const struct admin_task *t, const char *name, const char **out, struct tx_error *e)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "coordinator/driver.h"
+#include "coordinator/group.h"
 #include "coordinator/replog.h"
 #include "libtx/shared/channel.h"
 #include "libtx/shared/wire.h"
@@ -23,7 +24,8 @@ struct admin;
 /* All borrowed until admin_free(). */
 struct admin_options {
     struct driver *driver;
-    const struct replog *replog;
+    struct replog *replog;
+    struct group *group;
     const char *listen, *data_dir; /* shown by status */
     uint64_t started;              /* monotonic, ms */
     /* Sends an answer, now or never. */

@@ -111,6 +111,7 @@ int admin_status(struct admin_task *t, struct tx_error *e)
     add_ledger(t);
     add_counters(t);
     add_resources(t);
+    admin_add_nodes(t);
     return TX_OK;
 }
 

@@ -32,6 +32,14 @@ struct admin_task {
     struct admin_task *prev, *next;
 };
 
+/* A backup that is being fetched; belongs to admin. */
+struct admin_backup {
+    struct buf file;
+    uint64_t number, index;
+};
+
+struct admin_backup *admin_task_backup(const struct admin_task *t);
+
 /* A verb: TX_OK, or the error that is the answer. */
 typedef int (*admin_verb)(struct admin_task *t, struct tx_error *e);
 
@@ -86,5 +94,13 @@ int admin_forget(struct admin_task *t, struct tx_error *e);
 int admin_remove_resource(struct admin_task *t, struct tx_error *e);
 
 int admin_doctor(struct admin_task *t, struct tx_error *e);
+int admin_backup(struct admin_task *t, struct tx_error *e);
+int admin_nodes(struct admin_task *t, struct tx_error *e);
+int admin_node_add(struct admin_task *t, struct tx_error *e);
+int admin_node_remove(struct admin_task *t, struct tx_error *e);
+int admin_node_transfer(struct admin_task *t, struct tx_error *e);
+
+/* Adds the members to the answer, and what is to be mended about them. */
+void admin_add_nodes(struct admin_task *t);
 
 #endif

@@ -127,6 +127,9 @@ static int nothing_known(enum standing standing, struct tx_error *e)
         return err_set(e, TX_ENOTFOUND,
                        "nothing is known of it yet: its session is open, but it asked for no commit and no "
                        "agent has seen a branch of it prepared");
+    case STANDING_LOST:
+        return err_set(e, TX_ENOTFOUND,
+                       "not in the backup that this group was restored from, and no agent sees a branch of it");
     case STANDING_FOREIGN:
         return err_set(e, TX_ENOTFOUND, "not a transaction of this coordinator group");
     default:

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/nodes.h"
 #include "coordinator/reports.h"
 #include "libtx/shared/crash.h"
 
@@ -189,8 +190,12 @@ static void answer_pull(struct driver *d, struct agent *a, size_t n)
 {
     struct wire_message m = {.type = WIRE_WORK};
 
-    m.work = (struct wire_work){
-        .group = d->group, .received = a->number, .introduce = !a->introduced, .n_items = n, .items = d->items};
+    m.work = (struct wire_work){.group = d->group,
+                                .received = a->number,
+                                .introduce = !a->introduced,
+                                .n_items = n,
+                                .items = d->items,
+                                .nodes = nodes_list(d)};
     a->parked = false;
     driver_reply(d, &a->to, &m);
     pass_crash_points(d->items, n);

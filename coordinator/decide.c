@@ -3,6 +3,7 @@
 
 #include "coordinator/agents.h"
 #include "coordinator/flights.h"
+#include "coordinator/lookups.h"
 #include "coordinator/sessions.h"
 #include "libtx/shared/crash.h"
 
@@ -20,6 +21,7 @@ static bool answer_from_ledger(struct driver *d, const struct reply_to *from, co
     case STANDING_ABORT:
         flights_answer(d, id, NULL, from);
         return true;
+    case STANDING_LOST:
     case STANDING_FORGOTTEN:
         no_longer_known(d, from);
         return true;
@@ -107,6 +109,10 @@ void decide_request(struct driver *d, const struct reply_to *from, const struct 
     struct flight *f;
 
     crash_point(CRASH_COORD_COMMIT_RECEIVED);
+    if (m->id.group != d->group) {
+        driver_reply_error(d, from, TX_ENOTLEADER, "this coordinator belongs to another group");
+        return;
+    }
     if (lease != NULL)
         (void)sessions_news(d, lease, &m->news);
     f = flights_find(d, m->id.session, m->id.sequence);
@@ -123,26 +129,38 @@ void decide_request(struct driver *d, const struct reply_to *from, const struct 
         start(d, from, m);
 }
 
-void decide_outcome(struct driver *d, const struct reply_to *from, const struct wire_outcome *m)
+void decide_answer_outcome(struct driver *d, const struct reply_to *to, const struct txid *id)
 {
+    static const enum tx_outcome outcomes[] = {
+        [STANDING_COMMIT] = TX_OUTCOME_COMMITTED,    [STANDING_ABORT] = TX_OUTCOME_ABORTED,
+        [STANDING_OPEN] = TX_OUTCOME_PENDING,        [STANDING_LOST] = TX_OUTCOME_FORGOTTEN,
+        [STANDING_FORGOTTEN] = TX_OUTCOME_FORGOTTEN,
+    };
     struct wire_message answer = {.type = WIRE_OUTCOME_IS};
+    enum standing standing = ledger_outcome(d->ledger, id);
 
-    switch (ledger_outcome(d->ledger, &m->id)) {
-    case STANDING_COMMIT:
-        answer.outcome_is.outcome = TX_OUTCOME_COMMITTED;
-        break;
-    case STANDING_ABORT:
-        answer.outcome_is.outcome = TX_OUTCOME_ABORTED;
-        break;
-    case STANDING_OPEN:
-        answer.outcome_is.outcome = TX_OUTCOME_PENDING;
-        break;
-    case STANDING_FORGOTTEN:
-        answer.outcome_is.outcome = TX_OUTCOME_FORGOTTEN;
-        break;
-    case STANDING_FOREIGN:
-        driver_reply_error(d, from, TX_ENOTFOUND, "no such transaction was ever begun in this group");
+    if (standing == STANDING_FOREIGN) {
+        driver_reply_error(d, to, TX_ENOTFOUND, "no such transaction was ever begun in this group");
         return;
     }
-    driver_reply(d, from, &answer);
+    answer.outcome_is.outcome = (uint8_t)outcomes[standing];
+    driver_reply(d, to, &answer);
+}
+
+bool decide_outcome_for_ever(struct driver *d, const struct reply_to *from, const struct wire_outcome *m)
+{
+    enum standing standing = ledger_outcome(d->ledger, &m->id);
+
+    if (standing != STANDING_COMMIT && standing != STANDING_ABORT)
+        return false;
+    decide_answer_outcome(d, from, &m->id);
+    return true;
+}
+
+void decide_outcome(struct driver *d, const struct reply_to *from, const struct wire_outcome *m)
+{
+    if (d->n_members < 2)
+        decide_answer_outcome(d, from, &m->id); /* nobody else could have decided */
+    else if (!decide_outcome_for_ever(d, from, m))
+        lookups_add(d, from, &m->id);
 }

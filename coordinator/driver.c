@@ -12,6 +12,8 @@
 #include "coordinator/driver_internal.h"
 #include "coordinator/flights.h"
 #include "coordinator/found.h"
+#include "coordinator/lookups.h"
+#include "coordinator/nodes.h"
 #include "coordinator/sessions.h"
 
 /* --- What all parts use ------------------------------------------------------------------------------- */
@@ -53,6 +55,13 @@ uint64_t driver_log(struct driver *d, struct record *r)
     return d->ticket;
 }
 
+uint64_t driver_barrier(struct driver *d)
+{
+    if (d->n_records++ == 0)
+        record_begin(&d->entry);
+    return d->ticket;
+}
+
 void driver_lazily(struct driver *d)
 {
     if (d->lazy_since == 0)
@@ -74,8 +83,8 @@ void driver_reply_error(struct driver *d, const struct reply_to *to, int code, c
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     m.error = (struct wire_error){.code = code, .text = text};
-    if (code == TX_ENOTLEADER && d->leader[0] != '\0')
-        m.error.leader = d->leader;
+    if (code == TX_ENOTLEADER && !d->leading && *driver_leader(d) != '\0')
+        m.error.leader = driver_leader(d);
     driver_reply(d, to, &m);
 }
 
@@ -128,10 +137,17 @@ static void clear(struct driver *d, bool tell)
     sessions_clear(d, tell);
     found_clear(d);
     asks_clear(d, tell);
+    lookups_clear(d, tell);
     agents_clear(d, tell);
     buf_reset(&d->entry);
     d->n_records = 0;
     d->lazy_since = 0;
+}
+
+void driver_name(struct driver *d, uint64_t group)
+{
+    d->group = group;
+    ledger_name(d->ledger, group);
 }
 
 void driver_free(struct driver *d)
@@ -152,13 +168,24 @@ static void set_time(struct driver *d, uint64_t now, uint64_t wall)
     d->wall = wall;
 }
 
+static void not_leading(struct driver *d, const struct reply_to *from)
+{
+    if (d->leader_id != 0)
+        driver_reply_error(d, from, TX_ENOTLEADER, "node %llu does not lead its group",
+                           (unsigned long long)d->options.node_id);
+    else
+        driver_reply_error(d, from, TX_ENOTLEADER, "node %llu knows of no leader: its group lacks a majority",
+                           (unsigned long long)d->options.node_id);
+}
+
 void driver_request(struct driver *d, uint64_t now, uint64_t wall, const struct reply_to *from,
                     const struct wire_message *m)
 {
     set_time(d, now, wall);
     d->counters.requests++;
     if (!d->leading) {
-        driver_reply_error(d, from, TX_ENOTLEADER, "this coordinator does not lead its group");
+        if (m->type != WIRE_OUTCOME || !decide_outcome_for_ever(d, from, &m->outcome))
+            not_leading(d, from);
         return;
     }
     switch (m->type) {
@@ -282,6 +309,9 @@ static void follow_up(struct driver *d, const struct record *r, const struct led
     case RECORD_DROP_SESSION:
     case RECORD_ACKNOWLEDGE:
     case RECORD_FORGET:
+    case RECORD_ADD_NODE:
+    case RECORD_REMOVE_NODE:
+    case RECORD_RESTORE:
         break;
     }
 }
@@ -321,6 +351,7 @@ void driver_proposed(struct driver *d, uint64_t now, uint64_t ticket, bool commi
         agents_lost(d, ticket);
     }
     asks_proposed(d, ticket, committed);
+    lookups_proposed(d, ticket, committed);
 }
 
 void driver_snapshot(const struct driver *d, struct buf *out)
@@ -342,10 +373,10 @@ static bool adopt_one(void *arg, const struct decision *decision)
     return true;
 }
 
-void driver_role(struct driver *d, uint64_t now, bool leading, const char *leader)
+void driver_role(struct driver *d, uint64_t now, bool leading, uint64_t leader_id)
 {
     d->now = now;
-    snprintf(d->leader, sizeof d->leader, "%s", leader != NULL ? leader : "");
+    d->leader_id = leader_id;
     if (leading == d->leading)
         return;
     d->leading = leading;
@@ -356,6 +387,7 @@ void driver_role(struct driver *d, uint64_t now, bool leading, const char *leade
     d->leading_since = d->ticked = now;
     sessions_begin(d);
     ledger_each_decision(d->ledger, adopt_one, d);
+    nodes_begin(d);
 }
 
 /* --- For admin ---------------------------------------------------------------------------------------- */
@@ -370,9 +402,18 @@ bool driver_leading(const struct driver *d)
     return d->leading;
 }
 
+uint64_t driver_leader_id(const struct driver *d)
+{
+    return d->leader_id;
+}
+
 const char *driver_leader(const struct driver *d)
 {
-    return d->leader;
+    const struct ledger_node *n = ledger_node(d->ledger, d->leader_id);
+
+    if (d->leader_id != 0 && d->leader_id == d->options.node_id && d->options.address != NULL)
+        return d->options.address;
+    return n != NULL ? n->address : "";
 }
 
 void driver_count(const struct driver *d, struct driver_counters *out)

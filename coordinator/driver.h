@@ -30,6 +30,8 @@ struct driver_options {
     size_t max_sessions;       /* open at once; and so many that have ended are kept for look-ups [10000] */
     size_t max_transactions;   /* decided and not finished, or preparing [100000] */
     size_t max_agents;         /* [1000] */
+    uint64_t node_id;          /* this node's */
+    const char *address;       /* where it listens for clients, as they are told; borrowed */
 };
 
 struct driver_ops {
@@ -41,15 +43,17 @@ struct driver_ops {
     void (*propose)(void *ctx, uint8_t *entry, size_t len, uint64_t ticket);
 };
 
-/* Zero fields of options get the defaults. */
+/* Zero fields of options get the defaults. group 0: not known yet; driver_name() then comes before anything is
+ * applied or restored. */
 int driver_new(struct driver **out, uint64_t group, const struct driver_options *options,
                const struct driver_ops *ops, struct tx_error *e);
 void driver_free(struct driver *d);
+void driver_name(struct driver *d, uint64_t group);
 
 /* --- Driven by server and replog ----------------------------------------------------------------------- */
 
 /* Any request but WIRE_ADMIN. Where this node does not lead: WIRE_ERROR TX_ENOTLEADER with the leader's
- * address. */
+ * address, but for a WIRE_OUTCOME that the applied log answers for ever. */
 void driver_request(struct driver *d, uint64_t now, uint64_t wall, const struct reply_to *from,
                     const struct wire_message *m);
 /* Timeouts, resends, expiry. Call it every 100 ms or so. */
@@ -64,14 +68,19 @@ void driver_proposed(struct driver *d, uint64_t now, uint64_t ticket, bool commi
 void driver_snapshot(const struct driver *d, struct buf *out);
 int driver_restore(struct driver *d, const void *data, size_t len, struct tx_error *e);
 /* Leading from now on (every session gets a fresh lease, every unfinished decision is driven on), or no longer.
- * leader: the leader's address for clients, where known. */
-void driver_role(struct driver *d, uint64_t now, bool leading, const char *leader);
+ * leader_id: 0 where not known. */
+void driver_role(struct driver *d, uint64_t now, bool leading, uint64_t leader_id);
+/* The group's members now; the leader takes others off the ledger. */
+void driver_members(struct driver *d, uint64_t now, const uint64_t *ids, size_t n);
+/* A node has told where it listens for clients; the leader has the ledger say so where it is a member. */
+void driver_node_told(struct driver *d, uint64_t now, uint64_t id, const char *address);
 
 /* --- For admin ------------------------------------------------------------------------------------------ */
 
 const struct ledger *driver_ledger(const struct driver *d);
 bool driver_leading(const struct driver *d);
-const char *driver_leader(const struct driver *d); /* "" where not known */
+const char *driver_leader(const struct driver *d); /* its address for clients; "" where not known */
+uint64_t driver_leader_id(const struct driver *d); /* 0 where not known */
 
 /* A branch of a transaction as far as the leader knows. */
 struct driver_branch {

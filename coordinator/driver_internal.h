@@ -4,6 +4,7 @@
  *   sessions  who lives, and what clients tell by the way        agents   who serves what; work for them
  *   found     branches that agents saw prepared                  reports  what agents report
  *   asks      what operators wait for                            driver_operator, driver_view   for admin
+ *   nodes     where the group's coordinators listen              lookups   questions for outcomes
  *
  * Everything is lost with leadership (driver_role) and is told again by clients and agents, or made again from
  * the ledger. Tables are walked in the order in which their items came, so that the same input gives the same
@@ -22,6 +23,7 @@
 /* Bounds, and times in milliseconds that no option sets. */
 enum {
     WAITER_LIMIT = 4,         /* requests that wait for one transaction; the newest count */
+    LOOKUP_LIMIT = 1024,      /* questions for outcomes that wait for the log */
     ASK_LIMIT = 256,          /* operator's proposals, and inquiries to agents, under way */
     ENTRY_LIMIT = 1 << 17,    /* bytes gathered after which an entry is proposed at once */
     LAZY_MS = 100,            /* ends and acknowledgements wait for an entry to ride on */
@@ -179,6 +181,14 @@ struct ask {
     struct ask *prev, *next;
 };
 
+/* A question for an outcome, and the entry whose commit lets it be answered. */
+struct lookup {
+    uint64_t ticket;
+    struct txid id;
+    struct reply_to to;
+    struct lookup *prev, *next;
+};
+
 struct inquiry {
     uint64_t number, since_ms;
     char resource[NAME_LIMIT + 1];
@@ -197,7 +207,10 @@ struct driver {
     struct driver_counters counters;
 
     bool leading;
-    char leader[ADDRESS_LIMIT + 1];
+    uint64_t leader_id;
+    uint64_t members[NODE_LIMIT];
+    size_t n_members;
+    const char *nodes[NODE_LIMIT]; /* of the message being made */
     uint64_t leading_since, ticked;
     uint64_t now, wall, wall_seen; /* wall: as of `now` == wall_seen */
 
@@ -217,6 +230,8 @@ struct driver {
     struct found *found;
     struct doubt *doubts;
     struct ask *asks;
+    struct lookup *lookups;
+    size_t n_lookups;
     struct inquiry *inquiries;
     uint64_t inquiry_number;
 
@@ -231,6 +246,8 @@ struct driver {
 void *driver_alloc(size_t n, size_t size);
 /* Adds a record to the entry being gathered; gives its ticket. Fills in at_ms. */
 uint64_t driver_log(struct driver *d, struct record *r);
+/* The entry being gathered is proposed, with records or without; gives its ticket. */
+uint64_t driver_barrier(struct driver *d);
 /* Something waits that need not hurry. */
 void driver_lazily(struct driver *d);
 /* Wall clock at d->now. */

@@ -9,8 +9,10 @@
 
 static int not_leader(const struct driver *d, struct tx_error *e)
 {
+    const char *leader = driver_leader(d);
+
     return err_set(e, TX_ENOTLEADER, "this coordinator does not lead its group%s%s",
-                   d->leader[0] != '\0' ? "; the leader is " : "", d->leader);
+                   *leader != '\0' ? "; the leader is " : "", leader);
 }
 
 static int too_many(struct tx_error *e)

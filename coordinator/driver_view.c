@@ -113,7 +113,7 @@ static bool is_finished(const struct view *v, uint16_t number, const char *resou
 
 static const char *found_state(const struct view *v)
 {
-    if (v->standing == STANDING_OPEN)
+    if (v->standing == STANDING_OPEN || v->standing == STANDING_LOST)
         return "prepared";
     return v->standing == STANDING_COMMIT ? "committing" : "rolling back";
 }
@@ -218,8 +218,16 @@ static void next_in_doubt(struct view *v)
     uint64_t timeout = v->session != NULL ? v->session->transaction_timeout_ms : 0;
     uint64_t left = seconds_left(timeout, v->t.age_ms);
     uint64_t silence = driver_session_silence(v->d, v->now, v->t.id.session);
+    char id[TXID_TEXT_SIZE];
 
-    if (left == 0)
+    if (v->standing == STANDING_LOST) {
+        txid_format(&v->t.id, id);
+        say(v,
+            "its decision, if there was one, is not in the backup: look whether another branch is committed, "
+            "then "
+            "txadmin resolve %s",
+            id);
+    } else if (left == 0)
         say(v, "its timeout of %llu s is over: it is rolled back at the next scan of an agent",
             (unsigned long long)(timeout / 1000));
     else

@@ -163,6 +163,8 @@ void found_report(struct driver *d, const struct wire_report *r)
 
     if (f == NULL)
         return;
+    if (standing == STANDING_LOST && flight == NULL)
+        return; /* an operator's */
     if (standing == STANDING_OPEN) {
         if (flight == NULL)
             abort_old(d, f);

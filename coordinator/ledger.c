@@ -1,5 +1,5 @@
-/* ledger: see ledger.h. The rules are here; the tables are in ledger_table.c, the snapshot in
- * ledger_snapshot.c.
+/* ledger: see ledger.h. The rules are here; who asks is answered in ledger_read.c, the tables are in
+ * ledger_table.c, the snapshot in ledger_snapshot.c.
  *
  * A session's life, and what an absent record of it means:
  *
@@ -36,7 +36,15 @@ struct ledger *ledger_new(uint64_t group)
         return NULL;
     l->group = group;
     l->next_session = 1;
+    ranges_init(&l->lost);
+    buf_init(&l->incoming);
     return l;
+}
+
+void ledger_name(struct ledger *l, uint64_t group)
+{
+    assert(l->group == 0);
+    l->group = group;
 }
 
 void ledger_free(struct ledger *l)
@@ -44,6 +52,8 @@ void ledger_free(struct ledger *l)
     if (l == NULL)
         return;
     ledger_clear(l);
+    ranges_release(&l->lost);
+    buf_release(&l->incoming);
     free(l);
 }
 
@@ -76,19 +86,6 @@ static void session_settle_all(struct ledger *l, struct session_entry *s)
             ledger_remove_decision(l, e);
     }
     session_settle(l, s);
-}
-
-static bool never_opened(const struct ledger *l, uint64_t session)
-{
-    return session == 0 || session >= l->next_session;
-}
-
-/* The session, but NULL where its outcomes are no longer known: gone, or its retention time is over. */
-static struct session_entry *known_session(const struct ledger *l, uint64_t id)
-{
-    struct session_entry *s = ledger_find_session(l, id);
-
-    return s == NULL || s->s.retention_over ? NULL : s;
 }
 
 /* The session's entry, or for one that is gone a stand-in (see ledger_table.h). NULL: out of memory. */
@@ -189,12 +186,12 @@ static int decision_make(struct ledger *l, uint64_t index, const struct record *
  */
 static bool decide_makes_record(const struct ledger *l, const struct record *r)
 {
-    const struct session_entry *s = known_session(l, r->session);
+    const struct session_entry *s = ledger_known_session(l, r->session);
 
     if (s != NULL && s->s.state == SESSION_OPEN)
         return true;
     if (r->decide.verdict == VERDICT_COMMIT)
-        return r->decide.origin == ORIGIN_OPERATOR && !never_opened(l, r->session);
+        return r->decide.origin == ORIGIN_OPERATOR && !ledger_never_opened(l, r->session);
     return s != NULL && r->decide.n_branches > 0;
 }
 
@@ -202,7 +199,7 @@ static bool decide_makes_record(const struct ledger *l, const struct record *r)
  * stood and gone, so ABORT could be untrue. */
 static int apply_decide(struct ledger *l, uint64_t index, const struct record *r, struct ledger_result *result)
 {
-    const struct session_entry *s = known_session(l, r->session);
+    const struct session_entry *s = ledger_known_session(l, r->session);
     const struct decision_entry *e = ledger_find_decision(l, r->session, r->sequence);
 
     if (e != NULL) {
@@ -211,12 +208,19 @@ static int apply_decide(struct ledger *l, uint64_t index, const struct record *r
     }
     if (s != NULL && ranges_contains(&s->acknowledged, r->sequence))
         return 0;
+    if (ledger_is_lost(l, r->session, r->sequence)) {
+        if (r->decide.origin != ORIGIN_OPERATOR)
+            return 0;
+        result->verdict = (enum verdict)r->decide.verdict;
+        result->first = true;
+        return decision_make(l, index, r);
+    }
     if (decide_makes_record(l, r)) {
         result->verdict = (enum verdict)r->decide.verdict;
         result->first = true;
         return decision_make(l, index, r);
     }
-    if (s != NULL || never_opened(l, r->session)) {
+    if (s != NULL || ledger_never_opened(l, r->session)) {
         result->verdict = VERDICT_ABORT;
         result->fenced = r->decide.verdict == VERDICT_COMMIT;
     }
@@ -255,7 +259,7 @@ static void acknowledge_range(struct ledger *l, struct session_entry *s, const s
 static int apply_acknowledge(struct ledger *l, uint64_t index, const struct record *r,
                              struct ledger_result *result)
 {
-    struct session_entry *s = known_session(l, r->session);
+    struct session_entry *s = ledger_known_session(l, r->session);
 
     (void)index;
     (void)result;
@@ -316,7 +320,7 @@ static int heuristic_make(struct ledger *l, uint64_t index, const struct record 
 
     if (s == NULL)
         return TX_ENOMEM;
-    presumed = known_session(l, r->session) == NULL || ranges_contains(&s->acknowledged, r->sequence);
+    presumed = ledger_known_session(l, r->session) == NULL || ranges_contains(&s->acknowledged, r->sequence);
     return ledger_add_decision(l, s, &d, presumed) == NULL ? TX_ENOMEM : 0;
 }
 
@@ -346,7 +350,7 @@ static int heuristic_note(struct ledger *l, struct decision_entry *e, const stru
     return ledger_replace_decision(l, e, &d) == NULL ? TX_ENOMEM : 0;
 }
 
-/* Of a session never opened: nothing. */
+/* Of a session never opened, or one that the restored ledger knows too little of: nothing. */
 static int apply_heuristic(struct ledger *l, uint64_t index, const struct record *r,
                            struct ledger_result *result)
 {
@@ -355,7 +359,9 @@ static int apply_heuristic(struct ledger *l, uint64_t index, const struct record
     (void)result;
     if (e != NULL)
         return heuristic_note(l, e, r);
-    return never_opened(l, r->session) ? 0 : heuristic_make(l, index, r);
+    if (ledger_never_opened(l, r->session) || ledger_is_lost(l, r->session, r->sequence))
+        return 0;
+    return heuristic_make(l, index, r);
 }
 
 static bool all_heuristic(const struct decision *d)
@@ -374,7 +380,7 @@ static bool all_heuristic(const struct decision *d)
 static int apply_forget(struct ledger *l, uint64_t index, const struct record *r, struct ledger_result *result)
 {
     struct decision_entry *e = ledger_find_decision(l, r->session, r->sequence);
-    struct session_entry *s = known_session(l, r->session);
+    struct session_entry *s = ledger_known_session(l, r->session);
 
     (void)index;
     (void)result;
@@ -416,6 +422,54 @@ static int apply_remove_resource(struct ledger *l, uint64_t index, const struct 
     return 0;
 }
 
+/* There already: its address is replaced. More than a ledger names: nothing; a group is bounded elsewhere. */
+static int apply_add_node(struct ledger *l, uint64_t index, const struct record *r,
+                          struct ledger_result *result)
+{
+    const struct ledger_node node = {r->node.id, r->node.address};
+
+    (void)index;
+    (void)result;
+    if (ledger_find_node(l, node.id) == NULL && HASH_COUNT(l->nodes) >= NODE_LIMIT)
+        return 0;
+    return ledger_put_node(l, &node) == NULL ? TX_ENOMEM : 0;
+}
+
+/* Not there: nothing. */
+static int apply_remove_node(struct ledger *l, uint64_t index, const struct record *r,
+                             struct ledger_result *result)
+{
+    struct node_entry *e = ledger_find_node(l, r->node.id);
+
+    (void)index;
+    (void)result;
+    if (e != NULL)
+        ledger_remove_node(l, e);
+    return 0;
+}
+
+/* Out of order or twice: nothing. */
+static int apply_restore(struct ledger *l, uint64_t index, const struct record *r, struct ledger_result *result)
+{
+    int rc;
+
+    (void)index;
+    (void)result;
+    if (r->restore.at == 0)
+        buf_reset(&l->incoming);
+    if (r->restore.at != l->incoming.len)
+        return 0;
+    buf_put_bytes(&l->incoming, r->restore.data, r->restore.len);
+    if (l->incoming.failed)
+        return TX_ENOMEM;
+    if (l->incoming.len < r->restore.total)
+        return 0;
+    rc = ledger_adopt(l, l->incoming.data, l->incoming.len, r->at_ms);
+    buf_release(&l->incoming);
+    buf_init(&l->incoming);
+    return rc == TX_ENOMEM ? rc : 0; /* what is no backup changes nothing; it was looked at before */
+}
+
 int ledger_apply(struct ledger *l, uint64_t index, const struct record *r, struct ledger_result *result)
 {
     static int (*const apply[])(struct ledger *, uint64_t, const struct record *, struct ledger_result *) = {
@@ -430,114 +484,12 @@ int ledger_apply(struct ledger *l, uint64_t index, const struct record *r, struc
         [RECORD_FORGET] = apply_forget,
         [RECORD_ADD_RESOURCE] = apply_add_resource,
         [RECORD_REMOVE_RESOURCE] = apply_remove_resource,
+        [RECORD_ADD_NODE] = apply_add_node,
+        [RECORD_REMOVE_NODE] = apply_remove_node,
+        [RECORD_RESTORE] = apply_restore,
     };
 
     assert((size_t)r->type < sizeof apply / sizeof apply[0] && apply[r->type] != NULL);
     memset(result, 0, sizeof *result);
     return apply[r->type](l, index, r, result);
-}
-
-/* --- Asking ------------------------------------------------------------------------------------------ */
-
-static enum standing verdict_standing(enum verdict v)
-{
-    return v == VERDICT_COMMIT ? STANDING_COMMIT : STANDING_ABORT;
-}
-
-/* The nonce of a session that is gone is no longer known; any is right. */
-static bool foreign(const struct ledger *l, const struct txid *id)
-{
-    const struct session_entry *s = ledger_find_session(l, id->session);
-
-    return id->group != l->group || never_opened(l, id->session) ||
-           (s != NULL && !s->gone && s->s.nonce != id->nonce);
-}
-
-enum standing ledger_branch_standing(const struct ledger *l, const struct txid *id)
-{
-    const struct session_entry *s = known_session(l, id->session);
-    const struct decision_entry *e = ledger_find_decision(l, id->session, id->sequence);
-
-    if (foreign(l, id))
-        return STANDING_FOREIGN;
-    if (e != NULL)
-        return verdict_standing(e->d.verdict);
-    if (s == NULL || s->s.state != SESSION_OPEN || ranges_contains(&s->acknowledged, id->sequence))
-        return STANDING_ABORT;
-    return STANDING_OPEN;
-}
-
-enum standing ledger_outcome(const struct ledger *l, const struct txid *id)
-{
-    const struct session_entry *s = known_session(l, id->session);
-    const struct decision_entry *e = ledger_find_decision(l, id->session, id->sequence);
-
-    if (foreign(l, id))
-        return STANDING_FOREIGN;
-    if (e != NULL && !e->presumed)
-        return verdict_standing(e->d.verdict);
-    if (s == NULL || ranges_contains(&s->acknowledged, id->sequence))
-        return STANDING_FORGOTTEN;
-    return s->s.state == SESSION_OPEN ? STANDING_OPEN : STANDING_ABORT;
-}
-
-uint64_t ledger_group(const struct ledger *l)
-{
-    return l->group;
-}
-
-const struct session *ledger_session(const struct ledger *l, uint64_t id)
-{
-    const struct session_entry *s = ledger_find_session(l, id);
-
-    return s == NULL ? NULL : &s->s;
-}
-
-const struct decision *ledger_decision(const struct ledger *l, uint64_t session, uint64_t sequence)
-{
-    const struct decision_entry *e = ledger_find_decision(l, session, sequence);
-
-    return e == NULL ? NULL : &e->d;
-}
-
-const struct ledger_resource *ledger_resource(const struct ledger *l, const char *name)
-{
-    const struct resource_entry *r = ledger_find_resource(l, name);
-
-    return r == NULL ? NULL : &r->r;
-}
-
-void ledger_each_session(const struct ledger *l, bool (*f)(void *arg, const struct session *s), void *arg)
-{
-    for (const struct session_entry *s = l->sessions; s != NULL; s = s->hh.next) {
-        if (!f(arg, &s->s))
-            return;
-    }
-}
-
-void ledger_each_decision(const struct ledger *l, bool (*f)(void *arg, const struct decision *d), void *arg)
-{
-    for (const struct decision_entry *e = l->decisions; e != NULL; e = e->hh.next) {
-        if (!f(arg, &e->d))
-            return;
-    }
-}
-
-void ledger_each_resource(const struct ledger *l, bool (*f)(void *arg, const struct ledger_resource *r),
-                          void *arg)
-{
-    for (const struct resource_entry *r = l->resources; r != NULL; r = r->hh.next) {
-        if (!f(arg, &r->r))
-            return;
-    }
-}
-
-void ledger_count(const struct ledger *l, struct ledger_counts *out)
-{
-    *out = (struct ledger_counts){.sessions = HASH_CNT(hh, l->sessions),
-                                  .open_sessions = HASH_CNT(hh_nonce, l->open_by_nonce),
-                                  .decisions = HASH_COUNT(l->decisions),
-                                  .resources = HASH_COUNT(l->resources),
-                                  .heuristic = l->n_heuristic,
-                                  .next_session = l->next_session};
 }

@@ -1,5 +1,6 @@
-/* ledger: the state machine that the log replicates: sessions, decisions, resources. Pure: no clock, no I/O, no
- * log; the same records in the same order give the same state on every node, byte for byte in a snapshot.
+/* ledger: the state machine that the log replicates: sessions, decisions, resources, nodes. Pure: no clock, no
+ * I/O, no log; the same records in the same order give the same state on every node, byte for byte in a
+ * snapshot.
  *
  * A decision is a write-once register: the first RECORD_DECIDE of a transaction wins, every later one returns
  * it. Its record goes when every branch is resolved (RECORD_END) and the client has acknowledged it, and no
@@ -64,8 +65,16 @@ struct ledger_resource {
     uint64_t added_ms;
 };
 
+/* A coordinator of the group, as clients reach it. */
+struct ledger_node {
+    uint64_t id;
+    const char *address;
+};
+
 struct ledger *ledger_new(uint64_t group);
 void ledger_free(struct ledger *l);
+/* Names the group of a ledger that was made with group 0, by a node that did not know it yet. */
+void ledger_name(struct ledger *l, uint64_t group);
 
 /* What a record did. */
 struct ledger_result {
@@ -88,6 +97,8 @@ enum standing {
     STANDING_OPEN,   /* no record, session open: may become either */
     STANDING_FORGOTTEN, /* only from ledger_outcome(): finished and acknowledged, or past retention */
     STANDING_FOREIGN,   /* another group, a session never opened, a wrong nonce: not ours to touch */
+    STANDING_LOST,      /* only from ledger_branch_standing(): of the time after the backup that this ledger was
+                           restored from; only an operator may decide */
 };
 
 /* For a branch found prepared: what must become of it. (protocol.md, «Recovery») */
@@ -100,6 +111,7 @@ uint64_t ledger_group(const struct ledger *l);
  * has a stand-in for it: CLOSED, retention over, no name. */
 const struct session *ledger_session(const struct ledger *l, uint64_t id);
 const struct decision *ledger_decision(const struct ledger *l, uint64_t session, uint64_t sequence);
+const struct ledger_node *ledger_node(const struct ledger *l, uint64_t id);
 const struct ledger_resource *ledger_resource(const struct ledger *l, const char *name);
 
 /* Walks in a fixed order; stops when the callback returns false. */
@@ -107,6 +119,7 @@ void ledger_each_session(const struct ledger *l, bool (*f)(void *arg, const stru
 void ledger_each_decision(const struct ledger *l, bool (*f)(void *arg, const struct decision *d), void *arg);
 void ledger_each_resource(const struct ledger *l, bool (*f)(void *arg, const struct ledger_resource *r),
                           void *arg);
+void ledger_each_node(const struct ledger *l, bool (*f)(void *arg, const struct ledger_node *n), void *arg);
 
 struct ledger_counts {
     size_t sessions, open_sessions, decisions, resources, heuristic;

@@ -1,9 +1,9 @@
 /* ledger_snapshot: the ledger as bytes and back; two functions of ledger.h.
  *
  * Magic, version, group, next session; then, each with its count in front and in the order of its table, the
- * sessions, the decisions, the resources. What follows from the rest is left out and worked out again
- * (acknowledged, the worst heuristic outcome, counts), so that no bytes can say two things. Everything read is
- * checked: a snapshot comes from the disk or from another node.
+ * sessions, the decisions, the  resources, the nodes, and which sessions are lost. What follows from the rest
+ * is left out and worked out again (acknowledged, the worst heuristic outcome, counts), so that no bytes can
+ * say two things. Everything read is checked: a snapshot comes from the disk or from another node.
  */
 #include "coordinator/ledger.h"
 
@@ -12,9 +12,21 @@
 
 #include "coordinator/ledger_table.h"
 
+/* Far more sessions than can have been opened since a backup. */
+#define RESTORE_GAP (1ULL << 32)
+
 enum { SNAPSHOT_MAGIC = 0x4c415841 /* "AXAL" */, SNAPSHOT_VERSION = 1 };
 
 /* --- Writing ----------------------------------------------------------------------------------------- */
+
+static void put_ranges(struct buf *b, const struct ranges *r)
+{
+    buf_put_u64(b, r->n);
+    for (size_t i = 0; i < r->n; i++) {
+        buf_put_u64(b, r->items[i].from);
+        buf_put_u64(b, r->items[i].to);
+    }
+}
 
 static void put_session(struct buf *b, const struct session_entry *s)
 {
@@ -28,11 +40,7 @@ static void put_session(struct buf *b, const struct session_entry *s)
     buf_put_u64(b, s->s.opened_ms);
     buf_put_u64(b, s->s.ended_ms);
     buf_put_str(b, s->s.name);
-    buf_put_u64(b, s->acknowledged.n);
-    for (size_t i = 0; i < s->acknowledged.n; i++) {
-        buf_put_u64(b, s->acknowledged.items[i].from);
-        buf_put_u64(b, s->acknowledged.items[i].to);
-    }
+    put_ranges(b, &s->acknowledged);
 }
 
 static void put_branch(struct buf *b, const struct decision_branch *branch)
@@ -69,6 +77,12 @@ static void put_resource(struct buf *b, const struct resource_entry *r)
     buf_put_u64(b, r->r.added_ms);
 }
 
+static void put_node(struct buf *b, const struct node_entry *n)
+{
+    buf_put_u64(b, n->n.id);
+    buf_put_str(b, n->n.address);
+}
+
 void ledger_snapshot(const struct ledger *l, struct buf *out)
 {
     buf_put_u32(out, SNAPSHOT_MAGIC);
@@ -84,6 +98,10 @@ void ledger_snapshot(const struct ledger *l, struct buf *out)
     buf_put_u64(out, HASH_CNT(hh, l->resources));
     for (const struct resource_entry *r = l->resources; r != NULL; r = r->hh.next)
         put_resource(out, r);
+    buf_put_u64(out, HASH_CNT(hh, l->nodes));
+    for (const struct node_entry *n = l->nodes; n != NULL; n = n->hh.next)
+        put_node(out, n);
+    put_ranges(out, &l->lost);
 }
 
 /* --- Reading: each returns TX_ECORRUPT or TX_ENOMEM --------------------------------------------------------
@@ -99,7 +117,7 @@ static bool get_flag(struct cur *c)
 }
 
 /* Sorted, and never touching. */
-static int get_acknowledged(struct session_entry *s, struct cur *c)
+static int get_ranges(struct ranges *r, struct cur *c)
 {
     uint64_t n = cur_u64(c);
 
@@ -108,7 +126,7 @@ static int get_acknowledged(struct session_entry *s, struct cur *c)
 
         if (c->bad || from > to || (i > 0 && (from <= last || from - last == 1)))
             return TX_ECORRUPT;
-        if (!ranges_add(&s->acknowledged, from, to))
+        if (!ranges_add(r, from, to))
             return TX_ENOMEM;
         last = to;
     }
@@ -143,7 +161,7 @@ static int get_session(struct ledger *l, struct cur *c)
     if (c->bad || !session_plausible(l, &s, gone))
         return TX_ECORRUPT;
     e = ledger_add_session(l, &s, gone);
-    return e == NULL ? TX_ENOMEM : get_acknowledged(e, c);
+    return e == NULL ? TX_ENOMEM : get_ranges(&e->acknowledged, c);
 }
 
 static bool get_branch(struct cur *c, struct decision_branch *branch)
@@ -205,6 +223,17 @@ static int get_resource(struct ledger *l, struct cur *c)
     return ledger_put_resource(l, &r) == NULL ? TX_ENOMEM : 0;
 }
 
+static int get_node(struct ledger *l, struct cur *c)
+{
+    struct ledger_node n = {.id = cur_u64(c)};
+
+    n.address = cur_str_required(c, ADDRESS_LIMIT);
+    if (c->bad || n.id == 0 || *n.address == '\0' || ledger_find_node(l, n.id) != NULL ||
+        HASH_COUNT(l->nodes) >= NODE_LIMIT)
+        return TX_ECORRUPT;
+    return ledger_put_node(l, &n) == NULL ? TX_ENOMEM : 0;
+}
+
 /* A count may lie: the items end where the input does. */
 static int get_table(struct ledger *l, struct cur *c, int (*get)(struct ledger *, struct cur *))
 {
@@ -242,6 +271,10 @@ static int get_ledger(struct ledger *l, struct cur *c)
         rc = get_table(l, c, get_decision);
     if (rc == 0)
         rc = get_table(l, c, get_resource);
+    if (rc == 0)
+        rc = get_table(l, c, get_node);
+    if (rc == 0)
+        rc = get_ranges(&l->lost, c);
     return rc == 0 && (!cur_done(c) || !settled(l)) ? TX_ECORRUPT : rc;
 }
 
@@ -285,6 +318,66 @@ int ledger_restore(struct ledger *l, const void *data, size_t len, struct tx_err
     *l = *fresh;
     *fresh = old;
 out:
+    ledger_free(fresh);
+    return rc;
+}
+
+/* --- Restoring a backup ------------------------------------------------------------------------------------
+ */
+
+/* Sessions that were open when the backup was made lived on; so did sessions opened later, whose numbers are in
+ * the gap. What stands of them in the log that is lost is not known here, and may have been COMMIT. */
+static int lose_later_sessions(struct ledger *l, uint64_t at_ms)
+{
+    struct session_entry *s, *next;
+
+    HASH_ITER(hh, l->sessions, s, next)
+    {
+        if (s->s.state != SESSION_OPEN)
+            continue;
+        ledger_end_session(l, s, SESSION_EXPIRED, at_ms);
+        if (!ranges_add(&l->lost, s->s.id, s->s.id))
+            return TX_ENOMEM;
+    }
+    if (!ranges_add(&l->lost, l->next_session, l->next_session + RESTORE_GAP - 1))
+        return TX_ENOMEM;
+    l->next_session += RESTORE_GAP;
+    return 0;
+}
+
+static int adopt_nodes(struct ledger *to, const struct ledger *from)
+{
+    struct node_entry *n, *next;
+
+    HASH_ITER(hh, to->nodes, n, next)
+    {
+        ledger_remove_node(to, n);
+    }
+    for (n = from->nodes; n != NULL; n = n->hh.next) {
+        if (ledger_put_node(to, &n->n) == NULL)
+            return TX_ENOMEM;
+    }
+    return 0;
+}
+
+int ledger_adopt(struct ledger *l, const void *data, size_t len, uint64_t at_ms)
+{
+    struct ledger *fresh = ledger_new(l->group);
+    struct ledger old;
+    int rc = fresh == NULL ? TX_ENOMEM : ledger_restore(fresh, data, len, NULL);
+
+    if (rc == 0)
+        rc = lose_later_sessions(fresh, at_ms);
+    if (rc == 0)
+        rc = adopt_nodes(fresh, l);
+    if (rc == 0) {
+        old = *l;
+        *l = *fresh;
+        *fresh = old;
+        /* The caller still reads what has come in, and releases it. */
+        l->incoming = old.incoming;
+        buf_init(&fresh->incoming);
+    }
     ledger_free(fresh);
     return rc;
 }

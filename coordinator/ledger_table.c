@@ -16,11 +16,14 @@ void ledger_clear(struct ledger *l)
 {
     struct session_entry *s, *next_session;
     struct resource_entry *r, *next_resource;
+    struct node_entry *n, *next_node;
 
     HASH_ITER(hh, l->sessions, s, next_session)
     ledger_remove_session(l, s);
     HASH_ITER(hh, l->resources, r, next_resource)
     ledger_remove_resource(l, r);
+    HASH_ITER(hh, l->nodes, n, next_node)
+    ledger_remove_node(l, n);
 }
 
 /* --- Sessions ---------------------------------------------------------------------------------------- */
@@ -294,4 +297,64 @@ void ledger_remove_resource(struct ledger *l, struct resource_entry *r)
 {
     HASH_DELETE(hh, l->resources, r);
     free(r);
+}
+
+/* --- Nodes ------------------------------------------------------------------------------------------- */
+
+struct node_entry *ledger_find_node(const struct ledger *l, uint64_t id)
+{
+    struct node_entry *n;
+
+    HASH_FIND(hh, l->nodes, &id, sizeof id, n);
+    return n;
+}
+
+struct node_entry *ledger_put_node(struct ledger *l, const struct ledger_node *n)
+{
+    struct node_entry *e = ledger_find_node(l, n->id);
+    size_t size = strlen(n->address) + 1;
+
+    assert(size <= sizeof e->address);
+    if (e != NULL) {
+        memmove(e->address, n->address, size);
+        return e;
+    }
+    e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return NULL;
+    memcpy(e->address, n->address, size);
+    e->n = (struct ledger_node){n->id, e->address};
+    HASH_ADD(hh, l->nodes, n.id, sizeof e->n.id, e);
+    if (e->hh.tbl == NULL) {
+        free(e);
+        return NULL;
+    }
+    return e;
+}
+
+void ledger_remove_node(struct ledger *l, struct node_entry *n)
+{
+    HASH_DELETE(hh, l->nodes, n);
+    free(n);
+}
+
+/* --- What absence means -------------------------------------------------------------------------------- */
+
+bool ledger_never_opened(const struct ledger *l, uint64_t session)
+{
+    return session == 0 || session >= l->next_session;
+}
+
+struct session_entry *ledger_known_session(const struct ledger *l, uint64_t id)
+{
+    struct session_entry *s = ledger_find_session(l, id);
+
+    return s == NULL || s->s.retention_over ? NULL : s;
+}
+
+bool ledger_is_lost(const struct ledger *l, uint64_t session, uint64_t sequence)
+{
+    const struct session_entry *s = ledger_find_session(l, session);
+
+    return ranges_contains(&l->lost, session) && (s == NULL || !ranges_contains(&s->acknowledged, sequence));
 }

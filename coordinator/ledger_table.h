@@ -1,5 +1,5 @@
-/* ledger_table: where the ledger keeps its sessions, decisions and resources. Finds, adds, removes; knows no
- * rule of the protocol but the two that say what may go. Internal to ledger.c and ledger_snapshot.c.
+/* ledger_table: where the ledger keeps its sessions, decisions, resources and nodes. Finds, adds, removes;
+ * knows no rule of the protocol but the two that say what may go. Internal to ledger.c and ledger_snapshot.c.
  *
  * Every table is walked in the order in which its items were added. That order follows from the records alone,
  * not from hashes or addresses, and a snapshot keeps it; so it is the same on every node.
@@ -12,6 +12,7 @@
 #include <uthash.h>
 
 #include "coordinator/ledger.h"
+#include "libtx/shared/ranges.h"
 
 struct decision_entry;
 
@@ -44,12 +45,21 @@ struct resource_entry {
     UT_hash_handle hh;
 };
 
+struct node_entry {
+    struct ledger_node n;
+    char address[ADDRESS_LIMIT + 1];
+    UT_hash_handle hh; /* by n.id */
+};
+
 struct ledger {
     uint64_t group, next_session;
     struct session_entry *sessions, *open_by_nonce;
     struct decision_entry *decisions;
     struct resource_entry *resources;
-    size_t n_heuristic; /* decisions with a heuristic outcome */
+    struct node_entry *nodes;
+    size_t n_heuristic;  /* decisions with a heuristic outcome */
+    struct ranges lost;  /* sessions whose decisions may be missing: they lived on after the backup */
+    struct buf incoming; /* of a restore that is not complete */
 };
 
 /* Empties the tables; group and next_session stay. */
@@ -83,6 +93,20 @@ struct resource_entry *ledger_find_resource(const struct ledger *l, const char *
 /* Adds it, or replaces the kind of the one that is there. NULL: out of memory, nothing changed. */
 struct resource_entry *ledger_put_resource(struct ledger *l, const struct ledger_resource *r);
 void ledger_remove_resource(struct ledger *l, struct resource_entry *r);
+
+struct node_entry *ledger_find_node(const struct ledger *l, uint64_t id);
+/* Adds it, or replaces the address of the one that is there. NULL: out of memory, nothing changed. */
+struct node_entry *ledger_put_node(struct ledger *l, const struct ledger_node *n);
+void ledger_remove_node(struct ledger *l, struct node_entry *n);
+
+bool ledger_never_opened(const struct ledger *l, uint64_t session);
+/* The session, but NULL where its outcomes are no longer known: gone, or its retention time is over. */
+struct session_entry *ledger_known_session(const struct ledger *l, uint64_t id);
+/* Its decisions may have been lost with the log behind a backup. What was acknowledged before is not. */
+bool ledger_is_lost(const struct ledger *l, uint64_t session, uint64_t sequence);
+
+/* What is in a snapshot takes this ledger's place, as the ledger of a group that lost what came later. */
+int ledger_adopt(struct ledger *l, const void *data, size_t len, uint64_t at_ms);
 
 /* Protocol.md, «When a record may go». */
 bool ledger_decision_may_go(const struct decision_entry *e);

@@ -10,22 +10,32 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "coordinator/admin.h"
 #include "coordinator/driver.h"
+#include "coordinator/group.h"
 #include "coordinator/replog.h"
+#include "coordinator/restore.h"
 #include "coordinator/server.h"
 #include "libtx/shared/conf.h"
 #include "libtx/shared/log.h"
 
+enum {
+    TRANSFER_MS = 1000, /* for another node to take the lead, at the end of this one */
+    FAREWELL_MS = 50,   /* behind it, to tell those who ask who that is */
+};
+
 /* --- Settings --------------------------------------------------------------------------------------------- */
 
 static struct settings {
-    char *data_dir, *listen, *log_level;
+    char *data_dir, *listen, *advertise, *peer_listen, *peer_advertise, *restore, *log_level;
+    bool bootstrap;
     unsigned node_id;
     size_t segment_size, snapshot_size;
+    unsigned heartbeat_ms, election_ms;
     unsigned vote_timeout_ms, retention_ms;
     unsigned max_sessions, max_transactions, max_agents;
 } settings;
@@ -35,7 +45,22 @@ static const struct conf_key keys[] = {
      "where the log of decisions is kept; made if it is missing", 0, 0, NULL},
     {"listen", CONF_STRING, &settings.listen, "tcp://127.0.0.1:7401", "URL",
      "address for applications, agents and txadmin", 0, 0, NULL},
+    {"advertise", CONF_STRING, &settings.advertise, NULL, "URL",
+     "what applications and agents are told to reach this node by [listen]", 0, 0, NULL},
     {"node_id", CONF_UINT, &settings.node_id, "1", "N", "this node's number in its group", 1, 65535, NULL},
+    {"peer_listen", CONF_STRING, &settings.peer_listen, NULL, "URL",
+     "address for the other nodes of its group; none: a group of one that nobody can join", 0, 0, NULL},
+    {"peer_advertise", CONF_STRING, &settings.peer_advertise, NULL, "URL",
+     "what the other nodes reach this one by [peer_listen]", 0, 0, NULL},
+    {"bootstrap", CONF_BOOL, &settings.bootstrap, "off", "on|off",
+     "with peer_listen and an empty data_dir: begin a new group, instead of waiting to be added to one", 0, 0,
+     NULL},
+    {"restore", CONF_STRING, &settings.restore, NULL, "FILE",
+     "begin the group anew from a backup of txadmin's; data_dir must be empty", 0, 0, NULL},
+    {"heartbeat", CONF_DURATION, &settings.heartbeat_ms, "50ms", "TIME", "between two of a leader's heartbeats",
+     5, 5000, NULL},
+    {"election", CONF_DURATION, &settings.election_ms, "300ms", "TIME",
+     "silence of a leader, once to twice as long, after which another is elected", 50, 60000, NULL},
     {"segment_size", CONF_SIZE, &settings.segment_size, "8M", "SIZE", "of one file of the log", 2 << 20,
      1UL << 30, NULL},
     {"snapshot_size", CONF_SIZE, &settings.snapshot_size, "16M", "SIZE",
@@ -53,6 +78,42 @@ static const struct conf_key keys[] = {
     {NULL, CONF_STRING, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };
 
+static const char *client_address(void)
+{
+    return settings.advertise != NULL ? settings.advertise : settings.listen;
+}
+
+/* NULL: no other node is spoken to. */
+static const char *peer_address(void)
+{
+    if (settings.peer_listen == NULL)
+        return NULL;
+    return settings.peer_advertise != NULL ? settings.peer_advertise : settings.peer_listen;
+}
+
+/* Others must be able to reach what they are told. */
+static int check_address(const char *name, const char *fallback, const char *address, struct tx_error *e)
+{
+    if (address == NULL || (strchr(address, '*') == NULL && strlen(address) <= ADDRESS_LIMIT))
+        return TX_OK;
+    return err_set(e, TX_EINVAL, "%s: others cannot reach «%s»; write tcp://host:port as they see it%s", name,
+                   address, fallback);
+}
+
+static int settings_check(struct tx_error *e)
+{
+    int rc;
+
+    if (settings.heartbeat_ms * 4 > settings.election_ms)
+        return err_set(e, TX_EINVAL, "election: must be at least four times heartbeat (%u ms)",
+                       settings.heartbeat_ms);
+    rc = check_address("advertise", settings.advertise == NULL ? ", into advertise" : "", client_address(), e);
+    if (rc == TX_OK)
+        rc = check_address("peer_advertise", settings.peer_advertise == NULL ? ", into peer_advertise" : "",
+                           peer_address(), e);
+    return rc;
+}
+
 static int settings_load(int argc, char **argv, struct tx_error *e)
 {
     int rc = conf_load(keys, "txcoordd", "coordinator of distributed transactions", "/etc/assent/txcoordd.conf",
@@ -65,7 +126,7 @@ static int settings_load(int argc, char **argv, struct tx_error *e)
     if (level < 0)
         return err_set(e, TX_EINVAL, "log_level: «%s» is none of error, warn, info, debug", settings.log_level);
     log_init("txcoordd", (enum log_level)level);
-    return TX_OK;
+    return settings_check(e);
 }
 
 /* --- The node --------------------------------------------------------------------------------------------- */
@@ -74,8 +135,11 @@ static int settings_load(int argc, char **argv, struct tx_error *e)
 static struct node {
     uv_loop_t loop;
     uv_signal_t terminate, interrupt;
-    bool stopping;
+    uv_timer_t farewell; /* while the lead is handed over, before it stops */
+    bool stopping, closing, ready;
     struct server *server;
+    struct group *group;
+    struct restore *restore; /* NULL: none */
     struct replog *replog;
     struct driver *driver;
     struct admin *admin;
@@ -85,9 +149,19 @@ static struct node {
 
 /* --- What the log calls ----------------------------------------------------------------------------------- */
 
+/* A node that waits to be added learns its group's name with the first that the leader sends. */
+static void learn_group(void)
+{
+    uint64_t group = replog_group(node.replog);
+
+    if (group != 0 && ledger_group(driver_ledger(node.driver)) == 0)
+        driver_name(node.driver, group);
+}
+
 static int on_apply(void *ctx, uint64_t index, const void *data, size_t len, struct tx_error *e)
 {
     (void)ctx;
+    learn_group();
     return driver_apply(node.driver, uv_now(&node.loop), index, data, len, e);
 }
 
@@ -96,8 +170,10 @@ static int on_apply(void *ctx, uint64_t index, const void *data, size_t len, str
 static int on_restore(void *ctx, const void *data, size_t len, struct tx_error *e)
 {
     (void)ctx;
-    if (node.driver != NULL)
+    if (node.driver != NULL) {
+        learn_group();
         return driver_restore(node.driver, data, len, e);
+    }
     buf_reset(&node.snapshot);
     buf_put_bytes(&node.snapshot, data, len);
     if (node.snapshot.failed)
@@ -112,16 +188,45 @@ static void on_snapshot(void *ctx, struct buf *out)
     driver_snapshot(node.driver, out);
 }
 
+static void log_ready(uint64_t leader_id)
+{
+    if (node.ready)
+        return;
+    node.ready = true;
+    log_line(LOG_INFO, "ready", "listen=%s group=%016" PRIx64 " node=%u leader=%" PRIu64 " data_dir=%s",
+             settings.listen, replog_group(node.replog), settings.node_id, leader_id, settings.data_dir);
+}
+
+static void node_serve(void)
+{
+    group_start(node.group, node.replog, node.driver);
+    server_start(node.server, node.driver, node.admin);
+}
+
+/* The node serves from the moment at which all of the backup stands. */
+static void on_restored(void *arg, int rc, const struct tx_error *e)
+{
+    (void)arg;
+    if (rc != TX_OK) {
+        log_line(LOG_ERROR, "fatal", "error=\"%s\" data_dir=%s", e->msg, settings.data_dir);
+        _exit(EXIT_FAILURE);
+    }
+    log_line(LOG_INFO, "restored", "file=%s group=%016" PRIx64, settings.restore, replog_group(node.replog));
+    node_serve();
+    log_ready(settings.node_id);
+}
+
 static void on_role(void *ctx, enum replog_role role, uint64_t term, uint64_t leader_id)
 {
     bool leading = role == REPLOG_LEADER;
 
     (void)ctx;
-    driver_role(node.driver, uv_now(&node.loop), leading,
-                leader_id == settings.node_id ? settings.listen : NULL);
-    if (leading)
-        log_line(LOG_INFO, "ready", "listen=%s group=%016" PRIx64 " node=%u term=%" PRIu64 " data_dir=%s",
-                 settings.listen, replog_group(node.replog), settings.node_id, term, settings.data_dir);
+    (void)term;
+    driver_role(node.driver, uv_now(&node.loop), leading, leader_id);
+    if (node.restore != NULL && leading)
+        restore_run(node.restore, node.replog, (uint64_t)time(NULL) * 1000, on_restored, NULL);
+    else if (leader_id != 0 && (leading || leader_id != settings.node_id))
+        log_ready(leader_id);
 }
 
 /* Nothing may be answered after this, not even what is in memory already: no orderly stop. */
@@ -158,11 +263,45 @@ static void on_reply(void *ctx, const struct reply_to *to, const struct wire_mes
 static void on_log_closed(void *arg)
 {
     (void)arg;
+    if (node.group != NULL)
+        group_close(node.group);
+    node.group = NULL;
     server_close(node.server);
     node.server = NULL;
 }
 
 /* No new request is read, but what the last write decides is still answered. */
+static void node_close(void)
+{
+    if (node.closing)
+        return;
+    node.closing = true;
+    server_stop(node.server);
+    group_stop(node.group);
+    uv_close((uv_handle_t *)&node.farewell, NULL);
+    uv_close((uv_handle_t *)&node.terminate, NULL);
+    uv_close((uv_handle_t *)&node.interrupt, NULL);
+    replog_close(node.replog, on_log_closed, NULL);
+}
+
+static void on_farewell(uv_timer_t *timer)
+{
+    (void)timer;
+    node_close();
+}
+
+/* Whoever asks in the next moments is told who leads now. */
+static void on_transferred(void *arg, int rc, const char *why)
+{
+    (void)arg;
+    if (node.closing)
+        return;
+    if (rc != TX_OK)
+        log_line(LOG_WARN, "transfer", "error=\"%s\"", why != NULL ? why : tx_strerror(rc));
+    uv_timer_start(&node.farewell, on_farewell, rc == TX_OK ? FAREWELL_MS : 0, 0);
+}
+
+/* A leader hands the lead over before it stops, so that nobody has to wait for an election. */
 static void on_signal(uv_signal_t *handle, int number)
 {
     (void)handle;
@@ -170,16 +309,19 @@ static void on_signal(uv_signal_t *handle, int number)
         return;
     node.stopping = true;
     log_line(LOG_INFO, "stopping", "signal=%s", number == SIGTERM ? "SIGTERM" : "SIGINT");
-    server_stop(node.server);
-    uv_close((uv_handle_t *)&node.terminate, NULL);
-    uv_close((uv_handle_t *)&node.interrupt, NULL);
-    replog_close(node.replog, on_log_closed, NULL);
+    if (!driver_leading(node.driver) || group_voters(node.group) < 2) {
+        node_close();
+        return;
+    }
+    uv_timer_start(&node.farewell, on_farewell, TRANSFER_MS, 0);
+    replog_transfer(node.replog, 0, on_transferred, NULL);
 }
 
 static void node_release(void)
 {
     driver_free(node.driver);
     admin_free(node.admin);
+    restore_free(node.restore);
     buf_release(&node.snapshot);
     uv_loop_close(&node.loop);
 }
@@ -214,14 +356,26 @@ static bool is_local(const char *address)
 
 static int log_open(struct tx_error *e)
 {
+    bool begin = settings.peer_listen == NULL || settings.bootstrap || node.restore != NULL;
+    const struct replog_member self = {.id = settings.node_id,
+                                       .address = peer_address() != NULL ? peer_address() : settings.listen,
+                                       .voter = true};
     struct replog_options options = {
         .data_dir = settings.data_dir,
         .node_id = settings.node_id,
-        .address = settings.listen,
+        .address = self.address,
+        .founders = begin ? &self : NULL,
+        .n_founders = begin ? 1 : 0,
+        .founding = node.restore != NULL ? restore_group(node.restore) : 0,
+        .heartbeat_ms = settings.heartbeat_ms,
+        .election_ms = settings.election_ms,
         .segment_bytes = settings.segment_size,
         .snapshot_bytes = settings.snapshot_size,
     };
     struct replog_callbacks callbacks = {
+        .ctx = node.group,
+        .send = group_send,
+        .members = group_members,
         .apply = on_apply,
         .restore = on_restore,
         .snapshot = on_snapshot,
@@ -240,6 +394,8 @@ static int driver_open(struct tx_error *e)
         .max_sessions = settings.max_sessions,
         .max_transactions = settings.max_transactions,
         .max_agents = settings.max_agents,
+        .node_id = settings.node_id,
+        .address = client_address(),
     };
     struct driver_ops ops = {.reply = on_reply, .propose = on_propose};
     int rc = driver_new(&node.driver, replog_group(node.replog), &options, &ops, e);
@@ -255,6 +411,7 @@ static int admin_open(struct tx_error *e)
     struct admin_options options = {
         .driver = node.driver,
         .replog = node.replog,
+        .group = node.group,
         .listen = settings.listen,
         .data_dir = settings.data_dir,
         .started = uv_now(&node.loop),
@@ -267,20 +424,34 @@ static int admin_open(struct tx_error *e)
 static void signals_open(void)
 {
     signal(SIGPIPE, SIG_IGN);
+    uv_timer_init(&node.loop, &node.farewell);
     uv_signal_init(&node.loop, &node.terminate);
     uv_signal_init(&node.loop, &node.interrupt);
     uv_signal_start(&node.terminate, on_signal, SIGTERM);
     uv_signal_start(&node.interrupt, on_signal, SIGINT);
 }
 
-/* Takes the address before the log is touched, and answers only when all is there. */
+static int line_open(struct tx_error *e)
+{
+    struct group_options options = {.node_id = settings.node_id,
+                                    .peer_listen = settings.peer_listen,
+                                    .peer_address = peer_address(),
+                                    .clients = client_address()};
+    int rc = group_open(&node.group, &node.loop, &options, e);
+
+    return rc == TX_OK ? rc : err_wrap(e, rc, "peer_listen");
+}
+
+/* Takes the addresses before the log is touched, and answers only when all is there. */
 static int node_start(struct tx_error *e)
 {
     int rc = server_new(&node.server, &node.loop, settings.listen, e);
 
     if (rc != TX_OK)
         return err_wrap(e, rc, "listen");
-    rc = log_open(e);
+    rc = line_open(e);
+    if (rc == TX_OK)
+        rc = log_open(e);
     if (rc != TX_OK)
         goto no_log;
     rc = driver_open(e);
@@ -290,8 +461,13 @@ static int node_start(struct tx_error *e)
         replog_close(node.replog, on_log_closed, NULL);
         return rc;
     }
-    server_start(node.server, node.driver, node.admin);
+    if (node.restore == NULL)
+        node_serve();
     signals_open();
+    if (replog_group(node.replog) == 0)
+        log_line(LOG_INFO, "waiting",
+                 "node=%u peer_address=%s text=\"waits to be added: txadmin node add %u %s\"", settings.node_id,
+                 peer_address(), settings.node_id, peer_address());
     return TX_OK;
 
 no_log:
@@ -301,12 +477,13 @@ no_log:
 
 static void warn_if_exposed(void)
 {
-    if (is_local(settings.listen))
+    if (is_local(settings.listen) && (settings.peer_listen == NULL || is_local(settings.peer_listen)))
         return;
     log_line(LOG_WARN, "exposed",
-             "listen=%s text=\"messages are neither encrypted nor authenticated: whoever reaches this address "
+             "listen=%s peer_listen=%s text=\"messages are neither encrypted nor authenticated: whoever "
+             "reaches this address "
              "can read, commit and roll back transactions; keep it inside a trusted network\"",
-             settings.listen);
+             settings.listen, settings.peer_listen != NULL ? settings.peer_listen : "none");
 }
 
 int main(int argc, char **argv)
@@ -316,6 +493,10 @@ int main(int argc, char **argv)
 
     if (rc == TX_OK)
         rc = data_dir_prepare(settings.data_dir, &e);
+    if (rc == TX_OK)
+        rc = restore_check(settings.data_dir, &e);
+    if (rc == TX_OK && settings.restore != NULL)
+        rc = restore_open(&node.restore, settings.restore, settings.data_dir, &e);
     if (rc != TX_OK)
         goto out;
     buf_init(&node.snapshot);

@@ -14,6 +14,11 @@ static bool name_valid(const char *s)
     return s != NULL && strlen(s) <= NAME_LIMIT;
 }
 
+static bool address_valid(const char *s)
+{
+    return s != NULL && *s != '\0' && strlen(s) <= ADDRESS_LIMIT;
+}
+
 static bool text_valid(const char *s, size_t limit)
 {
     return s == NULL || strlen(s) <= limit;
@@ -76,6 +81,13 @@ static bool valid(const struct record *r)
         return name_valid(r->resource.name) && name_valid(r->resource.kind);
     case RECORD_REMOVE_RESOURCE:
         return name_valid(r->resource.name);
+    case RECORD_ADD_NODE:
+        return r->node.id != 0 && address_valid(r->node.address);
+    case RECORD_REMOVE_NODE:
+        return r->node.id != 0;
+    case RECORD_RESTORE:
+        return r->restore.len > 0 && r->restore.data != NULL && r->restore.at <= r->restore.total &&
+               r->restore.len <= r->restore.total - r->restore.at;
     }
     return false;
 }
@@ -137,6 +149,19 @@ static void put_body(struct buf *b, const struct record *r)
         break;
     case RECORD_REMOVE_RESOURCE:
         buf_put_str(b, r->resource.name);
+        break;
+    case RECORD_ADD_NODE:
+        buf_put_u64(b, r->node.id);
+        buf_put_str(b, r->node.address);
+        break;
+    case RECORD_REMOVE_NODE:
+        buf_put_u64(b, r->node.id);
+        break;
+    case RECORD_RESTORE:
+        buf_put_u64(b, r->restore.at);
+        buf_put_u64(b, r->restore.total);
+        buf_put_u32(b, r->restore.len);
+        buf_put_bytes(b, r->restore.data, r->restore.len);
         break;
     }
 }
@@ -247,6 +272,19 @@ static void get_body(struct record_reader *reader, struct record *r)
     case RECORD_REMOVE_RESOURCE:
         r->resource.name = cur_str_required(c, NAME_LIMIT);
         break;
+    case RECORD_ADD_NODE:
+        r->node.id = cur_u64(c);
+        r->node.address = cur_str_required(c, ADDRESS_LIMIT);
+        break;
+    case RECORD_REMOVE_NODE:
+        r->node.id = cur_u64(c);
+        break;
+    case RECORD_RESTORE:
+        r->restore.at = cur_u64(c);
+        r->restore.total = cur_u64(c);
+        r->restore.len = cur_u32(c);
+        r->restore.data = cur_bytes(c, r->restore.len);
+        break;
     }
 }
 
@@ -286,6 +324,9 @@ const char *record_type_name(enum record_type t)
         [RECORD_FORGET] = "forget",
         [RECORD_ADD_RESOURCE] = "add resource",
         [RECORD_REMOVE_RESOURCE] = "remove resource",
+        [RECORD_ADD_NODE] = "add node",
+        [RECORD_REMOVE_NODE] = "remove node",
+        [RECORD_RESTORE] = "restore",
     };
 
     if ((size_t)t >= sizeof names / sizeof names[0] || names[t] == NULL)

@@ -27,11 +27,14 @@ enum record_type {
     RECORD_FORGET,    /* an operator has seen the heuristic outcome */
     RECORD_ADD_RESOURCE,
     RECORD_REMOVE_RESOURCE,
+    RECORD_ADD_NODE,    /* where a coordinator of the group listens for clients */
+    RECORD_REMOVE_NODE, /* it is no member any more */
+    RECORD_RESTORE,     /* a piece of a backup, into a group that has just begun */
 };
 
 struct record {
     enum record_type type;
-    uint64_t session, sequence; /* all but OPEN_SESSION and the resources' */
+    uint64_t session, sequence; /* all but OPEN_SESSION, the resources', the nodes', RESTORE */
     uint64_t at_ms;
     union {
         struct {
@@ -60,6 +63,15 @@ struct record {
         struct {
             const char *name, *kind;
         } resource;
+        struct {
+            uint64_t id;
+            const char *address;
+        } node;
+        struct {
+            uint64_t at, total; /* offset of the piece, and length of the whole */
+            uint32_t len;
+            const uint8_t *data;
+        } restore;
     };
 };
 

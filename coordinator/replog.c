@@ -8,11 +8,21 @@
 #include <sys/random.h>
 
 #include "coordinator/replog_core.h"
+#include "coordinator/replog_net.h"
 #include "libtx/shared/log.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 static void start(struct replog *r);
 
-enum { MAX_INFLIGHT = 1 << 20 }; /* entries that a peer has not acknowledged */
+enum {
+    MAX_INFLIGHT = 4096, /* entries that a peer has not acknowledged */
+    INSTALL_ELECTIONS = 4,
+    CATCH_UP_ROUNDS = 50,
+    HEARTBEAT_MS = 50,
+    ELECTION_MS = 500,
+};
 
 /* --- Proposals ---------------------------------------------------------------------------------------- */
 
@@ -56,7 +66,9 @@ static void submit_gathered(struct replog *r)
     }
     event.submit.entries = r->batch;
     event.submit.n = (unsigned)n;
-    if ((r->role == REPLOG_LEADER && replog_core_step(r, &event) == 0) || r->fatal)
+    if (r->role == REPLOG_LEADER && !replog_change_refuses(r) && replog_core_step(r, &event) == 0)
+        return;
+    if (r->fatal)
         return;
     r->submitted.n = 0;
     for (size_t i = 0; i < n; i++)
@@ -118,6 +130,10 @@ static int on_recovered(void *ctx, uint64_t index, const struct wal_entry *entry
     struct replog *r = ctx;
     struct replog_entry e = {.term = entry->term, .type = entry->type, .len = entry->len};
 
+    if (r->log.n > 0 && index <= replog_log_last(&r->log) &&
+        replog_log_truncate(&r->log, index > r->log.first ? index : r->log.first) != 0)
+        return TX_ENOMEM;
+    replog_log_free_replaced(&r->log);
     if (r->log.n == 0)
         r->log.first = index;
     e.data = malloc(entry->len + 1);
@@ -127,29 +143,69 @@ static int on_recovered(void *ctx, uint64_t index, const struct wal_entry *entry
     return replog_log_add(&r->log, &e);
 }
 
-/* The first entry of a group: itself, with this node as its one voter. */
-static int bootstrap(struct replog *r, const struct replog_options *options, uint64_t term, struct tx_error *e)
+static int compare_founders(const void *a, const void *b)
 {
-    struct replog_entry entry = {.term = term, .type = RAFT_CHANGE};
-    struct raft_configuration c;
-    struct raft_buffer b;
-    struct wal_entry w;
-    int rv;
+    const struct replog_member *x = a, *y = b;
 
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Encodes the founders, in the order of their numbers: the bytes are the same on each of them. */
+static int encode_founders(const struct replog_options *options, struct raft_buffer *out, struct tx_error *e)
+{
+    struct replog_member members[REPLOG_VOTERS];
+    struct raft_configuration c;
+    size_t n = options->n_founders;
+    bool here = false;
+    int rv = 0;
+
+    if (n > REPLOG_VOTERS)
+        return err_set(e, TX_EINVAL, "%zu founders; a group has %d nodes at most", n, REPLOG_VOTERS);
+    memcpy(members, options->founders, n * sizeof *members);
+    qsort(members, n, sizeof *members, compare_founders);
     raft_configuration_init(&c);
-    rv = raft_configuration_add(&c, options->node_id, options->address, RAFT_VOTER);
-    if (rv == 0)
-        rv = raft_configuration_encode(&c, &b);
+    for (size_t i = 0; i < n && rv == 0; i++) {
+        here = here || members[i].id == options->node_id;
+        rv = strlen(members[i].address) > REPLOG_MESSAGE_ADDRESS
+                 ? RAFT_NAMETOOLONG
+                 : raft_configuration_add(&c, members[i].id, members[i].address, RAFT_VOTER);
+    }
+    if (rv == 0 && here)
+        rv = raft_configuration_encode(&c, out);
     raft_configuration_close(&c);
     if (rv != 0)
-        return err_set(e, rv == RAFT_NOMEM ? TX_ENOMEM : TX_EINVAL, "configuration: %s", raft_strerror(rv));
+        return err_set(e, rv == RAFT_NOMEM ? TX_ENOMEM : TX_EINVAL, "founders: %s", raft_strerror(rv));
+    return here ? 0 : err_set(e, TX_EINVAL, "this node is not among the founders of its group");
+}
+
+/* The first entry of a group, the same on each founder. */
+static int bootstrap(struct replog *r, const struct replog_options *options, struct tx_error *e)
+{
+    struct replog_entry entry = {.term = 1, .type = RAFT_CHANGE};
+    struct raft_buffer b;
+    struct wal_entry w;
+    int rc = encode_founders(options, &b, e);
+
+    if (rc != 0)
+        return rc;
     entry.data = b.base;
     entry.len = (uint32_t)b.len;
-    w = (struct wal_entry){term, RAFT_CHANGE, entry.len, b.base};
+    w = (struct wal_entry){entry.term, RAFT_CHANGE, entry.len, b.base};
     if (replog_log_add(&r->log, &entry) != 0)
         return err_set(e, TX_ENOMEM, "out of memory");
-    log_line(LOG_INFO, "bootstrap", "group=%016" PRIx64 " node=%" PRIu64, r->group, options->node_id);
+    log_line(LOG_INFO, "bootstrap", "group=%016" PRIx64 " node=%" PRIu64 " founders=%zu", r->group,
+             options->node_id, options->n_founders);
     return wal_bootstrap(r->wal, &w, e);
+}
+
+/* An empty directory of a founder. A group of one has nobody to wait for. */
+static int found(struct replog *r, const struct replog_options *options, struct tx_error *e)
+{
+    r->stage = options->n_founders == 1 ? WAL_STAGE_MEMBER : WAL_STAGE_FOUNDER;
+    r->term = 1;
+    if (options->n_founders > 1 && options->founding == 0)
+        return err_set(e, TX_EINVAL, "a group of several needs its id from all its founders");
+    return wal_create(r->wal, options->founding, r->stage, &r->group, e);
 }
 
 /* As the recovered snapshot and log stand. */
@@ -166,7 +222,7 @@ static int fill_start(struct replog *r, struct raft_event *event, struct raft_sn
             return rv;
         event->start.metadata = m;
     }
-    event->start.entries = calloc(r->log.n, sizeof *event->start.entries);
+    event->start.entries = calloc(r->log.n + 1, sizeof *event->start.entries);
     if (event->start.entries == NULL)
         return RAFT_NOMEM;
     event->start.start_index = r->log.first;
@@ -212,7 +268,8 @@ static int restore(struct replog *r, struct wal_state *state, struct tx_error *e
         buf_release(&s->data);
     }
     r->commit = r->applied = r->snapshot_index = s->index;
-    replog_log_drop_before(&r->log, replog_core_keep_from(s->index));
+    if (r->log.n == 0)
+        r->log.first = s->index + 1;
     r->bytes_since_snapshot = 0;
     for (uint64_t i = s->index + 1; i <= replog_log_last(&r->log); i++)
         r->bytes_since_snapshot += wal_format_entry_size(replog_log_at(&r->log, i)->len);
@@ -222,20 +279,39 @@ static int restore(struct replog *r, struct wal_state *state, struct tx_error *e
 static int open_wal(struct replog *r, const struct replog_options *options, struct tx_error *e)
 {
     const struct wal_options wo = {options->data_dir, options->node_id, options->segment_bytes};
-    const struct wal_callbacks callbacks = {r, on_recovered, replog_core_persisted, replog_core_snapshotted,
-                                            replog_core_failed};
+    const struct wal_callbacks callbacks = {
+        .ctx = r,
+        .recovered = on_recovered,
+        .persisted = replog_core_persisted,
+        .snapshotted = replog_core_snapshotted,
+        .installed = replog_core_installed,
+        .read = replog_ship_read,
+        .failed = replog_core_failed,
+    };
     struct wal_state state;
     int rc = wal_open(&r->wal, r->loop, &wo, &callbacks, &state, e);
 
     if (rc != 0)
         return rc;
     r->max_entry = wal_max_entry(r->wal);
+    if (r->max_entry > REPLOG_ENTRY_BYTES)
+        r->max_entry = REPLOG_ENTRY_BYTES;
     r->group = state.group;
+    r->stage = state.stage;
     r->term = state.term;
     r->vote = state.vote;
     rc = restore(r, &state, e);
-    if (rc == 0 && r->log.n == 0)
-        rc = bootstrap(r, options, state.term, e);
+    if (rc == 0 && r->group != 0 && options->founding != 0 && r->group != options->founding)
+        rc = err_set(e, TX_EINVAL, "%s belongs to group %016" PRIx64 ", not to %016" PRIx64, options->data_dir,
+                     r->group, options->founding);
+    if (rc == 0 && r->group == 0 && options->n_founders > 0)
+        rc = found(r, options, e);
+    /* A founder's directory may have been made, and the founders not written, when it crashed. */
+    if (rc == 0 && r->log.n == 0 && r->snapshot_index == 0 && r->stage != WAL_STAGE_GUEST &&
+        options->n_founders > 0)
+        rc = bootstrap(r, options, e);
+    if (rc == 0 && r->log.n > 0 && r->log.first == 1)
+        r->founding.founders = XXH3_64bits(r->log.entries[0].data, r->log.entries[0].len) | 1;
     if (rc == 0)
         log_line(LOG_INFO, "recovered", "term=%" PRIu64 " snapshot=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64,
                  r->term, r->snapshot_index, r->log.first, replog_log_last(&r->log));
@@ -253,6 +329,13 @@ static int open_raft(struct replog *r, const struct replog_options *options, str
     raft_seed(&r->raft, seed);
     raft_set_pre_vote(&r->raft, true);
     raft_set_max_inflight_entries(&r->raft, MAX_INFLIGHT);
+    raft_set_max_catch_up_rounds(&r->raft, CATCH_UP_ROUNDS);
+    r->election_ms = options->election_ms != 0 ? options->election_ms : ELECTION_MS;
+    raft_set_election_timeout(&r->raft, r->election_ms);
+    /* When it has passed libraft asks whether the follower still needs one: what is on its way goes on, what
+     * was lost when the follower crashed is sent again. */
+    raft_set_install_snapshot_timeout(&r->raft, INSTALL_ELECTIONS * r->election_ms);
+    raft_set_heartbeat_timeout(&r->raft, options->heartbeat_ms != 0 ? options->heartbeat_ms : HEARTBEAT_MS);
     return 0;
 }
 
@@ -268,6 +351,8 @@ static void release(struct replog *r)
     free(r->batch);
     free(r->wal_batch);
     snapshot_release(&r->recovered);
+    replog_ship_forget_arrival(r);
+    raft_configuration_close(&r->installing_metadata.configuration);
     raft_close(&r->raft, NULL);
     free(r);
 }
@@ -305,7 +390,8 @@ int replog_open(struct replog **out, uv_loop_t *loop, const struct replog_option
     }
     uv_timer_init(loop, &r->timer);
     uv_idle_init(loop, &r->turn);
-    r->timer.data = r->turn.data = r;
+    uv_timer_init(loop, &r->ships.timer);
+    r->timer.data = r->turn.data = r->ships.timer.data = r;
     uv_idle_start(&r->turn, on_turn);
     *out = r;
     return 0;
@@ -334,7 +420,29 @@ void replog_status(const struct replog *r, struct replog_status *out)
                                   .appends = r->appends,
                                   .forced_writes = c.forced_writes,
                                   .snapshots = r->snapshots,
+                                  .installs = r->installs,
                                   .log_bytes = c.disk_bytes};
+}
+
+size_t replog_members(const struct replog *r, struct replog_member *out, size_t cap)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+    raft_index match;
+    size_t n = 0;
+
+    for (; n < c->n && n < cap; n++) {
+        out[n] = (struct replog_member){.id = c->servers[n].id,
+                                        .address = c->servers[n].address,
+                                        .voter = c->servers[n].role == RAFT_VOTER};
+        if (r->leading_term != 0 && raft_match_index(&r->raft, out[n].id, &match) == 0)
+            out[n].match_index = match;
+    }
+    return n;
+}
+
+void replog_receive(struct replog *r, const void *data, size_t len)
+{
+    replog_net_receive(r, data, len);
 }
 
 /* Every proposal has its end, but after an error: then nobody may be told anything. */
@@ -345,6 +453,7 @@ static void on_wal_closed(void *arg)
     void *closed_arg = r->closed_arg;
 
     if (!r->fatal) {
+        replog_change_abandon(r);
         replog_core_give_up(r);
         for (size_t i = 0; i < r->gathered.n; i++)
             refuse(&r->gathered.items[i]);
@@ -369,7 +478,9 @@ void replog_close(struct replog *r, void (*closed)(void *arg), void *arg)
     r->closing = true;
     r->closed = closed;
     r->closed_arg = arg;
-    r->handles = 2;
+    r->handles = 3;
+    replog_ship_stop(r);
     uv_close((uv_handle_t *)&r->timer, on_handle_closed);
     uv_close((uv_handle_t *)&r->turn, on_handle_closed);
+    uv_close((uv_handle_t *)&r->ships.timer, on_handle_closed);
 }

@@ -30,8 +30,25 @@ enum replog_result {
 
 typedef void (*replog_propose_cb)(void *arg, enum replog_result result, uint64_t index);
 
+/* A node of the group. */
+struct replog_member {
+    uint64_t id;          /* from 1 */
+    const char *address;  /* where it listens for its peers; borrowed */
+    bool voter;           /* false: still catching up */
+    uint64_t match_index; /* what this leader knows to be on its disk; 0 where it does not lead */
+};
+
+enum {
+    REPLOG_VOTERS = 5,              /* at most */
+    REPLOG_ENTRY_BYTES = 768 << 10, /* of an entry at most; a message to a peer stays below 1 MiB */
+};
+
 struct replog_callbacks {
     void *ctx;
+    /* Sends Raft messages' bytes to a peer; they may be lost, doubled, reordered. Never blocks. */
+    void (*send)(void *ctx, uint64_t to, const char *address, const void *data, size_t len);
+    /* The membership that is in force has changed (also at start). */
+    void (*members)(void *ctx, const struct replog_member *members, size_t n);
     /* A committed entry, in log order, each once since the last restore. Data is borrowed. An entry that cannot
      * be applied is damage or a bug: return an error and the node stops. */
     int (*apply)(void *ctx, uint64_t index, const void *data, size_t len, struct tx_error *e);
@@ -39,7 +56,8 @@ struct replog_callbacks {
     int (*restore)(void *ctx, const void *data, size_t len, struct tx_error *e);
     /* Writes the state as of the last applied entry. */
     void (*snapshot)(void *ctx, struct buf *out);
-    /* Role changes; leader_id is 0 where not known. */
+    /* The role, or who leads, has changed. leader_id is 0 where that is not known, and while
+     * this node leads but may not act yet. */
     void (*role)(void *ctx, enum replog_role role, uint64_t term, uint64_t leader_id);
     /* The log cannot go on (disk full, I/O error, damage): nothing more will be acknowledged; the program must
      * exit. */
@@ -47,10 +65,16 @@ struct replog_callbacks {
 };
 
 struct replog_options {
-    const char *data_dir;  /* exists and is locked by this process until replog_close() */
-    uint64_t node_id;      /* from 1 */
-    const char *address;   /* this node's, for its peers */
-    size_t segment_bytes;  /* of a log file [8 MiB] */
+    const char *data_dir; /* exists and is locked by this process until replog_close() */
+    uint64_t node_id;     /* from 1 */
+    const char *address;  /* this node's, for its peers */
+    const struct replog_member
+        *founders;     /* an empty data_dir: the whole group's first members, alike on each of them; */
+    size_t n_founders; /* NULL, 0: join a group that exists, as the member its leader adds */
+    uint64_t
+        founding; /* founders: the group's id, alike on each of them; 0: a random one (a group of one only) */
+    unsigned heartbeat_ms, election_ms; /* [50, 500] */
+    size_t segment_bytes;               /* of a log file [8 MiB] */
     size_t snapshot_bytes; /* log written since the last snapshot that makes the next one due [16 MiB] */
 };
 
@@ -59,25 +83,49 @@ struct replog_status {
     uint64_t term, leader_id, node_id;
     uint64_t last_index, commit_index, applied_index, snapshot_index;
     uint64_t appends, forced_writes, snapshots; /* since start */
+    uint64_t installs;                          /* snapshots that came from a leader, since start */
     uint64_t log_bytes;                         /* on disk, segments in use and spare */
 };
 
-/* Opens data_dir: bootstraps a group of one where it is empty, else recovers snapshot and log (a torn tail is
+/* Opens data_dir: founds the group, or waits to be added to one, where it is empty (founders are ignored where
+ * it is not), else recovers snapshot and log (a torn tail is
  * cut, with a log line; anything else that is not as written: TX_ECORRUPT, and msg says what to do). Callbacks
- * run from the loop only, restore alone already from here. `callbacks` is copied. TX_EIO, TX_ECORRUPT, TX_EBUSY
+ * run from the loop only, restore alone already from here. `callbacks` is copied. TX_EINVAL: another node's or
+ * another group's directory, or founders that cannot be. TX_EIO, TX_ECORRUPT, TX_EBUSY
  * (locked by another process), TX_ENOMEM. */
 int replog_open(struct replog **out, uv_loop_t *loop, const struct replog_options *options,
                 const struct replog_callbacks *callbacks, struct tx_error *e);
 
-/* Random, non-zero, made when the group was bootstrapped; the same on every node for ever. */
+/* Made when the group was founded; the same on every node for ever. 0: this node waits to be added to a group;
+ * once it is, and before anything is applied or restored, it is the group's. */
 uint64_t replog_group(const struct replog *r);
 
-/* Proposes one entry. Takes `data` (malloc'd) in any case; it must fit into a segment: len < segment_bytes - 8
- * KiB. Proposals made in one loop turn share a write. cb is called exactly once, never from inside this call,
- * unless the log turned fatal or was being closed before. */
+/* Proposes one entry. Takes `data` (malloc'd) in any case; it must fit into a segment (len < segment_bytes - 8
+ * KiB) and into a message (len <= REPLOG_ENTRY_BYTES). Proposals made in one loop turn share a write. cb is
+ * called exactly once, never from inside this call, unless the log turned fatal or was being closed before. */
 void replog_propose(struct replog *r, uint8_t *data, size_t len, replog_propose_cb cb, void *arg);
 
+/* Bytes that a peer's send callback gave; for another node, of another group, or garbage: dropped. Not from
+ * inside a callback of replog. */
+void replog_receive(struct replog *r, const void *data, size_t len);
+
+/* Membership, one change at a time, by the leader. `done`: TX_OK; TX_EREFUSED (with the reason), TX_EBUSY
+ * (another change is under way), TX_ENOTLEADER, TX_ETIMEOUT (the new node did not catch up), TX_EUNKNOWN
+ * (leadership lost meanwhile). */
+typedef void (*replog_change_cb)(void *arg, int rc, const char *why);
+/* Adds a node that has an empty data directory and no founders: it catches up first (by snapshot and log), then
+ * votes. */
+void replog_add(struct replog *r, uint64_t id, const char *address, replog_change_cb done, void *arg);
+/* The removed node is told, and stays a follower that asks for no votes. The leader may remove itself, and
+ * leads no more then. */
+void replog_remove(struct replog *r, uint64_t id, replog_change_cb done, void *arg);
+/* Hands leadership over, to `id`, or to the best follower for 0; until done, or failed, new proposals are
+ * refused. */
+void replog_transfer(struct replog *r, uint64_t id, replog_change_cb done, void *arg);
+
 void replog_status(const struct replog *r, struct replog_status *out);
+/* The members now, `cap` at most; addresses are borrowed until the loop's next turn. Returns how many. */
+size_t replog_members(const struct replog *r, struct replog_member *out, size_t cap);
 
 /* Finishes the write in flight, seals the log as cleanly ended, and calls `closed` when all memory is gone. */
 void replog_close(struct replog *r, void (*closed)(void *arg), void *arg);

@@ -4,11 +4,13 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "coordinator/replog_net.h"
 #include "libtx/shared/log.h"
 
 enum {
-    TRAILING = 64, /* entries kept in front of a snapshot */
+    TRAILING = 64, /* entries kept in front of a snapshot at least */
     NOOP_BYTES = 8,
 };
 
@@ -31,16 +33,29 @@ void replog_core_die_raft(struct replog *r, int rv, const char *what)
     replog_core_die(r, &e);
 }
 
-static void tell_role(struct replog *r, enum replog_role role)
+/* --- What the program is told --------------------------------------------------------------------------------
+ */
+
+/* 0 also while this node leads but may not act yet. */
+static uint64_t known_leader(struct replog *r)
 {
     const char *address;
     raft_id leader;
 
+    if (r->role == REPLOG_LEADER)
+        return r->raft.id;
     raft_leader(&r->raft, &leader, &address);
+    return leader == r->raft.id ? 0 : leader;
+}
+
+static void tell_role(struct replog *r, enum replog_role role)
+{
+    uint64_t leader;
+
     r->role = role;
-    r->leader_id = leader;
-    log_line(LOG_INFO, "role", "state=%s term=%llu leader=%llu", role == REPLOG_LEADER ? "leader" : "follower",
-             raft_current_term(&r->raft), leader);
+    r->leader_id = leader = known_leader(r);
+    log_line(LOG_INFO, "role", "state=%s term=%llu leader=%" PRIu64,
+             role == REPLOG_LEADER ? "leader" : "follower", raft_current_term(&r->raft), leader);
     r->cb.role(r->cb.ctx, role, raft_current_term(&r->raft), leader);
 }
 
@@ -49,7 +64,9 @@ void replog_core_give_up(struct replog *r)
     struct replog_entry *e;
     replog_propose_cb cb;
 
-    for (uint64_t i = r->applied + 1; i <= replog_log_last(&r->log); i++) {
+    uint64_t first = r->applied < r->log.first ? r->log.first : r->applied + 1;
+
+    for (uint64_t i = first; i <= replog_log_last(&r->log); i++) {
         e = replog_log_at(&r->log, i);
         cb = e->cb;
         e->cb = NULL;
@@ -58,38 +75,95 @@ void replog_core_give_up(struct replog *r)
     }
 }
 
-static void submit_noop(struct replog *r)
+static void tell_members(struct replog *r)
 {
-    struct raft_entry noop = {.term = raft_current_term(&r->raft), .type = RAFT_BARRIER};
-    struct raft_event event = {.type = RAFT_SUBMIT, .submit = {.entries = &noop, .n = 1}};
+    const struct raft *raft = &r->raft;
+    struct replog_member members[REPLOG_MESSAGE_NODES];
+
+    if (r->cb.members == NULL || (r->told_committed == raft->configuration_committed_index &&
+                                  r->told_uncommitted == raft->configuration_uncommitted_index))
+        return;
+    r->told_committed = raft->configuration_committed_index;
+    r->told_uncommitted = raft->configuration_uncommitted_index;
+    r->cb.members(r->cb.ctx, members, replog_members(r, members, REPLOG_MESSAGE_NODES));
+}
+
+/* --- Leading
+ * -------------------------------------------------------------------------------------------------- */
+
+int replog_core_submit(struct replog *r, enum raft_entry_type type, void *data, size_t len)
+{
+    struct raft_entry entry = {.term = raft_current_term(&r->raft), .type = type};
+    struct raft_event event = {.type = RAFT_SUBMIT, .submit = {.entries = &entry, .n = 1}};
+    int rv;
+
+    entry.buf.len = len;
+    entry.buf.base = entry.batch = data;
+    rv = r->fatal ? RAFT_NOTLEADER : replog_core_step(r, &event);
+    if (rv != 0)
+        free(data);
+    return rv;
+}
+
+void replog_core_submit_noop(struct replog *r)
+{
+    void *data = calloc(1, NOOP_BYTES);
     struct tx_error e;
 
-    noop.buf.len = NOOP_BYTES;
-    noop.buf.base = noop.batch = calloc(1, NOOP_BYTES);
-    if (noop.batch == NULL) {
+    if (data == NULL) {
         err_set(&e, TX_ENOMEM, "out of memory");
         replog_core_die(r, &e);
         return;
     }
     r->noop_index = raft_last_index(&r->raft) + 1;
-    replog_core_step(r, &event);
+    replog_core_submit(r, RAFT_BARRIER, data, NOOP_BYTES);
 }
 
-static void handle_state(struct replog *r)
+/* With several voters libraft appends a no-op in the same update, where it has entries that may be uncommitted.
+ */
+static void begin_leading(struct replog *r, const struct raft_update *u)
 {
-    if (raft_state(&r->raft) == RAFT_LEADER) {
-        submit_noop(r);
-        return;
-    }
-    r->noop_index = 0;
+    r->leading_term = raft_current_term(&r->raft);
+    if (u->flags & RAFT_UPDATE_ENTRIES)
+        r->noop_index = u->entries.index;
+    else if (!replog_founding_waits(r))
+        replog_core_submit_noop(r);
+}
+
+static void end_leading(struct replog *r)
+{
+    r->leading_term = r->noop_index = 0;
+    replog_ship_stop(r);
     replog_core_give_up(r);
-    if (r->role == REPLOG_LEADER)
-        tell_role(r, REPLOG_FOLLOWER);
 }
 
-uint64_t replog_core_keep_from(uint64_t snapshot_index)
+static void handle_state(struct replog *r, const struct raft_update *u)
 {
-    return snapshot_index < TRAILING ? 1 : snapshot_index - TRAILING + 1;
+    bool leads = raft_state(&r->raft) == RAFT_LEADER;
+
+    if (r->leading_term != 0 && (!leads || r->leading_term != raft_current_term(&r->raft)))
+        end_leading(r);
+    if (leads && r->leading_term == 0)
+        begin_leading(r, u);
+}
+
+/* --- Snapshots
+ * ------------------------------------------------------------------------------------------------- */
+
+/* First entry to keep beside a snapshot of this index, for peers that are slow or were away for a moment: as
+ * much as goes between two snapshots where there are peers. */
+static uint64_t keep_from(const struct replog *r, uint64_t index)
+{
+    uint64_t keep = index < TRAILING ? 1 : index - TRAILING + 1;
+    size_t bytes = 0;
+
+    if (r->raft.configuration.n > 1) {
+        for (uint64_t i = index; i >= r->log.first && bytes <= r->snapshot_bytes; i--) {
+            bytes += wal_format_entry_size(replog_log_at(&r->log, i)->len);
+            keep = i < keep ? i : keep;
+        }
+    }
+    return keep < r->log.first ? r->log.first : keep;
 }
 
 static int encode_config(struct replog *r, struct buf *out)
@@ -111,7 +185,11 @@ static void maybe_snapshot(struct replog *r)
 
     if (r->bytes_since_snapshot < r->snapshot_bytes || r->applied == r->snapshot_index)
         return;
-    if (r->snapshotting || r->fatal || r->closing)
+    if (r->snapshotting || r->installing || r->fatal || r->closing)
+        return;
+    /* A majority may have an entry that is not on this node's disk yet. The log must reach as far as the
+     * snapshot. */
+    if (r->applied > r->raft.last_stored)
         return;
     snapshot_init(&s);
     s.index = r->applied;
@@ -122,7 +200,8 @@ static void maybe_snapshot(struct replog *r)
         err_set(&e, TX_ENOMEM, "no memory for a snapshot");
         replog_core_die(r, &e);
     } else {
-        r->snapshotting = wal_snapshot(r->wal, &s, replog_core_keep_from(s.index));
+        r->snapshot_keep = keep_from(r, s.index);
+        r->snapshotting = wal_snapshot(r->wal, &s, r->snapshot_keep);
         r->bytes_since_snapshot = 0;
     }
     snapshot_release(&s);
@@ -142,10 +221,12 @@ void replog_core_snapshotted(void *ctx, struct snapshot *s)
     struct replog *r = ctx;
     int rv;
 
-    r->snapshotting = false;
-    if (r->fatal)
+    /* One from the leader may have come meanwhile: it is newer. */
+    if (r->fatal || r->installing || s->index <= r->snapshot_index) {
+        r->snapshotting = false;
         return;
-    event.snapshot.trailing = TRAILING;
+    }
+    event.snapshot.trailing = (unsigned)(s->index - r->snapshot_keep + 1);
     event.snapshot.metadata.index = s->index;
     event.snapshot.metadata.term = s->term;
     event.snapshot.metadata.configuration_index = s->config_index;
@@ -155,11 +236,60 @@ void replog_core_snapshotted(void *ctx, struct snapshot *s)
         return;
     }
     replog_core_step(r, &event);
+    /* Not before: that step might start the next one. */
+    r->snapshotting = false;
     r->snapshot_index = s->index;
     r->snapshots++;
-    replog_log_drop_before(&r->log, replog_core_keep_from(s->index));
+    replog_log_drop_before(&r->log, r->snapshot_keep);
     log_line(LOG_INFO, "snapshot", "index=%" PRIu64 " bytes=%zu", s->index, s->data.len);
 }
+
+/* A snapshot from the leader takes the place of state and log. libraft has forgotten its log already. */
+static void handle_snapshot(struct replog *r, const struct raft_update *u)
+{
+    struct tx_error e;
+
+    r->installing = true;
+    r->installing_metadata = u->snapshot.metadata;
+    raft_free(u->snapshot.chunk.base);
+    log_line(LOG_INFO, "snapshot_install", "index=%llu bytes=%zu", u->snapshot.metadata.index,
+             r->arrival.file.len);
+    if (replog_log_restart(&r->log, u->snapshot.metadata.index + 1) != 0) {
+        err_set(&e, TX_ENOMEM, "out of memory");
+        replog_core_die(r, &e);
+        return;
+    }
+    wal_install(r->wal, u->snapshot.metadata.index, &r->arrival.file);
+}
+
+void replog_core_installed(void *ctx, uint64_t index)
+{
+    struct raft_event event = {.type = RAFT_PERSISTED_SNAPSHOT, .persisted_snapshot = {.last = true}};
+    struct replog *r = ctx;
+    struct snapshot *s = &r->arrival.snapshot;
+    struct tx_error e;
+    int rc;
+
+    if (r->fatal || r->closing)
+        return;
+    rc = r->cb.restore(r->cb.ctx, s->data.data, s->data.len, &e);
+    if (rc != 0) {
+        err_wrap(&e, rc, "snapshot %" PRIu64 " from the leader", index);
+        replog_core_die(r, &e);
+        return;
+    }
+    replog_ship_forget_arrival(r);
+    r->installing = false;
+    r->commit = r->applied = r->snapshot_index = index;
+    r->bytes_since_snapshot = 0;
+    r->installs++;
+    event.persisted_snapshot.metadata = r->installing_metadata;
+    memset(&r->installing_metadata, 0, sizeof r->installing_metadata);
+    replog_core_step(r, &event);
+}
+
+/* --- Applying
+ * -------------------------------------------------------------------------------------------------- */
 
 static void apply_config(struct replog *r, uint64_t index, const struct replog_entry *entry)
 {
@@ -172,7 +302,12 @@ static void apply_config(struct replog *r, uint64_t index, const struct replog_e
         return;
     }
     event.configuration.index = index;
+    /* A leader that is not in it leads no more after this step; still the change was its own, and is done. */
+    r->settling = true;
     replog_core_step(r, &event);
+    r->settling = false;
+    if (!r->fatal)
+        replog_change_committed(r, index);
 }
 
 static void apply_one(struct replog *r, uint64_t index)
@@ -196,14 +331,15 @@ static void apply_one(struct replog *r, uint64_t index)
     r->applied = index;
     if (entry.cb != NULL)
         entry.cb(entry.arg, REPLOG_COMMITTED, index);
-    if (index == r->noop_index)
+    if (index == r->noop_index && r->leading_term != 0)
         tell_role(r, REPLOG_LEADER);
 }
 
 /* A step from inside an apply may commit more: the loop that runs already takes it along. */
 static void apply_committed(struct replog *r)
 {
-    if (r->applying)
+    /* What is committed while a snapshot is being installed is in it. */
+    if (r->applying || r->installing)
         return;
     r->applying = true;
     while (r->applied < r->commit && !r->fatal)
@@ -231,51 +367,73 @@ int replog_core_reserve(struct replog *r, size_t n)
     return 0;
 }
 
-/* All entries are of this node's own submitting: a group of one has no other leader. So each owns its bytes,
- * none replaces an earlier one, and while `submitted` has proposals they are these. */
-static void handle_entries(struct replog *r, uint64_t index, const struct raft_entry *entries, size_t n)
-{
-    const struct replog_proposal *p = r->submitted.n > 0 ? r->submitted.items : NULL;
-    struct replog_entry entry = {0};
-    struct tx_error e;
-    int rc;
+/* --- Steps
+ * ----------------------------------------------------------------------------------------------------- */
 
-    assert(index == replog_log_last(&r->log) + 1);
-    assert(p == NULL || n == r->submitted.n);
-    r->submitted.n = 0;
-    rc = replog_core_reserve(r, n);
-    for (size_t i = 0; i < n; i++) {
-        entry.term = entries[i].term;
-        entry.type = entries[i].type;
-        entry.data = entries[i].buf.base;
-        entry.len = (uint32_t)entries[i].buf.len;
-        if (p != NULL) {
-            entry.cb = p[i].cb;
-            entry.arg = p[i].arg;
-        }
-        if (rc == 0)
-            r->wal_batch[i] = (struct wal_entry){entry.term, entry.type, entry.len, entry.data};
-        r->bytes_since_snapshot += wal_format_entry_size(entry.len);
-        if (replog_log_add(&r->log, &entry) != 0)
-            rc = TX_ENOMEM;
+/* The i-th of an update's entries, which owns its bytes. While `submitted` has proposals the entries are these;
+ * a leader's entries that were received lie in its message. */
+static int own_entry(struct replog *r, const struct raft_entry *from, size_t i, struct replog_entry *out)
+{
+    *out = (struct replog_entry){
+        .term = from->term, .type = from->type, .data = from->buf.base, .len = (uint32_t)from->buf.len};
+    if (r->submitted.n > 0) {
+        out->cb = r->submitted.items[i].cb;
+        out->arg = r->submitted.items[i].arg;
     }
-    r->appends += n;
-    rc = rc != 0 ? err_set(&e, rc, "no memory for the log") : wal_append(r->wal, r->wal_batch, n, &e);
-    if (rc != 0)
-        replog_core_die(r, &e);
+    if (!r->receiving)
+        return 0;
+    out->data = malloc(from->buf.len + 1);
+    if (out->data == NULL)
+        return TX_ENOMEM;
+    memcpy(out->data, from->buf.base, from->buf.len);
+    return 0;
 }
 
-/* A group of one has no peer to send to. */
-static void handle_messages(const struct raft_message *messages, size_t n)
+static int add_entries(struct replog *r, const struct raft_entry *entries, size_t n)
 {
-    (void)messages;
-    (void)n;
+    struct replog_entry entry;
+    int rc = replog_core_reserve(r, n);
+
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        rc = own_entry(r, &entries[i], i, &entry);
+        if (rc == 0) {
+            r->wal_batch[i] = (struct wal_entry){entry.term, entry.type, entry.len, entry.data};
+            r->bytes_since_snapshot += wal_format_entry_size(entry.len);
+            rc = replog_log_add(&r->log, &entry);
+        }
+    }
+    return rc;
+}
+
+/* Behind the last one; or, on a follower, in place of some that were never committed. Those wait for nothing:
+ * who proposed them knows since this node led no more. */
+static void handle_entries(struct replog *r, uint64_t index, const struct raft_entry *entries, size_t n)
+{
+    struct tx_error e;
+    int rc = 0;
+
+    assert(index > r->applied && index <= replog_log_last(&r->log) + 1);
+    assert(r->submitted.n == 0 || n == r->submitted.n);
+    if (index <= replog_log_last(&r->log)) {
+        log_line(LOG_INFO, "log_replaced", "from=%" PRIu64 " to=%" PRIu64, index, replog_log_last(&r->log));
+        rc = replog_log_truncate(&r->log, index);
+    }
+    if (rc == 0)
+        rc = add_entries(r, entries, n);
+    r->submitted.n = 0;
+    r->appends += n;
+    if (r->receiving)
+        raft_free(entries[0].batch);
+    rc = rc != 0 ? err_set(&e, rc, "no memory for the log") : wal_append(r->wal, index, r->wal_batch, n, &e);
+    if (rc != 0)
+        replog_core_die(r, &e);
 }
 
 static void arm_timer(struct replog *r);
 
 /* The order is libraft's: term and vote are durable before anything that follows from them leaves this
- * function; what is committed comes last. */
+ * function; what is committed comes last. A leader's entries go to its followers while it writes them: only
+ * what is on its own disk counts for it. A follower answers when they are on disk (RAFT_PERSISTED_ENTRIES). */
 static void handle_update(struct replog *r, const struct raft_update *u)
 {
     struct tx_error e;
@@ -289,10 +447,10 @@ static void handle_update(struct replog *r, const struct raft_update *u)
     }
     if (u->flags & RAFT_UPDATE_ENTRIES)
         handle_entries(r, u->entries.index, u->entries.batch, u->entries.n);
-    /* Only another leader could send one. */
-    assert(!(u->flags & RAFT_UPDATE_SNAPSHOT));
-    if (u->flags & RAFT_UPDATE_MESSAGES)
-        handle_messages(u->messages.batch, u->messages.n);
+    if ((u->flags & RAFT_UPDATE_SNAPSHOT) && !r->fatal)
+        handle_snapshot(r, u);
+    if ((u->flags & RAFT_UPDATE_MESSAGES) && !r->fatal)
+        replog_net_send_all(r, u->messages.batch, u->messages.n);
     if (r->fatal)
         return;
     commit = raft_commit_index(&r->raft);
@@ -301,11 +459,32 @@ static void handle_update(struct replog *r, const struct raft_update *u)
         r->commit = commit;
     apply_committed(r);
     if ((u->flags & RAFT_UPDATE_STATE) && !r->fatal)
-        handle_state(r);
-    arm_timer(r);
+        handle_state(r, u);
 }
 
-/* Any error but the refusal of a SUBMIT is final. */
+void replog_core_settle(struct replog *r)
+{
+    if (r->fatal)
+        return;
+    if (r->leading_term == 0 && (r->role == REPLOG_LEADER || r->leader_id != known_leader(r)))
+        tell_role(r, REPLOG_FOLLOWER);
+    tell_members(r);
+    arm_timer(r);
+    if (r->settling)
+        return;
+    r->settling = true;
+    replog_change_settle(r);
+    r->settling = false;
+}
+
+static bool is_refusal(const struct raft_event *event, int rv)
+{
+    if (event->type == RAFT_SUBMIT)
+        return rv == RAFT_NOTLEADER || rv == RAFT_CANTCHANGE;
+    return event->type == RAFT_TRANSFER && (rv == RAFT_NOTLEADER || rv == RAFT_NOTFOUND || rv == RAFT_BADID);
+}
+
+/* Any error but a refusal is final. */
 int replog_core_step(struct replog *r, struct raft_event *event)
 {
     struct raft_update update;
@@ -316,18 +495,23 @@ int replog_core_step(struct replog *r, struct raft_event *event)
     event->time = uv_now(r->loop);
     event->capacity = UINT16_MAX;
     rv = raft_step(&r->raft, event, &update);
-    if (rv == 0)
+    if (rv == 0) {
         handle_update(r, &update);
-    else if (event->type != RAFT_SUBMIT || rv != RAFT_NOTLEADER)
+        replog_core_settle(r);
+    } else if (!is_refusal(event, rv)) {
         replog_core_die_raft(r, rv, "raft");
+    }
     return rv;
 }
 
 static void on_timer(uv_timer_t *timer)
 {
     struct raft_event event = {.type = RAFT_TIMEOUT};
+    struct replog *r = timer->data;
 
-    replog_core_step(timer->data, &event);
+    /* A removed node stays a follower, and asks nobody for a vote. */
+    if (!r->removed)
+        replog_core_step(r, &event);
 }
 
 static void arm_timer(struct replog *r)
@@ -335,14 +519,18 @@ static void arm_timer(struct replog *r)
     uint64_t now = uv_now(r->loop), due = raft_timeout(&r->raft);
 
     if (!r->fatal && !r->closing)
-        uv_timer_start(&r->timer, on_timer, due > now ? due - now : 0, 0);
+        uv_timer_start(&r->timer, on_timer, due > now ? due - now : 1, 0);
 }
 
 void replog_core_persisted(void *ctx, uint64_t index)
 {
     struct raft_event event = {.type = RAFT_PERSISTED_ENTRIES, .persisted_entries = {.index = index}};
+    struct replog *r = ctx;
 
-    replog_core_step(ctx, &event);
+    replog_log_free_replaced(&r->log);
+    /* Nothing new where all that was written has been replaced meanwhile, or the whole log is about to be. */
+    if (!r->installing && index > r->raft.last_stored)
+        replog_core_step(r, &event);
 }
 
 void replog_core_failed(void *ctx, const struct tx_error *e)

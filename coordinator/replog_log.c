@@ -15,6 +15,7 @@ void replog_log_release(struct replog_log *log)
     for (size_t i = 0; i < log->n; i++)
         free(log->entries[i].data);
     free(log->entries);
+    replog_log_free_replaced(log);
     replog_log_init(log);
 }
 
@@ -45,6 +46,44 @@ int replog_log_add(struct replog_log *log, const struct replog_entry *e)
     }
     log->entries[log->n++] = *e;
     return 0;
+}
+
+/* Reserves first: afterwards nothing can fail. */
+static int set_aside(struct replog_log *log, size_t from)
+{
+    size_t need = log->n_replaced + (log->n - from);
+    uint8_t **grown = realloc(log->replaced, (need + 1) * sizeof *grown);
+
+    if (grown == NULL)
+        return TX_ENOMEM;
+    log->replaced = grown;
+    for (size_t i = from; i < log->n; i++)
+        log->replaced[log->n_replaced++] = log->entries[i].data;
+    log->n = from;
+    return 0;
+}
+
+int replog_log_truncate(struct replog_log *log, uint64_t index)
+{
+    assert(index >= log->first && index <= replog_log_last(log));
+    return set_aside(log, (size_t)(index - log->first));
+}
+
+int replog_log_restart(struct replog_log *log, uint64_t first)
+{
+    int rc = set_aside(log, 0);
+
+    log->first = first;
+    return rc;
+}
+
+void replog_log_free_replaced(struct replog_log *log)
+{
+    for (size_t i = 0; i < log->n_replaced; i++)
+        free(log->replaced[i]);
+    free(log->replaced);
+    log->replaced = NULL;
+    log->n_replaced = 0;
 }
 
 void replog_log_drop_before(struct replog_log *log, uint64_t keep)

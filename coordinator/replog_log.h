@@ -23,6 +23,8 @@ struct replog_log {
     struct replog_entry *entries; /* [i] has index first + i */
     uint64_t first;
     size_t n, cap;
+    uint8_t **replaced; /* bytes of entries that were taken away */
+    size_t n_replaced;
 };
 
 void replog_log_init(struct replog_log *log);
@@ -34,7 +36,13 @@ uint64_t replog_log_last(const struct replog_log *log);
 struct replog_entry *replog_log_at(const struct replog_log *log, uint64_t index);
 /* Appends; takes e->data over in any case. TX_ENOMEM. */
 int replog_log_add(struct replog_log *log, const struct replog_entry *e);
-/* Frees all entries below `keep`. */
+/* Takes away all entries from `index` on. The wal may still be writing them: their bytes live until
+ * replog_log_free_replaced(). TX_ENOMEM. */
+int replog_log_truncate(struct replog_log *log, uint64_t index);
+void replog_log_free_replaced(struct replog_log *log);
+/* Takes all away, likewise; the next entry has the index `first`. */
+int replog_log_restart(struct replog_log *log, uint64_t first);
+/* Frees all entries below `keep`; the wal must have written them. */
 void replog_log_drop_before(struct replog_log *log, uint64_t keep);
 
 #endif

@@ -30,7 +30,7 @@ static void log_heuristic(struct driver *d, const struct wire_report *r, enum he
     enum standing standing = ledger_branch_standing(d->ledger, &r->id);
     struct record record = {.type = RECORD_HEURISTIC, .session = r->id.session, .sequence = r->id.sequence};
 
-    if (standing == STANDING_FOREIGN || standing == STANDING_OPEN)
+    if (standing == STANDING_FOREIGN || standing == STANDING_OPEN || standing == STANDING_LOST)
         return;
     record.heuristic.branch = r->branch;
     record.heuristic.kind = (uint8_t)kind;

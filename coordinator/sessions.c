@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "coordinator/flights.h"
+#include "coordinator/nodes.h"
 #include "libtx/shared/crash.h"
 
 static struct lease *lease_find(const struct driver *d, uint64_t session)
@@ -103,7 +104,7 @@ static void reply_session(struct driver *d, const struct reply_to *to, uint64_t 
 {
     struct wire_message m = {.type = WIRE_SESSION};
 
-    m.session = (struct wire_session){.group = d->group, .session = session};
+    m.session = (struct wire_session){.group = d->group, .session = session, .nodes = nodes_list(d)};
     driver_reply(d, to, &m);
 }
 
@@ -172,7 +173,7 @@ static void stop_heartbeat(struct driver *d, struct lease *lease)
 void sessions_heartbeat(struct driver *d, const struct reply_to *from, const struct wire_heartbeat *m)
 {
     struct lease *lease = sessions_touch(d, m->session, m->nonce);
-    struct wire_message ok = {.type = WIRE_HEARTBEAT_OK};
+    struct wire_message ok = {.type = WIRE_HEARTBEAT_OK, .heartbeat_ok = {nodes_list(d)}};
 
     if (lease == NULL) {
         reply_not_open(d, from, m->session);
@@ -268,7 +269,7 @@ void sessions_ended(struct driver *d, uint64_t session)
 
 void sessions_proposed(struct driver *d, uint64_t ticket)
 {
-    struct wire_message ok = {.type = WIRE_HEARTBEAT_OK};
+    struct wire_message ok = {.type = WIRE_HEARTBEAT_OK, .heartbeat_ok = {nodes_list(d)}};
     struct lease *lease, *next;
 
     DL_FOREACH_SAFE2(d->heartbeats, lease, next, beat_next)

@@ -80,6 +80,8 @@ static bool decode(const uint8_t *data, size_t len, uint64_t group, struct snaps
     struct cur c;
     bool known;
 
+    if (len < sizeof(uint64_t))
+        return false;
     cur_init(&c, data, len);
     known = cur_u64(&c) == SNAPSHOT_MAGIC;
     known = cur_u64(&c) == SNAPSHOT_VERSION && known;
@@ -93,6 +95,63 @@ static bool decode(const uint8_t *data, size_t len, uint64_t group, struct snaps
     return known && cur_done(&c);
 }
 
+int snapshot_decode(const uint8_t *data, size_t len, uint64_t group, struct snapshot *s)
+{
+    int rc = 0;
+
+    snapshot_init(s);
+    if (!decode(data, len, group, s))
+        rc = s->config.failed || s->data.failed ? TX_ENOMEM : TX_ECORRUPT;
+    if (rc != 0)
+        snapshot_release(s);
+    return rc;
+}
+
+int snapshot_read(const struct wal_dir *d, uint64_t index, uint8_t **data, size_t *len, struct tx_error *e)
+{
+    char name[WAL_DIR_NAME_SIZE];
+
+    wal_dir_name(name, SNAPSHOT_PREFIX, index);
+    return wal_dir_read(d, name, data, len, e);
+}
+
+int snapshot_write_incoming(const struct wal_dir *d, uint64_t index, const struct buf *file, struct tx_error *e)
+{
+    char name[WAL_DIR_NAME_SIZE];
+    int rc = wal_dir_write(d, SNAPSHOT_TMP, file->data, file->len, e);
+
+    if (rc != 0)
+        return rc;
+    crash_point(CRASH_COORD_SNAPSHOT_WRITTEN);
+    wal_dir_name(name, SNAPSHOT_INCOMING_PREFIX, index);
+    return wal_dir_publish(d, SNAPSHOT_TMP, name, e);
+}
+
+int snapshot_publish_incoming(const struct wal_dir *d, uint64_t index, struct tx_error *e)
+{
+    char from[WAL_DIR_NAME_SIZE], to[WAL_DIR_NAME_SIZE];
+
+    wal_dir_name(from, SNAPSHOT_INCOMING_PREFIX, index);
+    wal_dir_name(to, SNAPSHOT_PREFIX, index);
+    return wal_dir_publish(d, from, to, e);
+}
+
+/* What a crash left: named by the metadata already, or an attempt that counts for nothing. */
+static int settle_incoming(const struct wal_dir *d, uint64_t needed, struct tx_error *e)
+{
+    char name[WAL_DIR_NAME_SIZE];
+    uint64_t *numbers;
+    size_t n;
+    int rc = wal_dir_list(d, SNAPSHOT_INCOMING_PREFIX, &numbers, &n, e);
+
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        wal_dir_name(name, SNAPSHOT_INCOMING_PREFIX, numbers[i]);
+        rc = numbers[i] == needed ? snapshot_publish_incoming(d, needed, e) : wal_dir_remove(d, name, e);
+    }
+    free(numbers);
+    return rc;
+}
+
 static int load(const struct wal_dir *d, uint64_t group, uint64_t index, struct snapshot *s, struct tx_error *e)
 {
     char name[WAL_DIR_NAME_SIZE];
@@ -101,14 +160,17 @@ static int load(const struct wal_dir *d, uint64_t group, uint64_t index, struct 
     int rc;
 
     wal_dir_name(name, SNAPSHOT_PREFIX, index);
-    rc = wal_dir_read(d, name, &data, &len, e);
+    rc = snapshot_read(d, index, &data, &len, e);
     if (rc != 0)
         return rc;
-    if (data == NULL || !decode(data, len, group, s) || s->index != index) {
-        rc = s->config.failed || s->data.failed ? err_set(e, TX_ENOMEM, "no memory for %s", name)
-                                                : wal_dir_damaged(d, name, "the snapshot is damaged", e);
+    rc = data == NULL ? TX_ECORRUPT : snapshot_decode(data, len, group, s);
+    if (rc == 0 && s->index != index) {
         snapshot_release(s);
+        rc = TX_ECORRUPT;
     }
+    if (rc != 0)
+        rc = rc == TX_ENOMEM ? err_set(e, rc, "no memory for %s", name)
+                             : wal_dir_damaged(d, name, "the snapshot is damaged", e);
     free(data);
     return rc;
 }
@@ -122,7 +184,9 @@ int snapshot_open(const struct wal_dir *d, uint64_t group, uint64_t needed, stru
     int rc;
 
     snapshot_init(s);
-    rc = wal_dir_list(d, SNAPSHOT_PREFIX, &numbers, &n, e);
+    rc = settle_incoming(d, needed, e);
+    if (rc == 0)
+        rc = wal_dir_list(d, SNAPSHOT_PREFIX, &numbers, &n, e);
     if (rc != 0)
         return rc;
     newest = n == 0 ? 0 : numbers[n - 1];

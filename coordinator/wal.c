@@ -1,81 +1,28 @@
-/* wal: see wal.h.
- *
- * Three kinds of work run in the thread pool, each at most once at a time: the write, making the next segment
- * ready, and the snapshot with what it makes obsolete. The write owns the current segment while it runs. The
- * other two share the metadata file and the spares, under `lock`. All else belongs to the loop's thread.
- */
-#include "coordinator/wal.h"
-
+/* wal: see wal.h. Opening, appending, closing; the snapshots are in wal_snapshot.c. */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "coordinator/wal_store.h"
+#include "coordinator/wal_internal.h"
 #include "libtx/shared/crash.h"
-
-struct write_job {
-    uv_work_t req;
-    bool running;
-    struct wal_segment ended; /* gets its end frame first; fd -1: none */
-    uint64_t ended_offset;
-    struct wal_segment segment;
-    uint64_t offset, first_index;
-    struct wal_entry *entries;
-    size_t n, cap;
-    uint8_t *frame; /* reused */
-    size_t frame_cap, frame_size;
-    unsigned forced; /* syncs */
-    int rc;
-    struct tx_error error;
-};
-
-struct ready_job {
-    uv_work_t req;
-    bool running;
-    struct wal_segment segment;
-    int rc;
-    struct tx_error error;
-};
-
-struct snapshot_job {
-    uv_work_t req;
-    bool running;
-    struct snapshot snapshot;
-    uint64_t first; /* segment; lower ones are obsolete after it */
-    int rc;
-    struct tx_error error;
-};
-
-struct wal {
-    uv_loop_t *loop;
-    struct wal_callbacks callbacks;
-    struct wal_store store;
-
-    struct wal_log log;
-    struct wal_entry *queue; /* appended, not in flight: [head, n) */
-    size_t head, n, cap;
-    uint64_t next_index; /* of queue[head] */
-    uint64_t forced_writes;
-
-    struct write_job write;
-    struct ready_job ready;
-    struct snapshot_job snap;
-    bool failed, closing;
-    void (*closed)(void *arg);
-    void *closed_arg;
-};
 
 static void start_write(struct wal *w);
 static void maybe_finish_close(struct wal *w);
 
-static void fail(struct wal *w, const struct tx_error *e)
+void wal_fail(struct wal *w, const struct tx_error *e)
 {
     if (w->failed)
         return;
     w->failed = true;
     w->callbacks.failed(w->callbacks.ctx, e);
+}
+
+void wal_work_ended(struct wal *w)
+{
+    wal_install_when_idle(w);
+    maybe_finish_close(w);
 }
 
 int wal_set_vote(struct wal *w, uint64_t term, uint64_t vote, struct tx_error *e)
@@ -104,18 +51,20 @@ static void ready_done(uv_work_t *req, int status)
     w->ready.running = false;
     if (w->ready.rc != 0) {
         err_wrap(&w->ready.error, w->ready.rc, "prepare a log file");
-        fail(w, &w->ready.error);
+        wal_fail(w, &w->ready.error);
     } else {
         w->log.next = w->ready.segment;
         start_write(w);
     }
-    maybe_finish_close(w);
+    wal_work_ended(w);
 }
 
 /* Not while the current segment's predecessor still gets its end frame: see open_next() in wal_recover.c. */
 static void start_ready(struct wal *w)
 {
     if (w->ready.running || w->write.ended.fd >= 0 || w->log.next.fd >= 0 || w->failed || w->closing)
+        return;
+    if (w->install.wanted || w->install.running)
         return;
     w->ready.running = true;
     w->ready.req.data = w;
@@ -207,21 +156,21 @@ static void settle_write(struct wal *w)
 static void write_done(uv_work_t *req, int status)
 {
     struct wal *w = req->data;
+    uint64_t valid = w->write.valid_last;
 
     assert(status == 0);
     w->write.running = false;
     wal_segment_close(&w->write.ended);
     if (w->write.rc != 0) {
-        fail(w, &w->write.error);
+        wal_fail(w, &w->write.error);
     } else {
         settle_write(w);
         /* The disk works on while the entries are applied. */
         start_write(w);
-        w->callbacks.persisted(w->callbacks.ctx,
-                               w->write.running ? w->write.first_index - 1 : w->log.last_index);
+        w->callbacks.persisted(w->callbacks.ctx, valid);
         start_ready(w);
     }
-    maybe_finish_close(w);
+    wal_work_ended(w);
 }
 
 /* How many of the queue go into one frame in the current segment. */
@@ -249,7 +198,7 @@ static bool advance(struct wal *w)
     if (w->log.next.fd < 0)
         return false;
     if (wal_log_advance(&w->log, &w->log.next, &e) != 0) {
-        fail(w, &e);
+        wal_fail(w, &e);
         return false;
     }
     w->write.ended = ended;
@@ -273,6 +222,7 @@ static int fill_job(struct wal *w, size_t n, struct tx_error *e)
     memcpy(job->entries, w->queue + w->head, n * sizeof *job->entries);
     job->n = n;
     job->first_index = w->next_index;
+    job->valid_last = w->next_index + n - 1;
     job->segment = w->log.current;
     job->offset = w->log.offset;
     w->next_index += n;
@@ -287,7 +237,7 @@ static void start_write(struct wal *w)
     struct tx_error e;
     size_t n;
 
-    if (w->write.running || w->failed || w->closing || w->head == w->n)
+    if (w->write.running || w->install.running || w->failed || w->closing || w->head == w->n)
         return;
     n = count_fitting(w);
     if (n == 0) {
@@ -298,7 +248,7 @@ static void start_write(struct wal *w)
         n = count_fitting(w);
     }
     if (fill_job(w, n, &e) != 0) {
-        fail(w, &e);
+        wal_fail(w, &e);
         return;
     }
     w->write.running = true;
@@ -327,10 +277,29 @@ static int enqueue(struct wal *w, const struct wal_entry *entries, size_t n, str
     return 0;
 }
 
-int wal_append(struct wal *w, const struct wal_entry *entries, size_t n, struct tx_error *e)
+/* Forgets what was appended from `index` on. What is in flight, or on disk, is replaced by the frame that comes
+ * next: see wal_recover.h. */
+static void replace_from(struct wal *w, uint64_t index)
 {
-    int rc = enqueue(w, entries, n, e);
+    if (index >= w->next_index) {
+        w->n = w->head + (size_t)(index - w->next_index);
+        return;
+    }
+    w->head = w->n = 0;
+    w->next_index = index;
+    if (w->write.running && w->write.valid_last >= index)
+        w->write.valid_last = index - 1;
+}
 
+int wal_append(struct wal *w, uint64_t index, const struct wal_entry *entries, size_t n, struct tx_error *e)
+{
+    int rc;
+
+    assert(index > w->snapshot_index && index <= w->next_index + (w->n - w->head));
+    assert(!w->install.wanted && !w->install.running);
+    if (index < w->next_index + (w->n - w->head))
+        replace_from(w, index);
+    rc = enqueue(w, entries, n, e);
     if (rc == 0)
         start_write(w);
     return rc;
@@ -363,66 +332,6 @@ int wal_bootstrap(struct wal *w, const struct wal_entry *entry, struct tx_error 
     return 0;
 }
 
-/* --- Snapshots ------------------------------------------------------------------------------------------- */
-
-static void snapshot_work(uv_work_t *req)
-{
-    struct wal *w = req->data;
-    struct snapshot_job *job = &w->snap;
-
-    job->rc = snapshot_write(&w->store.dir, w->store.group, &job->snapshot, &job->error);
-    if (job->rc == 0)
-        job->rc = wal_store_drop(&w->store, job->snapshot.index, job->first, &job->error);
-    if (job->rc == 0)
-        job->rc = snapshot_remove_older(&w->store.dir, job->snapshot.index, &job->error);
-    if (job->rc == 0)
-        job->rc = wal_dir_sync(&w->store.dir, &job->error);
-}
-
-static void forget_parts(struct wal_log *log, uint64_t first)
-{
-    size_t gone = 0;
-
-    while (log->parts[gone].sequence < first)
-        gone++;
-    log->n -= gone;
-    memmove(log->parts, log->parts + gone, log->n * sizeof *log->parts);
-}
-
-static void snapshot_done(uv_work_t *req, int status)
-{
-    struct wal *w = req->data;
-
-    assert(status == 0);
-    w->snap.running = false;
-    if (w->snap.rc != 0) {
-        err_wrap(&w->snap.error, w->snap.rc, "snapshot");
-        fail(w, &w->snap.error);
-    } else {
-        forget_parts(&w->log, w->snap.first);
-        w->callbacks.snapshotted(w->callbacks.ctx, &w->snap.snapshot);
-    }
-    snapshot_release(&w->snap.snapshot);
-    maybe_finish_close(w);
-}
-
-bool wal_snapshot(struct wal *w, struct snapshot *s, uint64_t keep)
-{
-    size_t i = 0;
-
-    if (w->snap.running || w->failed || w->closing)
-        return false;
-    while (i + 1 < w->log.n && w->log.parts[i].last_index < keep)
-        i++;
-    w->snap.first = w->log.parts[i].sequence;
-    w->snap.snapshot = *s;
-    snapshot_init(s);
-    w->snap.running = true;
-    w->snap.req.data = w;
-    uv_queue_work(w->loop, &w->snap.req, snapshot_work, snapshot_done);
-    return true;
-}
-
 void wal_counters(const struct wal *w, struct wal_counters *out)
 {
     out->forced_writes = w->forced_writes;
@@ -448,7 +357,12 @@ static int check_join(struct wal *w, const struct snapshot *s, struct tx_error *
 static int open_files(struct wal *w, struct wal_state *state, struct tx_error *e)
 {
     struct wal_store *store = &w->store;
-    int rc = snapshot_open(&store->dir, store->group, store->meta.snapshot_index, &state->snapshot, e);
+    int rc;
+
+    snapshot_init(&state->snapshot);
+    if (store->group == 0)
+        return 0;
+    rc = snapshot_open(&store->dir, store->group, store->meta.snapshot_index, &state->snapshot, e);
 
     if (rc == 0)
         rc = wal_recover(&store->dir, &store->meta, w->callbacks.recovered, w->callbacks.ctx, &w->log, e);
@@ -459,9 +373,34 @@ static int open_files(struct wal *w, struct wal_state *state, struct tx_error *e
     state->group = store->group;
     state->term = store->meta.term;
     state->vote = store->meta.vote;
+    state->stage = store->meta.stage;
     state->first_index = w->log.first_index;
     state->last_index = w->log.last_index;
     w->next_index = w->log.last_index + 1;
+    w->snapshot_index = state->snapshot.index;
+    return rc;
+}
+
+int wal_create(struct wal *w, uint64_t group, enum wal_stage stage, uint64_t *made, struct tx_error *e)
+{
+    int rc = wal_store_create(&w->store, w->node_id, group, stage, e);
+
+    assert(w->log.n == 0);
+    *made = w->store.group;
+    if (rc == 0)
+        rc = wal_store_begin(&w->store, &w->log, e);
+    w->next_index = 1;
+    if (rc != 0)
+        w->failed = true;
+    return rc;
+}
+
+int wal_set_stage(struct wal *w, enum wal_stage stage, struct tx_error *e)
+{
+    int rc = wal_store_set_stage(&w->store, stage, e);
+
+    if (rc != 0)
+        w->failed = true;
     return rc;
 }
 
@@ -470,6 +409,7 @@ static void release(struct wal *w)
     wal_log_release(&w->log);
     wal_segment_close(&w->write.ended);
     wal_store_close(&w->store);
+    buf_release(&w->install.file);
     free(w->write.entries);
     free(w->write.frame);
     free(w->queue);
@@ -489,6 +429,7 @@ int wal_open(struct wal **out, uv_loop_t *loop, const struct wal_options *option
            options->segment_bytes <= WAL_FORMAT_MAX_SEGMENT);
     w->loop = loop;
     w->callbacks = *callbacks;
+    w->node_id = options->node_id;
     w->log.current.fd = w->log.next.fd = w->write.ended.fd = -1;
     rc = wal_store_open(&w->store, options->dir, options->node_id, options->segment_bytes & ~(size_t)4095, e);
     if (rc != 0) {
@@ -513,8 +454,10 @@ static void maybe_finish_close(struct wal *w)
 
     if (!w->closing || w->write.running || w->ready.running || w->snap.running)
         return;
-    if (!w->failed && wal_store_seal(&w->store, &w->log, &e) != 0)
-        fail(w, &e);
+    if (w->install.running || w->read.running)
+        return;
+    if (!w->failed && w->store.group != 0 && wal_store_seal(&w->store, &w->log, &e) != 0)
+        wal_fail(w, &e);
     release(w);
     closed(arg);
 }

@@ -12,7 +12,7 @@
 #define META_NAME "meta"
 #define META_TMP "meta.tmp"
 #define META_MAGIC 0x4154454d544e5341ULL /* "ASNTMETA" */
-#define META_VERSION 1
+#define META_VERSION 2                   /* version 1 ends before base_index */
 
 int wal_meta_write(const struct wal_dir *d, const struct wal_meta *m, struct tx_error *e)
 {
@@ -33,6 +33,8 @@ int wal_meta_write(const struct wal_dir *d, const struct wal_meta *m, struct tx_
     buf_put_u64(&b, m->sealed_segment);
     buf_put_u64(&b, m->sealed_offset);
     buf_put_u64(&b, m->sealed_index);
+    buf_put_u64(&b, m->base_index);
+    buf_put_u64(&b, m->stage);
     if (!b.failed)
         buf_put_u64(&b, XXH3_64bits(b.data, b.len));
     rc = b.failed ? err_set(e, TX_ENOMEM, "out of memory") : wal_dir_write(d, META_TMP, b.data, b.len, e);
@@ -44,12 +46,15 @@ int wal_meta_write(const struct wal_dir *d, const struct wal_meta *m, struct tx_
 
 static bool parse_meta(const uint8_t *data, size_t len, struct wal_meta *m)
 {
+    uint64_t stage = WAL_STAGE_MEMBER;
+    uint32_t version;
     struct cur c;
     bool known;
 
     cur_init(&c, data, len);
     known = cur_u64(&c) == META_MAGIC;
-    known = cur_u32(&c) == META_VERSION && known;
+    version = cur_u32(&c);
+    known = known && (version == 1 || version == META_VERSION);
     m->sealed = cur_u32(&c) != 0;
     m->group = cur_u64(&c);
     m->node_id = cur_u64(&c);
@@ -61,8 +66,13 @@ static bool parse_meta(const uint8_t *data, size_t len, struct wal_meta *m)
     m->sealed_segment = cur_u64(&c);
     m->sealed_offset = cur_u64(&c);
     m->sealed_index = cur_u64(&c);
-    if (c.bad || !known)
+    if (version != 1) {
+        m->base_index = cur_u64(&c);
+        stage = cur_u64(&c);
+    }
+    if (c.bad || !known || stage > WAL_STAGE_GUEST)
         return false;
+    m->stage = (enum wal_stage)stage;
     known = cur_u64(&c) == XXH3_64bits(data, len - sizeof(uint64_t));
     return known && cur_done(&c) && m->group != 0 && m->term != 0 && m->first_segment != 0;
 }

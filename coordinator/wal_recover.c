@@ -70,10 +70,10 @@ static int deliver(struct recovery *r, struct wal_frame *f, uint64_t offset)
     struct wal_entry entry;
     int rc = 0;
 
-    if (log->first_index == 0)
-        log->first_index = f->first_index;
-    else if (f->first_index != log->last_index + 1)
+    if (log->first_index != 0 && f->first_index > log->last_index + 1)
         return damaged_at(r, offset, "entries are missing before it");
+    if (log->first_index == 0 || f->first_index < log->first_index)
+        log->first_index = f->first_index;
     log->last_index = f->first_index - 1;
     for (uint32_t i = 0; rc == 0 && i < f->count; i++) {
         wal_format_next(f, &entry);
@@ -257,6 +257,7 @@ int wal_recover(const struct wal_dir *d, const struct wal_meta *meta, wal_recove
 
     memset(log, 0, sizeof *log);
     log->current.fd = log->next.fd = -1;
+    log->last_index = meta->base_index;
     rc = remove_leftovers(&r);
     if (rc == 0)
         rc = read_segments(&r);

@@ -5,6 +5,9 @@
  * frame with a good one behind it, a file that is missing, shorter than it was made or damaged in its header, a
  * gap in the indexes, or anything else than the recorded end after a clean shutdown, is damage: the node stops,
  * as a voter that forgets what it acknowledged breaks the majority's promise.
+ *
+ * A frame may start at an index that an earlier frame had already: a follower's entries that were never
+ * committed, replaced by a leader's. It takes the place of that entry and of all behind it, by one write.
  */
 #ifndef ASSENT_WAL_RECOVER_H
 #define ASSENT_WAL_RECOVER_H
@@ -24,16 +27,17 @@ struct wal_log {
     struct wal_segment current; /* frames go in here, at `offset` */
     uint64_t offset;
     struct wal_segment next;          /* made ready, blank */
-    uint64_t first_index, last_index; /* 0: no entry */
+    uint64_t first_index, last_index; /* no entry: first_index 0, last_index meta->base_index */
 };
 
 /* Data is borrowed for the call. An error ends the recovery and is returned. */
 typedef int (*wal_recover_cb)(void *ctx, uint64_t index, const struct wal_entry *entry);
 
-/* Reads segments meta->first_segment to meta->last_segment and calls `each` for every entry, in order. Cuts a
- * torn tail. The tail is synced: what was read from memory may never have reached the disk. Segments outside of
- * that range are leftovers of a crash, and removed. TX_ECORRUPT, TX_EIO, TX_ENOMEM, or the error of `each`;
- * then *log is empty. */
+/* Reads segments meta->first_segment to meta->last_segment and calls `each` for every entry, in order (an index
+ * that was there already: this entry replaces it, and there is none behind it). Cuts a torn tail. The tail is
+ * synced: what was read from memory may never have reached the disk. Segments outside of that range are
+ * leftovers of a crash, and removed. TX_ECORRUPT, TX_EIO, TX_ENOMEM, or the error of `each`; then *log is
+ * empty. */
 int wal_recover(const struct wal_dir *d, const struct wal_meta *meta, wal_recover_cb each, void *ctx,
                 struct wal_log *log, struct tx_error *e);
 

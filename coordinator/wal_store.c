@@ -38,10 +38,11 @@ static int check_empty(const struct wal_store *s, struct tx_error *e)
     return rc;
 }
 
-/* The group's birth. From here on the directory is a log, though still without an entry. */
-static int create_meta(struct wal_store *s, uint64_t node_id, struct tx_error *e)
+/* From here on the directory is a log, though still without an entry. */
+int wal_store_create(struct wal_store *s, uint64_t node_id, uint64_t group, enum wal_stage stage,
+                     struct tx_error *e)
 {
-    struct wal_meta m = {.node_id = node_id, .term = 1, .first_segment = 1};
+    struct wal_meta m = {.group = group, .node_id = node_id, .term = 1, .first_segment = 1, .stage = stage};
     int rc = check_empty(s, e);
 
     if (rc != 0)
@@ -50,7 +51,9 @@ static int create_meta(struct wal_store *s, uint64_t node_id, struct tx_error *e
         if (getrandom(&m.group, sizeof m.group, 0) != (ssize_t)sizeof m.group)
             return err_set(e, TX_EIO, "getrandom gives no random bytes");
     }
-    return store_meta(s, &m, e);
+    rc = store_meta(s, &m, e);
+    s->group = s->meta.group;
+    return rc;
 }
 
 int wal_store_open(struct wal_store *s, const char *path, uint64_t node_id, uint64_t segment_bytes,
@@ -64,9 +67,7 @@ int wal_store_open(struct wal_store *s, const char *path, uint64_t node_id, uint
     rc = wal_dir_open(&s->dir, path, e);
     if (rc == 0)
         rc = wal_meta_read(&s->dir, &s->meta, e);
-    if (rc == 0 && s->meta.group == 0)
-        rc = create_meta(s, node_id, e);
-    if (rc == 0 && s->meta.node_id != node_id)
+    if (rc == 0 && s->meta.group != 0 && s->meta.node_id != node_id)
         rc = err_set(e, TX_EINVAL, "%s belongs to node %" PRIu64 ", not to node %" PRIu64, s->dir.path,
                      s->meta.node_id, node_id);
     if (rc != 0)
@@ -153,10 +154,23 @@ int wal_store_set_vote(struct wal_store *s, uint64_t term, uint64_t vote, struct
     return rc;
 }
 
-int wal_store_make(struct wal_store *s, uint64_t sequence, struct wal_segment *out, struct tx_error *e)
+int wal_store_set_stage(struct wal_store *s, enum wal_stage stage, struct tx_error *e)
+{
+    struct wal_meta m;
+    int rc;
+
+    uv_mutex_lock(&s->lock);
+    m = s->meta;
+    m.stage = stage;
+    rc = store_meta(s, &m, e);
+    uv_mutex_unlock(&s->lock);
+    return rc;
+}
+
+/* A new file, not named in the metadata yet. */
+static int create_segment(struct wal_store *s, uint64_t sequence, struct wal_segment *out, struct tx_error *e)
 {
     struct wal_segment_header h = {.group = s->group, .sequence = sequence, .size = s->segment_bytes};
-    struct wal_meta m;
     uint64_t spare;
     int rc;
 
@@ -164,10 +178,18 @@ int wal_store_make(struct wal_store *s, uint64_t sequence, struct wal_segment *o
     spare = s->spares.n > 0 ? s->spares.numbers[--s->spares.n] : 0;
     uv_mutex_unlock(&s->lock);
     rc = wal_segment_create(&s->dir, spare, h, out, e);
+    if (rc == 0 && spare == 0)
+        s->disk_bytes += h.size;
+    return rc;
+}
+
+int wal_store_make(struct wal_store *s, uint64_t sequence, struct wal_segment *out, struct tx_error *e)
+{
+    struct wal_meta m;
+    int rc = create_segment(s, sequence, out, e);
+
     if (rc != 0)
         return rc;
-    if (spare == 0)
-        s->disk_bytes += h.size;
     uv_mutex_lock(&s->lock);
     m = s->meta;
     m.last_segment = sequence;
@@ -178,23 +200,48 @@ int wal_store_make(struct wal_store *s, uint64_t sequence, struct wal_segment *o
     return rc;
 }
 
-/* Once the metadata say so the files are no part of the log, whatever a crash leaves of them. */
+/* Once the metadata say so the files are no part of the log, whatever a crash leaves of them. Under lock. */
+static int cut_front(struct wal_store *s, const struct wal_meta *m, struct tx_error *e)
+{
+    uint64_t old = s->meta.first_segment, freed;
+    int rc = store_meta(s, m, e);
+
+    for (; rc == 0 && old < m->first_segment; old++) {
+        rc = wal_segment_retire(&s->dir, &s->spares, old, s->segment_bytes, &freed, e);
+        s->disk_bytes -= freed;
+    }
+    return rc;
+}
+
 int wal_store_drop(struct wal_store *s, uint64_t snapshot_index, uint64_t first, struct tx_error *e)
 {
     struct wal_meta m;
-    uint64_t freed, old;
     int rc;
 
     uv_mutex_lock(&s->lock);
     m = s->meta;
-    old = m.first_segment;
     m.snapshot_index = snapshot_index;
     m.first_segment = first;
-    rc = store_meta(s, &m, e);
-    for (; rc == 0 && old < first; old++) {
-        rc = wal_segment_retire(&s->dir, &s->spares, old, s->segment_bytes, &freed, e);
-        s->disk_bytes -= freed;
-    }
+    rc = cut_front(s, &m, e);
     uv_mutex_unlock(&s->lock);
+    return rc;
+}
+
+int wal_store_replace(struct wal_store *s, uint64_t snapshot_index, struct wal_segment *out, struct tx_error *e)
+{
+    uint64_t sequence = s->meta.last_segment + 1;
+    struct wal_meta m;
+    int rc = create_segment(s, sequence, out, e);
+
+    if (rc != 0)
+        return rc;
+    uv_mutex_lock(&s->lock);
+    m = s->meta;
+    m.snapshot_index = m.base_index = snapshot_index;
+    m.first_segment = m.last_segment = sequence;
+    rc = cut_front(s, &m, e);
+    uv_mutex_unlock(&s->lock);
+    if (rc != 0)
+        wal_segment_close(out);
     return rc;
 }

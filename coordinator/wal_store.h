@@ -24,10 +24,14 @@ struct wal_store {
     atomic_uint_fast64_t disk_bytes; /* of all segments */
 };
 
-/* Locks the directory and reads the metadata, or makes them for a new group of term 1. TX_EINVAL: another
- * node's directory. TX_ECORRUPT, TX_EIO, TX_EBUSY, TX_ENOMEM; then nothing stays open. */
+/* Locks the directory and reads the metadata; s->group is 0 where there are none. TX_EINVAL: another node's
+ * directory. TX_ECORRUPT, TX_EIO, TX_EBUSY, TX_ENOMEM; then nothing stays open. */
 int wal_store_open(struct wal_store *s, const char *path, uint64_t node_id, uint64_t segment_bytes,
                    struct tx_error *e);
+/* Makes the metadata of an empty directory, at term 1. Group 0: a random one. TX_ECORRUPT: there are files of a
+ * log. TX_EIO, TX_ENOMEM. */
+int wal_store_create(struct wal_store *s, uint64_t node_id, uint64_t group, enum wal_stage stage,
+                     struct tx_error *e);
 void wal_store_close(struct wal_store *s);
 
 /* After recovery: breaks the seal, finds the spares, and sees to it that there is a segment to write to. */
@@ -36,10 +40,15 @@ int wal_store_begin(struct wal_store *s, struct wal_log *log, struct tx_error *e
 int wal_store_seal(struct wal_store *s, const struct wal_log *log, struct tx_error *e);
 
 int wal_store_set_vote(struct wal_store *s, uint64_t term, uint64_t vote, struct tx_error *e);
+int wal_store_set_stage(struct wal_store *s, enum wal_stage stage, struct tx_error *e);
 /* Makes segment `sequence` ready to be written to, and part of the log. Any thread. */
 int wal_store_make(struct wal_store *s, uint64_t sequence, struct wal_segment *out, struct tx_error *e);
 /* The snapshot of this index is durable: the log starts with segment `first` now, and those before it become
  * spares. Any thread. */
 int wal_store_drop(struct wal_store *s, uint64_t snapshot_index, uint64_t first, struct tx_error *e);
+/* The whole log is replaced by the snapshot of this index, which is durable: a new segment becomes the only
+ * one, and all others become spares. Any thread. */
+int wal_store_replace(struct wal_store *s, uint64_t snapshot_index, struct wal_segment *out,
+                      struct tx_error *e);
 
 #endif

@@ -10,6 +10,7 @@
 enum {
     CALL_FIRST_PAUSE_MS = 250, /* without an answer, until it is sent again; doubled up to the next */
     CALL_LAST_PAUSE_MS = 1000,
+    CALL_DOUBT_MS = 750,      /* so long, nobody is sent to a leader that gave no answer to the last request */
     CALL_ELECTION_MS = 40,    /* nobody leads, or the leader is too busy: ask again after */
     CALL_UNREACHABLE_MS = 25, /* not connected to anybody: try again after */
     REDIRECT_LIMIT = 4,       /* «he leads» followed at once; more of them wait for the election's end */
@@ -217,6 +218,8 @@ static void call_again(struct call *c, uint64_t now)
 
     if (last != NULL && !c->queued) {
         last->why = last->garbled ? "its answer cannot be read; is it another version?" : "no answer";
+        if (last->silent_ms == 0)
+            last->silent_ms = now;
         c->pause_ms = c->pause_ms * 2 < CALL_LAST_PAUSE_MS ? c->pause_ms * 2 : CALL_LAST_PAUSE_MS;
     }
     c->redirects = 0;
@@ -251,14 +254,21 @@ static void call_redirect(struct call *c, struct peer *from, const char *leader,
     struct calls *cs = c->calls;
     struct peer *p;
 
+    from->leaderless = leader == NULL;
     if (leader == NULL || peer_find_or_add(cs, leader, true, &p, NULL) != TX_OK) {
-        from->why = "does not lead and knows of no leader";
+        from->why = "knows of no leader";
         if (cs->leader == from)
             cs->leader = peer_next(cs, from);
         call_pause(c, now);
         return;
     }
     from->why = "does not lead";
+    if (p->silent_ms != 0 && now - p->silent_ms < CALL_DOUBT_MS) {
+        cs->leader = peer_next(cs, from); /* it stands still, most likely, and another is being elected */
+        call_pause(c, now);
+        return;
+    }
+    p->silent_ms = 0;
     cs->leader = p;
     if (p == from || ++c->redirects > REDIRECT_LIMIT) {
         call_pause(c, now);
@@ -273,6 +283,16 @@ static void call_redirect(struct call *c, struct peer *from, const char *leader,
 static bool call_passing(int code)
 {
     return code == TX_EBUSY || code == TX_ETIMEOUT || code == TX_EUNREACHABLE || code == TX_EUNKNOWN;
+}
+
+/* More coordinators of the group, as one of them tells. The list is gone with the next message. */
+static void calls_learn(struct calls *cs, struct wire_nodes *nodes)
+{
+    struct peer *p;
+
+    for (size_t i = 0; i < nodes->n; i++)
+        (void)peer_find_or_add(cs, nodes->addresses[i], true, &p, NULL);
+    nodes->n = 0;
 }
 
 /* Takes the message over, if the call has an end with it. */
@@ -297,10 +317,16 @@ static void call_answer(struct call *c, struct peer *from, struct channel_messag
     else if (reply->type != c->want)
         err_set(&c->error, TX_EPROTO, "%s answered a request with «%s»; is it another version?", from->address,
                 wire_type_name(reply->type));
-    if (c->fixed == NULL)
+    if (c->fixed == NULL) {
         c->calls->leader = from;
+        from->leaderless = false;
+    }
     c->message = *m;
     c->reply = *reply;
+    if (reply->type == WIRE_SESSION)
+        calls_learn(c->calls, &c->reply.session.nodes);
+    else if (reply->type == WIRE_HEARTBEAT_OK)
+        calls_learn(c->calls, &c->reply.heartbeat_ok.nodes);
     m->data = NULL;
     call_finish(c, now);
 }
@@ -325,6 +351,7 @@ void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
     struct call *c;
 
     for (int i = 0; i < RECEIVE_LIMIT && channel_receive(&p->channel, &m) == 1; i++) {
+        p->silent_ms = 0;
         c = calls_find(cs, m.id);
         if (c == NULL) /* late, or a double */
             channel_release(&m);
@@ -376,10 +403,23 @@ int call_start(struct call *c, struct calls *cs, struct waiter *w, const struct 
     return TX_OK;
 }
 
-/* «no coordinator answered within 5000 ms: tcp://a:1 (cannot be reached), tcp://b:1 (does not lead)» */
+/* Of those that could be asked; NULL: none says so. */
+static const struct peer *call_leaderless(const struct calls *cs)
+{
+    for (size_t i = 0; i < cs->n_peers; i++) {
+        if (cs->peers[i]->coordinator && cs->peers[i]->leaderless)
+            return cs->peers[i];
+    }
+    return NULL;
+}
+
+/* «no coordinator answered within 5000 ms: tcp://a:1 (cannot be reached), tcp://b:1 (no answer)»
+ * «no coordinator led within 5000 ms, for want of a majority: tcp://a:1 (cannot be reached), tcp://b:1 (knows
+ * of no leader)» */
 static void call_give_up(struct call *c, uint64_t now)
 {
     const struct calls *cs = c->calls;
+    bool leaderless = c->fixed == NULL && call_leaderless(cs) != NULL;
     char list[sizeof c->error.msg] = "";
     size_t n = 0;
 
@@ -390,8 +430,11 @@ static void call_give_up(struct call *c, uint64_t now)
             n +=
                 (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", n > 0 ? ", " : "", p->address, p->why);
     }
-    err_set(&c->error, c->sent ? TX_ETIMEOUT : TX_EUNREACHABLE, "no %s answered within %llu ms: %s",
-            c->fixed != NULL ? "agent" : "coordinator", (unsigned long long)(now - c->started_ms), list);
+    err_set(&c->error, c->sent ? TX_ETIMEOUT : TX_EUNREACHABLE, "no %s within %llu ms%s: %s",
+            c->fixed != NULL ? "agent answered"
+            : leaderless     ? "coordinator led"
+                             : "coordinator answered",
+            (unsigned long long)(now - c->started_ms), leaderless ? ", for want of a majority" : "", list);
 }
 
 bool call_step(struct call *c)

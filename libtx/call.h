@@ -2,7 +2,8 @@
  *
  * A call is one encoded request that is sent again, always with the same content and number, until its answer
  * or its deadline has come: to the coordinator that leads, to the one that a follower names, or round the list
- * while none answers. All of resending, leader search and deadlines is here and nowhere else.
+ * while none answers. The list grows by what coordinators tell of each other. All of resending, leader search
+ * and deadlines is here and nowhere else.
  *
  * There is no I/O thread. Whoever waits for an answer polls the sockets if nobody does, hands the answers of
  * others to them, and hands the polling over when its own is in (leader/followers, Schmidt et al. 2000). Every

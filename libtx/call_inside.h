@@ -18,6 +18,8 @@ struct peer {
     unsigned outstanding; /* calls that hold one of its places */
     const char *why;      /* last reason for not getting an answer; a literal */
     bool garbled;         /* has answered what cannot be read */
+    bool leaderless;      /* has said last that it knows of no leader */
+    uint64_t silent_ms;   /* since when a request waits for its answer, and nothing came; 0: it answers */
     TAILQ_HEAD(, call) queue;
 };
 

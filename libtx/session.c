@@ -11,7 +11,8 @@ enum {
     HEARTBEAT_MS = 1000, /* patience of one heartbeat; then the next */
     HEARTBEAT_RETRY_MS = 200,
     CLOSE_MS = 2000,
-    KEEPALIVES = 4, /* heartbeats per session timeout */
+    KEEPALIVES = 4,           /* heartbeats per session timeout, and */
+    HEARTBEAT_MOST_MS = 5000, /* not less often than this */
 };
 
 /* --- opening ------------------------------------------------------------------------------------------- */
@@ -47,7 +48,7 @@ static void session_adopt(struct app_session *s, const struct wire_session *w, u
     s->id = w->session;
     s->nonce = nonce;
     s->sequence = 0;
-    s->heard_ms = call_now_ms();
+    s->heard_ms = s->beat_ms = call_now_ms();
     s->news_ms = 0;
     s->lost = false;
     s->doubt = false;
@@ -227,7 +228,8 @@ static int session_tell(struct app_session *s, uint64_t session, uint64_t nonce,
 /* When the next heartbeat is due; far away while there is no session. */
 static uint64_t session_due(const struct app_session *s)
 {
-    uint64_t due = s->heard_ms + s->session_timeout_ms / KEEPALIVES;
+    uint32_t period = s->session_timeout_ms / KEEPALIVES;
+    uint64_t due = s->beat_ms + (period < HEARTBEAT_MOST_MS ? period : HEARTBEAT_MOST_MS);
 
     if (s->lost)
         return UINT64_MAX;
@@ -265,6 +267,7 @@ static void *session_keep(void *arg)
         }
         id = s->id;
         nonce = s->nonce;
+        s->beat_ms = now;
         pthread_mutex_unlock(&s->mutex);
         rc = session_tell(s, id, nonce, WIRE_HEARTBEAT, now + HEARTBEAT_MS);
         pthread_mutex_lock(&s->mutex);

@@ -42,8 +42,9 @@ struct app_session {
     uint64_t group, id, nonce, sequence;
     struct tx_error failure; /* why the last attempt to open one failed */
     uint64_t heard_ms;       /* when the last request that was answered was sent */
-    uint64_t news_ms;        /* since when there is news that no request has carried; 0: none */
-    uint64_t retry_ms;       /* no heartbeat before */
+    uint64_t beat_ms;  /* when the last heartbeat was sent; requests alone don't tell of new coordinators */
+    uint64_t news_ms;  /* since when there is news that no request has carried; 0: none */
+    uint64_t retry_ms; /* no heartbeat before */
     struct ranges acknowledged, resolved;
 };
 

@@ -8,13 +8,16 @@
 #include "libtx/shared/log.h"
 
 enum {
-    PULL_TICK_MS = 100,
+    PULL_TICK_MS = 50,
     PULL_RENEW_MS = 2000,   /* the leader takes an agent for gone that is silent for 10 s */
-    PULL_PROBE_MS = 3000,   /* silence after which the leader is asked whether it is there */
-    PULL_SILENCE_MS = 8000, /* silence after which it is given up */
-    PULL_DIAL_MS = 2000,    /* for a first answer */
-    PULL_BACKOFF_MS = 250,
-    PULL_BACKOFF_MAX_MS = 5000,
+    PULL_PROBE_MS = 1200,   /* silence after which the leader is asked whether it is there */
+    PULL_SILENCE_MS = 2000, /* silence after which it is given up, */
+    PULL_ALONE_MS = 8000,   /* where there is no other */
+    PULL_BROKEN_MS = 150,   /* without a connection, the same */
+    PULL_CONNECT_MS = 250,  /* for a connection, */
+    PULL_DIAL_MS = 500,     /* and for a first answer; longer where there is no other */
+    PULL_BACKOFF_MS = 100,
+    PULL_BACKOFF_MAX_MS = 500,
     PULL_HOPS = 3, /* from leader to leader without a pause */
 };
 
@@ -92,6 +95,21 @@ static void pull_error(struct pull *p, const struct wire_error *error)
         pull_give_up(p, error->text, NULL);
 }
 
+/* The configured ones stay, whatever they are now. */
+static void pull_learn(struct pull *p, const struct wire_nodes *nodes)
+{
+    size_t n = p->n_configured, k;
+
+    for (size_t i = 0; i < nodes->n && n < PULL_COORDINATORS; i++) {
+        for (k = 0; k < n && strcmp(p->addresses[k], nodes->addresses[i]) != 0; k++)
+            ;
+        if (k == n)
+            snprintf(p->addresses[n++], sizeof p->addresses[0], "%s", nodes->addresses[i]);
+    }
+    p->n_addresses = n;
+    p->next = p->next < n ? p->next : 0;
+}
+
 static void pull_message(struct pull *p, const struct channel_message *in)
 {
     struct wire_message m;
@@ -106,6 +124,7 @@ static void pull_message(struct pull *p, const struct channel_message *in)
         pull_error(p, &m.error);
     } else if (m.type == WIRE_WORK) {
         pull_met(p);
+        pull_learn(p, &m.work.nodes);
         p->options.work(p->options.arg, &m.work);
     } else if (m.type == WIRE_LOCATED) {
         pull_met(p);
@@ -188,7 +207,7 @@ static void pull_dial(struct pull *p)
     struct tx_error e = {0};
     int rc = channel_dial(&p->channel, p->address, MESSAGE_LIMIT, &e);
 
-    p->dialled_ms = p->heard_ms = pull_now(p);
+    p->dialled_ms = p->heard_ms = p->ready_ms = pull_now(p);
     p->sent_ms = 0;
     p->probed_ms = 0;
     p->due = true;
@@ -205,22 +224,39 @@ static void pull_dial(struct pull *p)
     pull_give_up(p, rc == TX_OK ? "out of memory" : e.msg, NULL);
 }
 
+/* Why the present coordinator is to be given up; NULL: it is not. */
+static const char *pull_lost(struct pull *p, uint64_t now)
+{
+    unsigned slow = p->n_addresses > 1 ? 1 : PULL_ALONE_MS / PULL_SILENCE_MS;
+    bool ready = channel_ready(&p->channel);
+
+    if (ready)
+        p->ready_ms = now;
+    if (!p->connected && !ready && now - p->dialled_ms >= PULL_CONNECT_MS * slow)
+        return "cannot be reached";
+    if (!p->connected && now - p->dialled_ms >= PULL_DIAL_MS * slow)
+        return "no answer";
+    if (p->connected && now - p->ready_ms >= PULL_BROKEN_MS && p->n_addresses > 1)
+        return "the connection is lost";
+    if (p->connected && now - p->heard_ms >= PULL_SILENCE_MS * slow)
+        return "no answer";
+    return NULL;
+}
+
 static void pull_tick(uv_timer_t *timer)
 {
     struct pull *p = timer->data;
     uint64_t now = pull_now(p);
+    const char *why;
 
     if (p->poll == NULL) {
         if (now >= p->dial_at_ms)
             pull_dial(p);
         return;
     }
-    if (!p->connected && now - p->dialled_ms >= PULL_DIAL_MS) {
-        pull_give_up(p, "no answer", NULL);
-        return;
-    }
-    if (p->connected && now - p->heard_ms >= PULL_SILENCE_MS) {
-        pull_give_up(p, "no answer", NULL);
+    why = pull_lost(p, now);
+    if (why != NULL) {
+        pull_give_up(p, why, NULL);
         return;
     }
     if (now - p->heard_ms >= (p->connected ? PULL_PROBE_MS : PULL_TICK_MS) &&
@@ -244,6 +280,7 @@ static int pull_parse(struct pull *p, const char *list, struct tx_error *e)
         memcpy(p->addresses[p->n_addresses++], s, n);
         s += n + (s[n] == ',' ? 1 : 0);
     }
+    p->n_configured = p->n_addresses;
     if (p->n_addresses == 0)
         return err_set(e, TX_EINVAL, "no coordinator is named; write --coordinators tcp://host:port[,…]");
     return TX_OK;

@@ -1,8 +1,9 @@
 /* pull: the agent's line to the coordinator that leads: keeps one PULL open, finds the leader, reconnects for
  * ever. agent.c fills the PULLs and takes the WORK.
  *
- * A leader that has nothing to do for the agent says nothing, so silence is told from death by a question that
- * is answered at once (WIRE_LOCATE).
+ * A leader that has nothing to do for the agent says little, so silence is told from death by a question that
+ * is answered at once (WIRE_LOCATE). Every WORK names the group's coordinators, so those that were added later
+ * are tried as well.
  */
 #ifndef ASSENT_PULL_H
 #define ASSENT_PULL_H
@@ -34,6 +35,7 @@ struct pull_options {
 struct pull {
     struct pull_options options;
     char addresses[PULL_COORDINATORS][ADDRESS_LIMIT + 1];
+    size_t n_configured;             /* the first of them; the others are learned of */
     size_t n_addresses, next;        /* next: to be tried when the present one fails */
     char address[ADDRESS_LIMIT + 1]; /* dialled, or being so */
     struct channel channel;
@@ -42,7 +44,7 @@ struct pull {
     uv_prepare_t turn;
     bool due, connected, lost_told;
     unsigned backoff_ms, hops;
-    uint64_t number, dial_at_ms, dialled_ms, sent_ms, heard_ms, probed_ms;
+    uint64_t number, dial_at_ms, dialled_ms, ready_ms, sent_ms, heard_ms, probed_ms;
     uint32_t request;
     struct buf out;
     struct wire_scratch *scratch;

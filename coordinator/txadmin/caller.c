@@ -16,7 +16,7 @@
 enum {
     NODES = 16,
     CONNECT_MS = 1000, /* for a node to be connected, before the next is tried */
-    ANSWER_MS = 5000,  /* for an answer; those that need agents take up to 3 s */
+    ANSWER_MS = 5000,  /* for an answer; those that need agents take up to 3 s; see caller.patient */
     PAUSE_MS = 20,     /* between two attempts to send */
     AGAIN_MS = 200,    /* before a question is asked again that was refused for now */
 };
@@ -33,6 +33,8 @@ struct caller {
     uint64_t deadline;
     uint32_t id; /* of the newest request */
     bool connected;
+    bool
+        patient; /* a change of the group's nodes takes its time: one answer is waited for as long as allowed */
     struct buf request;
 };
 
@@ -132,7 +134,7 @@ static bool attempt_send(struct caller *c, struct node *node)
 /* Waits for the answer to the newest request. */
 static bool attempt_receive(struct caller *c, struct node *node, struct channel_message *in)
 {
-    uint64_t until = now_ms() + ANSWER_MS, now;
+    uint64_t until = c->patient ? c->deadline : now_ms() + ANSWER_MS, now;
     struct pollfd p = {.fd = channel_fd(&node->channel), .events = POLLIN};
 
     if (until > c->deadline)
@@ -262,6 +264,7 @@ static enum exit_status caller_exchange(const struct arguments *a, cJSON *questi
     c.deadline = now_ms() + a->timeout_ms;
     /* Replies to an earlier question of this process must not be taken for this one's. */
     c.id = (uint32_t)now_ms() & 0x7fffffff;
+    c.patient = strncmp(text_of(question, "verb"), "node_", 5) == 0;
     if (caller_encode(&c, question) != TX_OK)
         status = EXIT_REFUSED;
     else if (caller_parse(&c, a->coordinators) < 0 || caller_dial_all(&c) < 0)

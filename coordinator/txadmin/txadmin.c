@@ -45,6 +45,18 @@ static const struct verb verbs[] = {
     {"doctor", "", 0, 0, "", "look for what is wrong, and say what to do about it", verb_doctor,
      "Examines the coordinator and, through the agents, each resource's settings.\n"
      "Exit status 3: there are errors. Warnings alone: 0."},
+    {"backup", "FILE", 1, 1, "", "save the ledger to a file", verb_backup,
+     "For the day on which every node's data is lost: txcoordd --restore FILE. What was decided\n"
+     "after the backup is not in it; see OPERATIONS on what that means before you restore."},
+    {"node", "list|add|remove|transfer|replace ...", 1, 4, "", "the coordinators of the group", verb_node,
+     "node list                      who is there, who leads, and how far the others are behind\n"
+     "node add ID PEER_ADDRESS       takes in a node that runs with an empty data directory\n"
+     "node remove ID                 takes out a node, which may be dead\n"
+     "node transfer [ID]             hands the lead to this node, or to the one that is furthest\n"
+     "node replace OLD NEW ADDRESS   takes out one that is dead and takes in another\n"
+     "A node that has lost its data is removed, started with an empty data directory, and added.\n"
+     "Groups have 1, 3 or 5 nodes; 2 and 4 are steps on the way, and survive no more failures\n"
+     "than one node less."},
 };
 
 enum { VERB_COUNT = sizeof verbs / sizeof *verbs };

@@ -45,9 +45,13 @@ enum exit_status verb_sessions(const struct arguments *a);
 enum exit_status verb_resolve(const struct arguments *a);
 enum exit_status verb_forget(const struct arguments *a);
 enum exit_status verb_doctor(const struct arguments *a);
+enum exit_status verb_backup(const struct arguments *a);
+enum exit_status verb_node(const struct arguments *a);
 
 /* Prints a transaction as `show` does. Used also before an operator's decision. */
 void show_print(const cJSON *transaction);
+/* Prints the group's nodes, and what is to be mended about them. */
+void nodes_print(const cJSON *answer);
 
 /* --- caller.c ----------------------------------------------------------------------------------------------
  */

@@ -68,6 +68,10 @@ enum exit_status verb_status(const struct arguments *a)
     print_log(member(s, "log"));
     print_ledger(member(s, "ledger"), member(s, "counters"));
     print_resources(member(s, "resources"), member(s, "ledger"));
+    if (cJSON_GetArraySize(member(s, "nodes")) > 1) {
+        printf("\n");
+        nodes_print(s);
+    }
     cJSON_Delete(s);
     return EXIT_DONE;
 }

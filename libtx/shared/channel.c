@@ -87,6 +87,13 @@ int channel_fd(const struct channel *c)
     return fd;
 }
 
+bool channel_ready(const struct channel *c)
+{
+    struct nn_pollfd p = {.fd = c->socket, .events = NN_POLLOUT};
+
+    return nn_poll(&p, 1, 0) > 0 && (p.revents & NN_POLLOUT) != 0;
+}
+
 static int channel_send_with_header(struct channel *c, const uint8_t *header, size_t header_len,
                                     const void *data, size_t len)
 {

@@ -46,6 +46,9 @@ void channel_close(struct channel *c);
 /* Readable while a message waits (level-triggered). For poll() and uv_poll; never read from it. */
 int channel_fd(const struct channel *c);
 
+/* Connected, with room for a request. */
+bool channel_ready(const struct channel *c);
+
 /* Sends one request. 0; TX_EBUSY: not connected yet, or the peer's buffers are full; TX_EIO. That it went says
  * nothing about its arrival. */
 int channel_send(struct channel *c, uint32_t id, const void *data, size_t len);

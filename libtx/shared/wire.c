@@ -38,12 +38,14 @@ static void encode_session(struct wire_writer *w, const struct wire_message *m)
 {
     buf_put_u64(w->to, m->session.group);
     buf_put_u64(w->to, m->session.session);
+    wire_put_nodes(w, &m->session.nodes);
 }
 
 static void decode_session(struct wire_reader *r, struct wire_message *m)
 {
     m->session.group = wire_get_u64(r, "group");
     m->session.session = wire_get_u64(r, "session");
+    wire_get_nodes(r, &m->session.nodes);
 }
 
 static void encode_decide(struct wire_writer *w, const struct wire_message *m)
@@ -91,6 +93,16 @@ static void encode_heartbeat(struct wire_writer *w, const struct wire_message *m
     buf_put_u64(w->to, m->heartbeat.session);
     buf_put_u64(w->to, m->heartbeat.nonce);
     wire_put_news(w, &m->heartbeat.news);
+}
+
+static void encode_heartbeat_ok(struct wire_writer *w, const struct wire_message *m)
+{
+    wire_put_nodes(w, &m->heartbeat_ok.nodes);
+}
+
+static void decode_heartbeat_ok(struct wire_reader *r, struct wire_message *m)
+{
+    wire_get_nodes(r, &m->heartbeat_ok.nodes);
 }
 
 static void decode_heartbeat(struct wire_reader *r, struct wire_message *m)
@@ -263,6 +275,7 @@ static void encode_work(struct wire_writer *w, const struct wire_message *m)
     n = wire_put_count(w, m->work.n_items, REPORT_LIMIT);
     for (size_t i = 0; i < n; i++)
         encode_item(w, &m->work.items[i]);
+    wire_put_nodes(w, &m->work.nodes);
 }
 
 static void decode_work(struct wire_reader *r, struct wire_message *m)
@@ -274,6 +287,7 @@ static void decode_work(struct wire_reader *r, struct wire_message *m)
     m->work.n_items = wire_get_count(r, "items", REPORT_LIMIT);
     for (size_t i = 0; i < m->work.n_items; i++)
         decode_item(r, &r->scratch->items[i]);
+    wire_get_nodes(r, &m->work.nodes);
 }
 
 /* --- operator -------------------------------------------------------------------------------------------- */
@@ -425,7 +439,7 @@ static const struct wire_codec wire_codecs[] = {
     [WIRE_DECIDE] = {"decide", MESSAGE_LIMIT, encode_decide, decode_decide},
     [WIRE_DECIDED] = {"decided", MESSAGE_LIMIT, encode_decided, decode_decided},
     [WIRE_HEARTBEAT] = {"heartbeat", MESSAGE_LIMIT, encode_heartbeat, decode_heartbeat},
-    [WIRE_HEARTBEAT_OK] = {"heartbeat_ok", MESSAGE_LIMIT, encode_nothing, decode_nothing},
+    [WIRE_HEARTBEAT_OK] = {"heartbeat_ok", MESSAGE_LIMIT, encode_heartbeat_ok, decode_heartbeat_ok},
     [WIRE_CLOSE_SESSION] = {"close_session", MESSAGE_LIMIT, encode_heartbeat, decode_heartbeat},
     [WIRE_CLOSED] = {"closed", MESSAGE_LIMIT, encode_nothing, decode_nothing},
     [WIRE_OUTCOME] = {"outcome", MESSAGE_LIMIT, encode_outcome, decode_outcome},

@@ -19,7 +19,7 @@
 #include "libtx/shared/txid.h"
 #include "libtx/shared/words.h"
 
-enum { WIRE_VERSION = 1 };
+enum { WIRE_VERSION = 2 };
 
 enum wire_type {
     /* application -> coordinator, and the answer */
@@ -63,8 +63,19 @@ struct wire_open_session {
     const char *name; /* the application's */
 };
 
+/* Where the coordinators of the group listen for clients, so that whoever knows one learns of all. */
+struct wire_nodes {
+    size_t n; /* at most NODE_LIMIT; 0: not known yet */
+    const char *const *addresses;
+};
+
 struct wire_session {
     uint64_t group, session;
+    struct wire_nodes nodes;
+};
+
+struct wire_heartbeat_ok {
+    struct wire_nodes nodes;
 };
 
 /* When a WIRE_DECIDE is answered. */
@@ -183,6 +194,7 @@ struct wire_work {
     size_t n_items;
     const struct wire_work_item
         *items; /* told again after a while until reported; so the agent must know doubles */
+    struct wire_nodes nodes;
 };
 
 /* --- operator --------------------------------------------------------------------------------------------- */
@@ -255,6 +267,7 @@ struct wire_message {
         struct wire_decide decide;
         struct wire_decided decided;
         struct wire_heartbeat heartbeat; /* and close_session */
+        struct wire_heartbeat_ok heartbeat_ok;
         struct wire_outcome outcome;
         struct wire_outcome_is outcome_is;
         struct wire_locate locate;
@@ -277,6 +290,7 @@ struct wire_scratch {
     struct wire_resource resources[RESOURCE_LIMIT];
     struct wire_report reports[REPORT_LIMIT];
     struct wire_work_item items[REPORT_LIMIT];
+    const char *nodes[NODE_LIMIT];
 };
 
 /* Appends the message to `out`. TX_ENOMEM; TX_ETOOBIG where a bound of words.h is exceeded. */

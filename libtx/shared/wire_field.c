@@ -81,6 +81,14 @@ void wire_put_branches(struct wire_writer *w, const struct branch_ref *branches,
     }
 }
 
+void wire_put_nodes(struct wire_writer *w, const struct wire_nodes *nodes)
+{
+    size_t n = wire_put_count(w, nodes->n, NODE_LIMIT);
+
+    for (size_t i = 0; i < n; i++)
+        wire_put_str(w, nodes->addresses[i], ADDRESS_LIMIT);
+}
+
 void wire_put_block(struct wire_writer *w, const uint8_t *p, size_t n)
 {
     if (n > ROWS_LIMIT) {
@@ -243,6 +251,14 @@ const struct branch_ref *wire_get_branches(struct wire_reader *r, size_t *n)
         branches[i].proof = wire_get_optional(r, "proof", PROOF_LIMIT);
     }
     return branches;
+}
+
+void wire_get_nodes(struct wire_reader *r, struct wire_nodes *nodes)
+{
+    nodes->n = wire_get_count(r, "nodes", NODE_LIMIT);
+    nodes->addresses = r->scratch->nodes;
+    for (size_t i = 0; i < nodes->n; i++)
+        r->scratch->nodes[i] = wire_get_str(r, "node", ADDRESS_LIMIT);
 }
 
 const uint8_t *wire_get_block(struct wire_reader *r, const char *field, uint64_t required, uint64_t optional,

@@ -32,6 +32,7 @@ size_t wire_put_count(struct wire_writer *w, size_t n, size_t limit);
 void wire_put_txid(struct wire_writer *w, const struct txid *id);
 void wire_put_news(struct wire_writer *w, const struct wire_news *news);
 void wire_put_branches(struct wire_writer *w, const struct branch_ref *branches, size_t n);
+void wire_put_nodes(struct wire_writer *w, const struct wire_nodes *nodes);
 /* Strings that are encoded already. */
 void wire_put_block(struct wire_writer *w, const uint8_t *p, size_t n);
 
@@ -55,6 +56,7 @@ size_t wire_get_count(struct wire_reader *r, const char *field, size_t limit);
 struct txid wire_get_txid(struct wire_reader *r);
 void wire_get_news(struct wire_reader *r, struct wire_news *news);
 const struct branch_ref *wire_get_branches(struct wire_reader *r, size_t *n);
+void wire_get_nodes(struct wire_reader *r, struct wire_nodes *nodes);
 /* As wire_put_block() wrote it: exactly `required` strings that are not NULL, then `optional` that may be. */
 const uint8_t *wire_get_block(struct wire_reader *r, const char *field, uint64_t required, uint64_t optional,
                               size_t *len);

@@ -24,6 +24,76 @@ static void open_bank(struct kit *k, int i)
                           "CREATE TABLE checked (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)");
 }
 
+/* --- A group of several ----------------------------------------------------------------------------------- */
+
+void kit_new_node(struct kit *k, unsigned id, bool listed)
+{
+    k->node[id] = world_node_new(k->world, id, listed, k->flags);
+}
+
+void kit_add_node(struct kit *k, unsigned id)
+{
+    char number[16];
+    struct world_output o;
+
+    snprintf(number, sizeof number, "%u", id);
+    world_process_start(k->node[id], NULL);
+    world_process_await(k->node[id], "event=waiting", KIT_SETTLE_MS);
+    o = world_admin(k->world, WORLD_ARGS("node", "add", number, world_node_peer(k->world, id)));
+    if (o.code != 0)
+        fail_msg("node add %u: %s", id, o.error);
+    world_output_release(&o);
+    world_process_await(k->node[id], "event=ready", KIT_SETTLE_MS);
+}
+
+static void open_group(struct kit *k, unsigned n)
+{
+    k->n_nodes = n;
+    for (unsigned id = 1; id <= n; id++)
+        kit_new_node(k, id, true);
+    world_process_start_ready(k->node[1], NULL);
+    for (unsigned id = 2; id <= n; id++)
+        kit_add_node(k, id);
+}
+
+/* The leader's number, where all are up and close to it; 0: not yet. */
+static unsigned group_leader(struct kit *k)
+{
+    cJSON *answer = world_admin_json(k->world, WORLD_ARGS("node", "list"), NULL), *n;
+    unsigned leader = 0, up = 0;
+
+    cJSON_ArrayForEach(n, cJSON_GetObjectItem(answer, "nodes"))
+    {
+        const char *role = cJSON_GetStringValue(cJSON_GetObjectItem(n, "role"));
+        bool alive = cJSON_IsTrue(cJSON_GetObjectItem(n, "alive"));
+
+        if (alive && strcmp(role, "leader") == 0)
+            leader = (unsigned)cJSON_GetNumberValue(cJSON_GetObjectItem(n, "node"));
+        if (alive && strcmp(role, "catching up") != 0 && cJSON_IsString(cJSON_GetObjectItem(n, "address")))
+            up++;
+    }
+    cJSON_Delete(answer);
+    return up == k->n_nodes ? leader : 0;
+}
+
+static bool group_is_whole(void *arg)
+{
+    return group_leader(arg) != 0;
+}
+
+unsigned kit_await_group(struct kit *k)
+{
+    unsigned leader = 0;
+
+    if (!world_wait(KIT_SETTLE_MS, group_is_whole, k))
+        fail_msg("the group of %u nodes is not whole again", k->n_nodes);
+    while (leader == 0)
+        leader = group_leader(k);
+    return leader;
+}
+
+/* --- All of it -------------------------------------------------------------------------------------------- */
+
 void kit_open(struct kit *k, const char *name, const struct kit_options *options)
 {
     static const struct kit_options defaults;
@@ -35,8 +105,13 @@ void kit_open(struct kit *k, const char *name, const struct kit_options *options
         options = &defaults;
     memset(k, 0, sizeof *k);
     k->world = world_new(&world);
-    k->coordinator = world_coordinator_new(k->world, "coordinator", options->coordinator_flags);
-    world_process_start_ready(k->coordinator, NULL);
+    k->flags = options->coordinator_flags;
+    if (options->nodes > 0) {
+        open_group(k, options->nodes);
+    } else {
+        k->coordinator = world_coordinator_new(k->world, "coordinator", options->coordinator_flags);
+        world_process_start_ready(k->coordinator, NULL);
+    }
     for (int i = 0; i < 2; i++) {
         open_bank(k, i);
         if (options->no_agents)
@@ -92,6 +167,10 @@ void kit_settle(struct kit *k)
             world_server_start(k->bank[i]);
     }
     settle_process(k->coordinator);
+    for (unsigned id = 1; id <= k->n_nodes; id++)
+        settle_process(k->node[id]);
+    if (k->n_nodes > 0)
+        (void)kit_await_group(k);
     settle_process(k->agent[0]);
     settle_process(k->agent[1]);
     if (k->agent[0] != NULL)

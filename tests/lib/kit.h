@@ -22,18 +22,23 @@ enum {
     KIT_SETTLE_MS = 30000,  /* more than any recovery takes */
     KIT_TOLD_LIMIT = 16384, /* transfers of one test */
     KIT_ID_SIZE = 96,
+    KIT_NODES = 5, /* coordinators at most */
 };
 
 struct kit {
     struct world *world;
-    struct world_server *bank[2]; /* bank_a, bank_b */
-    struct world_process *coordinator, *agent[2];
+    struct world_server *bank[2];                 /* bank_a, bank_b */
+    struct world_process *coordinator, *agent[2]; /* coordinator: the only one, or NULL */
+    struct world_process *node[KIT_NODES + 1];    /* of a group of several, by number */
+    unsigned n_nodes;
     unsigned n_clients;
+    const char *const *flags; /* of coordinators; borrowed */
 };
 
 struct kit_options {
     const char *const *coordinator_flags, *const *agent_flags; /* NULL: none */
     bool no_agents;
+    unsigned nodes; /* a group of so many; 0: a coordinator that is alone */
 };
 
 /* First in main(): does the client's job where this process is one. ASSENT_TEST in the environment, a name with
@@ -43,6 +48,12 @@ void kit_main(int argc, char **argv);
 void kit_open(struct kit *k, const char *name, const struct kit_options *options);
 /* After the group: takes everything down. `failed` is what cmocka returned; returns the exit code. */
 int kit_close(struct kit *k, int failed);
+/* A group of several: makes node `id`, not yet a member. */
+void kit_new_node(struct kit *k, unsigned id, bool listed);
+/* Starts a node that is no member, and has it added. */
+void kit_add_node(struct kit *k, unsigned id);
+/* Waits until every member is up and as far as the leader; returns the leader's number. */
+unsigned kit_await_group(struct kit *k);
 /* Before a test: starts whatever does not run, or still waits for its crash point, and empties the receipts. */
 void kit_settle(struct kit *k);
 

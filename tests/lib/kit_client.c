@@ -102,13 +102,15 @@ static bool transfer(struct run *r)
     else if (txn_rollback(t, NULL) == TX_OK)
         rc = TX_EROLLBACK;
     txn_free(t);
-    world_client_tell("told %d %s %s", rc, id, rc == TX_OK ? "" : e.msg);
+    world_client_tell("told %d %s %.*s", rc, id, rc == TX_OK ? 0 : (int)strcspn(e.msg, "\n"), e.msg);
     return worked;
 }
 
-/* Until so many have come to their commit. While something is down, it is tried again and again, to a bound. */
+/* Until so many have come to their commit, with a pause of KIT_PAUSE_MS (environment) behind each. While
+ * something is down, it is tried again and again, to a bound. */
 static void *transfers(void *arg)
 {
+    const char *pause = getenv("KIT_PAUSE_MS");
     struct run *r = arg;
 
     for (int i = 0; i < 2; i++)
@@ -116,6 +118,8 @@ static void *transfers(void *arg)
     for (int failed = 0; r->count > 0 && failed < ATTEMPTS;) {
         if (transfer(r)) {
             r->count--;
+            if (pause != NULL)
+                world_sleep_ms((unsigned)atoi(pause));
         } else {
             failed++;
             world_sleep_ms(50);

@@ -86,7 +86,13 @@ void world_output_release(struct world_output *o);
 /* Not started yet. It listens on a port of its own and keeps its data in <dir>/<name>.data. `flags` go behind
  * the usual ones; NULL: none. */
 struct world_process *world_coordinator_new(struct world *w, const char *name, const char *const *flags);
-/* Address of the first coordinator made, as ASSENT_COORDINATORS has it. */
+/* A coordinator that can be one of several: «node_<id>». Node 1 begins a group; the others wait to be added, at
+ * world_node_peer(). `listed`: ASSENT_COORDINATORS names it, too. */
+struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags);
+const char *world_node_peer(const struct world *w, unsigned id);
+/* Empties the data directory of a node that does not run. */
+void world_node_wipe(struct world *w, unsigned id);
+/* Addresses of the first coordinator made and of the nodes that are listed, as ASSENT_COORDINATORS has them. */
 const char *world_coordinators(const struct world *w);
 /* An agent for n servers; each is a resource called as the server is. Not started yet. */
 struct world_process *world_agent_new(struct world *w, const char *name, struct world_server *const *servers,

@@ -2,9 +2,11 @@
 #include <assert.h>
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <glob.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/lib/world_impl.h"
 
@@ -21,6 +23,45 @@ struct world_process *world_coordinator_new(struct world *w, const char *name, c
     return world_process_make(
         w, name, WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen", listen),
         flags);
+}
+
+struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags)
+{
+    char program[WORLD_PATH_SIZE], data[2 * WORLD_PATH_SIZE], name[WORLD_NAME_SIZE], number[16];
+    char listen[WORLD_NAME_SIZE];
+    char *peer = w->node_peers[id];
+    size_t n = strlen(w->coordinators);
+
+    snprintf(name, sizeof name, "node_%u", id);
+    snprintf(number, sizeof number, "%u", id);
+    snprintf(data, sizeof data, "%s/%s.data", w->dir, name);
+    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(w));
+    snprintf(peer, WORLD_NAME_SIZE, "tcp://127.0.0.1:%u", world_port(w));
+    if (listed)
+        snprintf(w->coordinators + n, sizeof w->coordinators - n, "%s%s", n > 0 ? "," : "", listen);
+    return world_process_make(w, name,
+                              WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen",
+                                         listen, "--peer_listen", peer, "--node_id", number, "--bootstrap",
+                                         id == 1 ? "on" : "off"),
+                              flags);
+}
+
+const char *world_node_peer(const struct world *w, unsigned id)
+{
+    return w->node_peers[id];
+}
+
+void world_node_wipe(struct world *w, unsigned id)
+{
+    char pattern[2 * WORLD_PATH_SIZE];
+    glob_t files;
+
+    snprintf(pattern, sizeof pattern, "%s/node_%u.data/*", w->dir, id);
+    if (glob(pattern, 0, NULL, &files) != 0)
+        return;
+    for (size_t i = 0; i < files.gl_pathc; i++)
+        unlink(files.gl_pathv[i]);
+    globfree(&files);
 }
 
 const char *world_coordinators(const struct world *w)

@@ -6,7 +6,13 @@
 
 #include "tests/lib/world.h"
 
-enum { WORLD_SERVER_LIMIT = 8, WORLD_PROCESS_LIMIT = 256, WORLD_NAME_SIZE = 64, WORLD_ARG_LIMIT = 64 };
+enum {
+    WORLD_SERVER_LIMIT = 8,
+    WORLD_NODE_LIMIT = 9,
+    WORLD_PROCESS_LIMIT = 256,
+    WORLD_NAME_SIZE = 64,
+    WORLD_ARG_LIMIT = 64
+};
 
 struct world_process {
     struct world *world;
@@ -42,7 +48,8 @@ struct world {
     uid_t server_uid;             /* 0: the user's own */
     gid_t server_gid;
     unsigned next_port, ports_end;
-    char coordinators[WORLD_NAME_SIZE];
+    char coordinators[WORLD_PATH_SIZE];
+    char node_peers[WORLD_NODE_LIMIT + 1][WORLD_NAME_SIZE]; /* by number */
     struct world_server *servers[WORLD_SERVER_LIMIT];
     struct world_process *processes[WORLD_PROCESS_LIMIT];
     size_t n_servers, n_processes;

@@ -45,7 +45,7 @@ static inline int kit_answer_well(const struct wire_message *in, struct wire_mes
     assert(in->type <= WIRE_OUTCOME && answers[in->type] != 0);
     out->type = answers[in->type];
     if (out->type == WIRE_SESSION)
-        out->session = (struct wire_session){KIT_GROUP, KIT_SESSION};
+        out->session = (struct wire_session){.group = KIT_GROUP, .session = KIT_SESSION};
     if (out->type == WIRE_DECIDED)
         out->decided = (struct wire_decided){.verdict = in->decide.verdict, .completed = 1};
     return 1;

@@ -15,6 +15,7 @@
 
 enum { KIT_REPLIES = 4096, KIT_ENTRIES = 256 };
 #define KIT_GROUP 0xabcdULL
+#define KIT_NODE 1ULL
 #define KIT_NONCE 77ULL
 #define KIT_WALL 1700000000000ULL
 
@@ -349,7 +350,7 @@ static inline void kit_fail_over(struct kit *k)
     kit_new_driver(k);
     assert_int_equal(driver_restore(k->d, state.data, state.len, NULL), 0);
     buf_release(&state);
-    driver_role(k->d, k->now, true, "tcp://127.0.0.1:7401");
+    driver_role(k->d, k->now, true, KIT_NODE);
 }
 
 static inline void kit_forget_replies(struct kit *k)
@@ -368,7 +369,7 @@ static inline struct kit *kit_bare(const struct driver_options *options)
     if (options != NULL)
         k->options = *options;
     kit_new_driver(k);
-    driver_role(k->d, k->now, true, "tcp://127.0.0.1:7401");
+    driver_role(k->d, k->now, true, KIT_NODE);
     return k;
 }
 

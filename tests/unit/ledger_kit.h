@@ -102,6 +102,11 @@ static inline void kit_resource(struct kit *k, enum record_type type, const char
     kit_apply(k, (struct record){.type = type, .resource = {name, kind}});
 }
 
+static inline void kit_node(struct kit *k, enum record_type type, uint64_t id, const char *address)
+{
+    kit_apply(k, (struct record){.type = type, .node = {id, address}});
+}
+
 static inline struct ledger_counts kit_counts(const struct kit *k)
 {
     struct ledger_counts counts;

@@ -253,7 +253,7 @@ static void test_resolve_refused(void **state)
     kit_pass(k, 45000);
     (void)kit_found(k, 2, 1, 100);
     assert_int_equal(resolve(k, 2, VERDICT_COMMIT, &o), TX_EREFUSED); /* its session is over: aborted */
-    driver_role(k->d, k->now, false, NULL);
+    driver_role(k->d, k->now, false, 0);
     assert_int_equal(resolve(k, 2, VERDICT_COMMIT, &o), TX_ENOTLEADER);
     assert_int_equal(o.calls, 0);
     kit_free(k);
@@ -269,7 +269,7 @@ static void test_resolve_unknown(void **state)
     (void)kit_found(k, 1, 1, 100);
     assert_int_equal(resolve(k, 1, VERDICT_COMMIT, &o), 0);
     kit_flush(k);
-    driver_role(k->d, k->now, false, NULL);
+    driver_role(k->d, k->now, false, 0);
     assert_int_equal(o.calls, 1);
     assert_int_equal(o.rc, TX_EUNKNOWN);
     kit_free(k);

@@ -42,7 +42,7 @@ static void replace_leader(struct play *p)
         assert_int_equal(driver_apply(k->d, k->now, ++k->index, entries[i].data, entries[i].len, NULL), 0);
         free(entries[i].data);
     }
-    driver_role(k->d, k->now, true, NULL);
+    driver_role(k->d, k->now, true, KIT_NODE);
 }
 
 static void next_step(struct play *p)
@@ -248,11 +248,18 @@ static void test_two_failovers(void **state)
 static void test_deposed(void **state)
 {
     struct kit *k = kit_new(NULL);
-    uint32_t ask = kit_decide(k, 1, VERDICT_COMMIT, WAIT_DECIDED, kit_direct), pull = kit_pull(k, NULL, 0);
+    const uint64_t members[] = {KIT_NODE, 2};
+    uint32_t ask, pull;
 
     (void)state;
+    driver_members(k->d, k->now, members, 2);
+    driver_node_told(k->d, k->now, 2, "tcp://other:7401");
     kit_flush(k);
-    driver_role(k->d, k->now, false, "tcp://other:7401");
+    kit_apply(k);
+    ask = kit_decide(k, 1, VERDICT_COMMIT, WAIT_DECIDED, kit_direct);
+    pull = kit_pull(k, NULL, 0);
+    kit_flush(k);
+    driver_role(k->d, k->now, false, 2);
     assert_string_equal(kit_expect_error(k, ask, TX_ENOTLEADER).leader, "tcp://other:7401");
     kit_expect_error(k, pull, TX_ENOTLEADER);
     kit_apply(k); /* committed all the same, by the new leader */
@@ -261,7 +268,7 @@ static void test_deposed(void **state)
     assert_int_equal(ledger_session(driver_ledger(k->d), k->session)->state, SESSION_OPEN);
     ask = kit_decide(k, 1, VERDICT_COMMIT, WAIT_DECIDED, kit_direct);
     kit_expect_error(k, ask, TX_ENOTLEADER);
-    driver_role(k->d, k->now, true, NULL);
+    driver_role(k->d, k->now, true, KIT_NODE);
     ask = kit_decide(k, 1, VERDICT_COMMIT, WAIT_DECIDED, kit_direct);
     kit_expect_decided(k, ask, VERDICT_COMMIT);
     kit_free(k);

@@ -49,6 +49,8 @@ static void fill(struct kit *k)
         kit_open(k, nonce);
     kit_resource(k, RECORD_ADD_RESOURCE, "bank_a", "postgresql");
     kit_resource(k, RECORD_ADD_RESOURCE, "bank_b", "mariadb");
+    kit_node(k, RECORD_ADD_NODE, 1, "tcp://10.0.0.1:7401");
+    kit_node(k, RECORD_ADD_NODE, 2, "tcp://10.0.0.2:7401");
     for (uint64_t session = 1; session <= 4; session++) {
         kit_decide(k, session, 3, VERDICT_COMMIT, ORIGIN_CLIENT, 2);
         kit_decide(k, session, 1, VERDICT_ABORT, ORIGIN_COORDINATOR, 1);
@@ -273,6 +275,8 @@ static int restore_made(const struct session_bytes *s, const struct decision_byt
         buf_put_str(&b, "postgresql");
         buf_put_u64(&b, 1);
     }
+    buf_put_u64(&b, 0); /* nodes */
+    buf_put_u64(&b, 0); /* lost */
     rc = ledger_restore(k.l, b.data, b.len, NULL);
     buf_release(&b);
     kit_release(&k);
@@ -402,6 +406,7 @@ static void test_apply_out_of_memory(void **state)
                                           .sequence = 2,
                                           .heuristic = {2, HEURISTIC_COMMIT, "bank_b", NULL}});
     assert_apply_survives((struct record){.type = RECORD_ADD_RESOURCE, .resource = {"bank_c", "redis"}});
+    assert_apply_survives((struct record){.type = RECORD_ADD_NODE, .node = {3, "tcp://10.0.0.3:7401"}});
 }
 
 static void test_tables_out_of_memory(void **state)
@@ -416,6 +421,7 @@ static void test_tables_out_of_memory(void **state)
             &k, &(struct record){.type = RECORD_DECIDE, .session = 1, .sequence = 1, .decide = {.verdict = 1}},
             n);
         apply_with(&k, &(struct record){.type = RECORD_ADD_RESOURCE, .resource = {"bank_c", "redis"}}, n);
+        apply_with(&k, &(struct record){.type = RECORD_ADD_NODE, .node = {3, "tcp://10.0.0.3:7401"}}, n);
         kit_release(&k);
     }
 }

@@ -32,7 +32,7 @@ static int set_up(void **state)
 }
 
 /* One of each type, at its bounds where it has any. */
-static size_t samples(struct record out[16])
+static size_t samples(struct record out[20])
 {
     size_t n = 0;
 
@@ -55,6 +55,9 @@ static size_t samples(struct record out[16])
     out[n++] = (struct record){.type = RECORD_FORGET, .session = 1, .sequence = 2};
     out[n++] = (struct record){.type = RECORD_ADD_RESOURCE, .resource = {name63, name63}};
     out[n++] = (struct record){.type = RECORD_REMOVE_RESOURCE, .resource = {.name = name63}};
+    out[n++] = (struct record){.type = RECORD_ADD_NODE, .node = {UINT64_MAX, proof127}};
+    out[n++] = (struct record){.type = RECORD_REMOVE_NODE, .node = {.id = 3}};
+    out[n++] = (struct record){.type = RECORD_RESTORE, .restore = {245, 500, 255, (const uint8_t *)text255}};
     return n;
 }
 
@@ -110,6 +113,17 @@ static void assert_same_body(const struct record *a, const struct record *b)
         assert_same_text(a->resource.name, b->resource.name);
         assert_same_text(a->resource.kind, b->resource.kind);
         break;
+    case RECORD_ADD_NODE:
+    case RECORD_REMOVE_NODE:
+        assert_int_equal(a->node.id, b->node.id);
+        assert_same_text(a->node.address, b->node.address);
+        break;
+    case RECORD_RESTORE:
+        assert_int_equal(a->restore.at, b->restore.at);
+        assert_int_equal(a->restore.total, b->restore.total);
+        assert_int_equal(a->restore.len, b->restore.len);
+        assert_memory_equal(a->restore.data, b->restore.data, a->restore.len);
+        break;
     default:
         break;
     }
@@ -156,7 +170,7 @@ static int read_all(const void *data, size_t len, size_t *n, struct tx_error *e)
 static void test_there_and_back(void **state)
 {
     struct record_reader reader;
-    struct record sample[16], read;
+    struct record sample[20], read;
     size_t n = samples(sample);
     struct buf entry;
 
@@ -190,7 +204,7 @@ static void test_empty_and_version(void **state)
 /* Cut anywhere within a record: damaged. */
 static void test_every_truncation(void **state)
 {
-    struct record sample[16];
+    struct record sample[20];
     size_t n = samples(sample), read;
 
     (void)state;
@@ -213,7 +227,7 @@ static void test_every_truncation(void **state)
 static void test_every_byte_flipped(void **state)
 {
     static const uint8_t flips[] = {0x01, 0x08, 0x80, 0xff};
-    struct record sample[16];
+    struct record sample[20];
     size_t n = samples(sample), read;
     struct buf entry;
 
@@ -264,6 +278,14 @@ static void test_append_refuses(void **state)
         {.type = RECORD_ADD_RESOURCE, .resource = {NULL, "a"}},
         {.type = RECORD_ADD_RESOURCE, .resource = {"a", name64}},
         {.type = RECORD_REMOVE_RESOURCE, .resource = {NULL, NULL}},
+        {.type = RECORD_ADD_NODE, .node = {0, "a"}},
+        {.type = RECORD_ADD_NODE, .node = {1, NULL}},
+        {.type = RECORD_ADD_NODE, .node = {1, ""}},
+        {.type = RECORD_ADD_NODE, .node = {1, proof128}},
+        {.type = RECORD_REMOVE_NODE, .node = {0, NULL}},
+        {.type = RECORD_RESTORE, .restore = {0, 1, 0, NULL}},
+        {.type = RECORD_RESTORE, .restore = {1, 1, 1, (const uint8_t *)"a"}},
+        {.type = RECORD_RESTORE, .restore = {2, 1, 1, (const uint8_t *)"a"}},
     };
 
     (void)state;

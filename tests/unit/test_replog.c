@@ -105,12 +105,24 @@ static void on_closed(void *arg)
     ((struct machine *)arg)->closed = true;
 }
 
+static const struct replog_member alone = {.id = 1, .address = "tcp://127.0.0.1:7402"};
+
+static struct replog_options machine_options(const char *dir)
+{
+    struct replog_options o = {.data_dir = dir, .node_id = 1, .address = alone.address, .n_founders = 1};
+
+    o.founders = &alone;
+    o.segment_bytes = SEGMENT;
+    o.snapshot_bytes = SNAPSHOT;
+    return o;
+}
+
 static void machine_init(struct machine *m)
 {
     memset(m, 0, sizeof *m);
     kit_mkdir(m->dir);
     assert_int_equal(uv_loop_init(&m->loop), 0);
-    m->options = (struct replog_options){m->dir, 1, "tcp://127.0.0.1:7402", SEGMENT, SNAPSHOT};
+    m->options = machine_options(m->dir);
 }
 
 static void machine_release(struct machine *m)
@@ -121,7 +133,12 @@ static void machine_release(struct machine *m)
 
 static int machine_open(struct machine *m)
 {
-    const struct replog_callbacks callbacks = {m, on_apply, on_restore, on_snapshot, on_role, on_fatal};
+    const struct replog_callbacks callbacks = {.ctx = m,
+                                               .apply = on_apply,
+                                               .restore = on_restore,
+                                               .snapshot = on_snapshot,
+                                               .role = on_role,
+                                               .fatal = on_fatal};
 
     m->value = m->restored = m->applied_here = m->last_index = m->goal = 0;
     m->committed = m->refused = m->unknown = m->leader = m->fatal = m->restores = 0;
@@ -461,7 +478,7 @@ static void on_tick(uv_timer_t *timer)
 /* The child's program: proposes without end, and tells each one that it was told of. */
 static int propose_until_killed(const char *dir, int fd)
 {
-    struct machine m = {.options = {dir, 1, "tcp://127.0.0.1:7402", SEGMENT, SNAPSHOT}};
+    struct machine m = {.options = machine_options(dir)};
     uv_timer_t timer;
 
     ack_pipe = fd;

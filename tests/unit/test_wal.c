@@ -227,7 +227,7 @@ static void largest_entry(void **state)
     assert_true(e.len > 3900 && e.len < KIT_SEGMENT - WAL_FORMAT_FIRST);
     for (int i = 0; i < 3; i++) {
         k.appended++;
-        assert_int_equal(wal_append(k.w, &e, 1, &error), 0);
+        assert_int_equal(wal_append(k.w, k.appended, &e, 1, &error), 0);
     }
     uv_run(&k.loop, UV_RUN_DEFAULT);
     assert_int_equal(k.persisted, 4);

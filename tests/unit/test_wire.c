@@ -19,6 +19,12 @@ static const struct wire_work_item some_items[] = {
     {WORK_COMMIT, {1, 2, 3, 4}, 1, BRANCH_REMOTE, "bank_a", "xid=5", NULL},
     {WORK_INQUIRE, {0, 0, 9, 0}, 0, BRANCH_DIRECT, "bank_a", NULL, "{\"verb\":\"in-doubt\"}"}};
 
+static const char *const some_nodes[] = {"tcp://10.0.0.1:7401", "ipc:///run/assent"};
+
+#define NODES         \
+    {                 \
+        2, some_nodes \
+    }
 #define NEWS                           \
     {                                  \
         2, 3, some_ranges, some_ranges \
@@ -28,11 +34,11 @@ static const struct wire_work_item some_items[] = {
  * blocks_init(). */
 static struct wire_message samples[] = {
     {WIRE_OPEN_SESSION, .open_session = {0xABCDEF0123456789, 30000, 60000, "transfer"}},
-    {WIRE_SESSION, .session = {0x8899AABBCCDDEEFF, 42}},
+    {WIRE_SESSION, .session = {0x8899AABBCCDDEEFF, 42, NODES}},
     {WIRE_DECIDE, .decide = {id, VERDICT_COMMIT, WAIT_COMPLETED, 1, 3, some_branches, NEWS}},
     {WIRE_DECIDED, .decided = {VERDICT_ABORT, 1, HEURISTIC_HAZARD, "bank_a: serialization failure"}},
     {WIRE_HEARTBEAT, .heartbeat = {12, 0x1234567890, NEWS}},
-    {.type = WIRE_HEARTBEAT_OK},
+    {WIRE_HEARTBEAT_OK, .heartbeat_ok = {NODES}},
     {WIRE_CLOSE_SESSION, .heartbeat = {12, 0x1234567890, NEWS}},
     {.type = WIRE_CLOSED},
     {WIRE_OUTCOME, .outcome = {id}},
@@ -40,7 +46,7 @@ static struct wire_message samples[] = {
     {WIRE_LOCATE, .locate = {"bank_a"}},
     {WIRE_LOCATED, .located = {"tcp://10.0.0.1:7501"}},
     {WIRE_PULL, .pull = {77, 88, "agent_1", "tcp://10.0.0.1:7501", 2, some_resources, 3, some_reports}},
-    {WIRE_WORK, .work = {0x1122334455667788, 88, 1, 2, some_items}},
+    {WIRE_WORK, .work = {0x1122334455667788, 88, 1, 2, some_items, NODES}},
     {WIRE_ADMIN, .admin = {"{\"verb\":\"status\"}"}},
     {WIRE_ADMIN_REPLY, .admin = {"{\"ok\":true}"}},
     {WIRE_EXEC, .exec = {id, 3, 4, 60000, "bank_a", "SELECT $1, $2, $3", 3, NULL, 0}},
@@ -52,7 +58,7 @@ static struct wire_message samples[] = {
     {WIRE_DECIDE, .decide = {id, VERDICT_ABORT, WAIT_DECIDED, 0, 0, NULL, {0, 0, NULL, NULL}}},
     {WIRE_DECIDED, .decided = {VERDICT_COMMIT, 0, HEURISTIC_NONE, NULL}},
     {WIRE_PULL, .pull = {77, 89, "agent_1", NULL, 0, NULL, 0, NULL}},
-    {WIRE_WORK, .work = {1, 0, 0, 0, NULL}},
+    {WIRE_WORK, .work = {1, 0, 0, 0, NULL, {0, NULL}}},
     {WIRE_ROWS, .rows = {TX_ESTATEMENT, "42601: syntax error", 0, 0, 0, NULL, 0}},
     {WIRE_FINISH, .finish = {FINISH_PROOF, id, 3, "bank_a", "statements=2"}},
     {WIRE_FINISH, .finish = {FINISH_ONE_PHASE, id, 3, "bank_a", NULL}},
@@ -121,6 +127,13 @@ static void same_news(const struct wire_news *a, const struct wire_news *b)
     same_ranges(a->resolved, a->n_resolved, b->resolved, b->n_resolved);
 }
 
+static void same_nodes(const struct wire_nodes *a, const struct wire_nodes *b)
+{
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++)
+        same_text(a->addresses[i], b->addresses[i]);
+}
+
 static void same_decide(const struct wire_decide *a, const struct wire_decide *b)
 {
     assert_true(txid_equal(&a->id, &b->id));
@@ -187,6 +200,7 @@ static void same_work(const struct wire_work *a, const struct wire_work *b)
         same_text(a->items[i].proof, b->items[i].proof);
         same_text(a->items[i].text, b->items[i].text);
     }
+    same_nodes(&a->nodes, &b->nodes);
 }
 
 static void same_exec(const struct wire_exec *a, const struct wire_exec *b)
@@ -227,6 +241,7 @@ static void same_small(const struct wire_message *a, const struct wire_message *
     case WIRE_SESSION:
         assert_int_equal(a->session.group, b->session.group);
         assert_int_equal(a->session.session, b->session.session);
+        same_nodes(&a->session.nodes, &b->session.nodes);
         break;
     case WIRE_DECIDED:
         assert_int_equal(a->decided.verdict, b->decided.verdict);
@@ -278,6 +293,8 @@ static void same_message(const struct wire_message *a, const struct wire_message
         same_news(&a->heartbeat.news, &b->heartbeat.news);
         break;
     case WIRE_HEARTBEAT_OK:
+        same_nodes(&a->heartbeat_ok.nodes, &b->heartbeat_ok.nodes);
+        break;
     case WIRE_CLOSED:
         break;
     case WIRE_PULL:
@@ -400,7 +417,7 @@ static void foreign_headers_are_refused(void **state)
         const char *why;
     } cases[] = {
         {0, 'B', "not a message"},          {3, 1, "not a message"},  {1, 0, "version 0"},
-        {1, WIRE_VERSION + 1, "version 2"}, {2, 0, "unknown type 0"}, {2, WIRE_ERROR + 1, "unknown type"},
+        {1, WIRE_VERSION + 1, "version 3"}, {2, 0, "unknown type 0"}, {2, WIRE_ERROR + 1, "unknown type"},
         {2, 255, "unknown type 255"},
     };
 
@@ -508,7 +525,7 @@ static void required_strings_may_not_be_null(void **state)
 
     (void)state;
     buf_init(&b);
-    buf_put_bytes(&b, "A\1\13\0", 4); /* locate */
+    buf_put_bytes(&b, "A\2\13\0", 4); /* locate */
     buf_put_str(&b, NULL);
     assert_refused(&b, "resource");
 }

@@ -74,6 +74,7 @@ static void encoder_keeps_the_counts(void **state)
     static const struct wire_resource resources[RESOURCE_LIMIT + 1];
     static const struct wire_report reports[REPORT_LIMIT + 1];
     static const struct wire_work_item items[REPORT_LIMIT + 1];
+    static const char *const nodes[NODE_LIMIT + 1];
     struct wire_message cases[] = {
         {WIRE_DECIDE, .decide = {.n_branches = BRANCH_LIMIT + 1, .branches = branches}},
         {WIRE_HEARTBEAT, .heartbeat = {1, 1, {RANGE_LIMIT + 1, 0, ranges, NULL}}},
@@ -81,6 +82,7 @@ static void encoder_keeps_the_counts(void **state)
         {WIRE_PULL, .pull = {.name = "a", .n_resources = RESOURCE_LIMIT + 1, .resources = resources}},
         {WIRE_PULL, .pull = {.name = "a", .n_reports = REPORT_LIMIT + 1, .reports = reports}},
         {WIRE_WORK, .work = {.n_items = REPORT_LIMIT + 1, .items = items}},
+        {WIRE_HEARTBEAT_OK, .heartbeat_ok = {{NODE_LIMIT + 1, nodes}}},
     };
 
     (void)state;

@@ -7,6 +7,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -94,6 +95,14 @@ static inline void kit_write_file(const char *dir, const char *name, const uint8
     assert_int_equal(fclose(f), 0);
 }
 
+static inline void kit_remove(const char *dir, const char *name)
+{
+    char path[KIT_PATH * 2];
+
+    kit_path(path, dir, name);
+    assert_int_equal(unlink(path), 0);
+}
+
 static inline int kit_compare_names(const void *a, const void *b)
 {
     return strcmp(a, b);
@@ -115,13 +124,13 @@ static inline void kit_load(struct kit_image *image, const char *dir)
         assert_true(image->n < KIT_FILES && strlen(entry->d_name) < sizeof image->files[0].name);
         kit_path(path, dir, entry->d_name);
         f = fopen(path, "rb");
-        assert_non_null(f);
+        if (f == NULL)
+            continue; /* renamed or removed meanwhile: see kit_load_stable() */
         assert_int_equal(fstat(fileno(f), &st), 0);
         strcpy(image->files[image->n].name, entry->d_name);
-        image->files[image->n].len = (size_t)st.st_size;
         image->files[image->n].data = malloc((size_t)st.st_size + 1);
         assert_non_null(image->files[image->n].data);
-        assert_int_equal(fread(image->files[image->n].data, 1, (size_t)st.st_size, f), (size_t)st.st_size);
+        image->files[image->n].len = fread(image->files[image->n].data, 1, (size_t)st.st_size, f);
         fclose(f);
         image->n++;
     }
@@ -143,6 +152,31 @@ static inline void kit_release_image(struct kit_image *image)
     image->n = 0;
 }
 
+static inline bool kit_same(const struct kit_image *a, const struct kit_image *b)
+{
+    for (size_t i = 0; i < a->n && a->n == b->n; i++) {
+        if (strcmp(a->files[i].name, b->files[i].name) != 0 || a->files[i].len != b->files[i].len ||
+            memcmp(a->files[i].data, b->files[i].data, a->files[i].len) != 0)
+            return false;
+    }
+    return a->n == b->n;
+}
+
+/* Of a directory that is being written to: all files as they were at one moment. */
+static inline void kit_load_stable(struct kit_image *image, const char *dir)
+{
+    struct kit_image again;
+    bool same;
+
+    kit_load(image, dir);
+    do {
+        kit_load(&again, dir);
+        same = kit_same(image, &again);
+        kit_release_image(image);
+        *image = again;
+    } while (!same);
+}
+
 /* Position of a file in the image; the file must be there. */
 static inline size_t kit_find(const struct kit_image *image, const char *name)
 {
@@ -156,7 +190,8 @@ static inline size_t kit_find(const struct kit_image *image, const char *name)
 
 /* --- A wal ---------------------------------------------------------------------------------------------- */
 
-enum { KIT_SEGMENT = 8192, KIT_MAX_ENTRY = 4096 };
+/* KIT_LATER: the term of entries that took others' places. */
+enum { KIT_SEGMENT = 8192, KIT_MAX_ENTRY = 4096, KIT_LATER = 99999 };
 
 struct kit {
     char dir[KIT_PATH];
@@ -167,7 +202,10 @@ struct kit {
     size_t segment_bytes;
     uint64_t first, last; /* recovered */
     uint64_t appended, persisted;
-    unsigned failed, snapshotted;
+    uint64_t installed, read_index, last_term;
+    uint8_t *read_data;
+    size_t read_len;
+    unsigned failed, snapshotted, replaced;
     bool closed;
 };
 
@@ -187,12 +225,14 @@ static inline int kit_recovered(void *ctx, uint64_t index, const struct wal_entr
     uint32_t len = kit_entry(index, expected);
     struct kit *k = ctx;
 
-    if (k->first == 0)
+    if (k->first == 0 || index < k->first)
         k->first = index;
     else
-        assert_int_equal(index, k->last + 1);
+        assert_true(index <= k->last + 1);
+    k->replaced += k->last != 0 && index <= k->last;
+    k->last_term = entry->term;
     assert_int_equal(entry->len, len);
-    assert_int_equal(entry->term, 1 + index / 10);
+    assert_true(entry->term == 1 + index / 10 || entry->term == KIT_LATER);
     assert_memory_equal(entry->data, expected, len);
     k->last = index;
     return 0;
@@ -203,8 +243,26 @@ static inline void kit_persisted(void *ctx, uint64_t index)
     struct kit *k = ctx;
 
     assert_int_equal(k->failed, 0);
-    assert_true(index > k->persisted && index <= k->appended);
-    k->persisted = index;
+    assert_true(index <= k->appended);
+    if (index > k->persisted)
+        k->persisted = index;
+}
+
+static inline void kit_installed(void *ctx, uint64_t index)
+{
+    struct kit *k = ctx;
+
+    k->installed = k->appended = k->persisted = k->last = index;
+}
+
+static inline void kit_read(void *ctx, uint64_t index, uint8_t *data, size_t len)
+{
+    struct kit *k = ctx;
+
+    k->read_index = index;
+    free(k->read_data);
+    k->read_data = data;
+    k->read_len = len;
 }
 
 static inline void kit_snapshotted(void *ctx, struct snapshot *s)
@@ -238,21 +296,42 @@ static inline void kit_init(struct kit *k)
 
 static inline int kit_open(struct kit *k)
 {
-    const struct wal_callbacks callbacks = {k, kit_recovered, kit_persisted, kit_snapshotted, kit_failed};
+    const struct wal_callbacks callbacks = {
+        .ctx = k,
+        .recovered = kit_recovered,
+        .persisted = kit_persisted,
+        .snapshotted = kit_snapshotted,
+        .installed = kit_installed,
+        .read = kit_read,
+        .failed = kit_failed,
+    };
     const struct wal_options options = {k->dir, 1, k->segment_bytes};
+    uint64_t group;
     int rc;
 
     k->first = k->last = k->appended = k->persisted = 0;
-    k->failed = k->snapshotted = 0;
+    k->installed = k->read_index = 0;
+    k->failed = k->snapshotted = k->replaced = 0;
     k->closed = false;
     memset(&k->error, 0, sizeof k->error);
     rc = wal_open(&k->w, &k->loop, &options, &callbacks, &k->state, &k->error);
+    if (rc == 0 && k->state.group == 0) {
+        rc = wal_create(k->w, 0, WAL_STAGE_MEMBER, &group, &k->error);
+        k->state.group = group;
+        k->state.term = 1;
+        if (rc != 0) {
+            wal_close(k->w, kit_on_closed, k);
+            uv_run(&k->loop, UV_RUN_DEFAULT);
+        }
+    }
     if (rc != 0) {
         assert_int_equal(rc, k->error.code);
         return rc;
     }
     assert_int_equal(k->state.first_index, k->first);
-    assert_int_equal(k->state.last_index, k->last);
+    if (k->first != 0)
+        assert_int_equal(k->state.last_index, k->last);
+    k->last = k->state.last_index;
     k->appended = k->persisted = k->last;
     return 0;
 }
@@ -275,6 +354,7 @@ static inline void kit_close(struct kit *k)
 
 static inline void kit_release(struct kit *k)
 {
+    free(k->read_data);
     assert_int_equal(uv_loop_close(&k->loop), 0);
     kit_rmdir(k->dir);
 }
@@ -307,7 +387,7 @@ static inline void kit_append(struct kit *k, size_t n)
     for (size_t i = 0; i < n; i++)
         entries[i] = kit_make(k->appended + 1 + i);
     k->appended += n;
-    assert_int_equal(wal_append(k->w, entries, n, &k->error), 0);
+    assert_int_equal(wal_append(k->w, k->appended - n + 1, entries, n, &k->error), 0);
     uv_run(&k->loop, UV_RUN_DEFAULT);
     if (k->failed == 0)
         assert_int_equal(k->persisted, k->appended);

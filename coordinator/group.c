@@ -1,0 +1,230 @@
+/* group: see group.h. */
+#include "coordinator/group.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libtx/shared/log.h"
+
+enum {
+    GROUP_GREET_MS = 250,
+    GROUP_SILENCE_MS = 2000,   /* after which a node is taken for gone, by operators alone */
+    GROUP_COMPLAIN_MS = 10000, /* between two log lines about a stranger */
+};
+
+struct group {
+    struct group_options options;
+    uv_loop_t *loop;
+    uv_timer_t timer;
+    struct peers *peers;
+    struct replog *replog; /* NULL: not started, or stopped */
+    struct driver *driver;
+    struct group_node nodes[PEER_NODES];
+    size_t n;
+    uint64_t complained_ms;
+};
+
+static struct group_node *node_of(struct group *g, uint64_t id)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        if (g->nodes[i].id == id)
+            return &g->nodes[i];
+    }
+    return NULL;
+}
+
+/* --- What the others say ---------------------------------------------------------------------------------- */
+
+static void on_receive(void *ctx, uint64_t from, const void *data, size_t len)
+{
+    struct group *g = ctx;
+
+    (void)from;
+    if (g->replog != NULL)
+        replog_receive(g->replog, data, len);
+}
+
+static void complain(struct group *g, const struct peer_greeting *p)
+{
+    uint64_t now = uv_now(g->loop);
+
+    if (g->complained_ms != 0 && now - g->complained_ms < GROUP_COMPLAIN_MS)
+        return;
+    g->complained_ms = now;
+    log_line(LOG_WARN, "refused",
+             "node=%" PRIu64 " address=%s group=%016" PRIx64 " error=\"a node of another group; this is group "
+             "%016" PRIx64 "\"",
+             p->id, p->address, p->group, replog_group(g->replog));
+}
+
+static void on_greeted(void *ctx, const struct peer_greeting *p)
+{
+    struct group *g = ctx;
+    struct group_node *n = node_of(g, p->id);
+
+    if (g->replog == NULL)
+        return;
+    if (p->group != replog_group(g->replog)) {
+        if (replog_group(g->replog) != 0)
+            complain(g, p);
+        return;
+    }
+    if (n == NULL)
+        return;
+    n->heard_ms = uv_now(g->loop);
+    n->last_index = p->last_index;
+    snprintf(n->address, sizeof n->address, "%s", p->address);
+    driver_node_told(g->driver, n->heard_ms, p->id, p->clients);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct group *g = timer->data;
+    struct replog_status status;
+    struct peer_greeting p = {.group = replog_group(g->replog), .clients = g->options.clients};
+
+    replog_status(g->replog, &status);
+    p.last_index = status.last_index;
+    for (size_t i = 0; i < g->n; i++) {
+        if (g->nodes[i].id != g->options.node_id)
+            peer_greet(g->peers, g->nodes[i].id, g->nodes[i].address, &p);
+        else
+            g->nodes[i].last_index = status.last_index;
+    }
+}
+
+/* --- What the log says ------------------------------------------------------------------------------------ */
+
+void group_send(void *group, uint64_t to, const char *address, const void *data, size_t len)
+{
+    struct group *g = group;
+
+    peer_send(g->peers, to, address, data, len);
+}
+
+static struct group_node node_make(struct group *g, const struct replog_member *m)
+{
+    const struct group_node *old = node_of(g, m->id);
+    struct group_node n = {.id = m->id, .voter = m->voter};
+    bool self = m->id == g->options.node_id && g->options.peer_address != NULL;
+
+    snprintf(n.address, sizeof n.address, "%s", self ? g->options.peer_address : m->address);
+    if (old != NULL) {
+        n.heard_ms = old->heard_ms;
+        n.last_index = old->last_index;
+    }
+    return n;
+}
+
+void group_members(void *group, const struct replog_member *members, size_t n)
+{
+    struct group *g = group;
+    struct group_node nodes[PEER_NODES];
+    uint64_t ids[PEER_NODES];
+
+    n = n < PEER_NODES ? n : PEER_NODES;
+    for (size_t i = 0; i < n; i++) {
+        nodes[i] = node_make(g, &members[i]);
+        ids[i] = members[i].id;
+    }
+    if (n > 0)
+        memcpy(g->nodes, nodes, n * sizeof *nodes);
+    g->n = n;
+    peers_keep(g->peers, ids, n);
+    if (g->driver != NULL)
+        driver_members(g->driver, uv_now(g->loop), ids, n);
+}
+
+/* --- For admin -------------------------------------------------------------------------------------------- */
+
+bool group_has_line(const struct group *g)
+{
+    return g->options.peer_listen != NULL;
+}
+
+const struct group_node *group_nodes(const struct group *g, size_t *n)
+{
+    *n = g->n;
+    return g->nodes;
+}
+
+const struct group_node *group_find(const struct group *g, uint64_t id)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        if (g->nodes[i].id == id)
+            return &g->nodes[i];
+    }
+    return NULL;
+}
+
+size_t group_voters(const struct group *g)
+{
+    size_t voters = 0;
+
+    for (size_t i = 0; i < g->n; i++)
+        voters += g->nodes[i].voter;
+    return voters;
+}
+
+bool group_alive(const struct group *g, const struct group_node *n)
+{
+    return n->id == g->options.node_id ||
+           (n->heard_ms != 0 && uv_now(g->loop) - n->heard_ms <= GROUP_SILENCE_MS);
+}
+
+/* --- Life ------------------------------------------------------------------------------------------------- */
+
+int group_open(struct group **out, uv_loop_t *loop, const struct group_options *options, struct tx_error *e)
+{
+    struct group *g = calloc(1, sizeof *g);
+    struct peer_options peer = {.node_id = options->node_id,
+                                .listen = options->peer_listen,
+                                .address = options->peer_address,
+                                .receive = on_receive,
+                                .greeted = on_greeted,
+                                .ctx = g};
+    int rc;
+
+    if (g == NULL)
+        return err_set(e, TX_ENOMEM, "out of memory");
+    g->options = *options;
+    g->loop = loop;
+    rc = peers_open(&g->peers, loop, &peer, e);
+    if (rc != TX_OK) {
+        free(g);
+        return rc;
+    }
+    uv_timer_init(loop, &g->timer);
+    g->timer.data = g;
+    *out = g;
+    return TX_OK;
+}
+
+void group_start(struct group *g, struct replog *replog, struct driver *driver)
+{
+    g->replog = replog;
+    g->driver = driver;
+    uv_timer_start(&g->timer, on_timer, GROUP_GREET_MS, GROUP_GREET_MS);
+}
+
+void group_stop(struct group *g)
+{
+    g->replog = NULL;
+    g->driver = NULL;
+    uv_timer_stop(&g->timer);
+    peers_stop(g->peers);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void group_close(struct group *g)
+{
+    group_stop(g);
+    peers_close(g->peers);
+    uv_close((uv_handle_t *)&g->timer, on_closed);
+}

@@ -1,0 +1,180 @@
+/* verb_node: the verb node: the group's coordinators. See txadmin.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/txadmin/table.h"
+#include "coordinator/txadmin/txadmin.h"
+
+enum { CHANGE_MS = 120000 /* a new node has to catch up before it is a member */ };
+
+/* --- list ------------------------------------------------------------------------------------------------- */
+
+static void add_row(struct table *table, const cJSON *n)
+{
+    bool told = cJSON_HasObjectItem(n, "last_index");
+
+    table_add_number(table, number_of(n, "node"));
+    table_add(table, text_of(n, "role"));
+    table_add(table, truth_of(n, "alive") ? "up" : "down");
+    table_add(table, or_dash(text_of(n, "address")));
+    table_add(table, or_dash(text_of(n, "peer_address")));
+    if (told) {
+        table_add_number(table, number_of(n, "last_index"));
+        table_add_number(table, number_of(n, "lag"));
+    } else {
+        table_add(table, "-");
+        table_add(table, "-");
+    }
+}
+
+void nodes_print(const cJSON *answer)
+{
+    struct table table;
+    const cJSON *n;
+
+    table_init(&table, ">NODE|ROLE|STATE|ADDRESS|PEER ADDRESS|>LAST INDEX|>LAG");
+    cJSON_ArrayForEach(n, cJSON_GetObjectItemCaseSensitive(answer, "nodes"))
+    {
+        add_row(&table, n);
+    }
+    table_print(&table);
+    if (*text_of(answer, "warning") != '\0')
+        printf("Warning: %s.\n", text_of(answer, "warning"));
+}
+
+static enum exit_status list(const struct arguments *a)
+{
+    cJSON *answer;
+    enum exit_status status;
+
+    if (a->json)
+        return caller_print(a, caller_question("nodes"));
+    status = caller_ask(a, caller_question("nodes"), &answer);
+    if (status != EXIT_DONE)
+        return status;
+    nodes_print(answer);
+    cJSON_Delete(answer);
+    return EXIT_DONE;
+}
+
+/* --- Changes ---------------------------------------------------------------------------------------------- */
+
+/* False: complained about. */
+static bool parse_id(const char *text, double *id)
+{
+    char *end;
+
+    errno = 0;
+    *id = (double)strtoul(text, &end, 10);
+    if (*text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && *id >= 1)
+        return true;
+    complain("«%s» is no node's number", text);
+    return false;
+}
+
+static enum exit_status change(const struct arguments *a, const char *verb, const char *node,
+                               const char *address)
+{
+    struct arguments patient = *a;
+    cJSON *question, *answer;
+    enum exit_status status;
+    double id = 0;
+
+    if (node != NULL && !parse_id(node, &id))
+        return EXIT_USAGE;
+    if (patient.timeout_ms < CHANGE_MS)
+        patient.timeout_ms = CHANGE_MS;
+    question = caller_question(verb);
+    cJSON_AddNumberToObject(question, "node", id);
+    if (address != NULL)
+        cJSON_AddStringToObject(question, "address", address);
+    if (a->json)
+        return caller_print(&patient, question);
+    status = caller_ask(&patient, question, &answer);
+    if (status != EXIT_DONE)
+        return status;
+    if (*text_of(answer, "warning") != '\0')
+        printf("Warning: %s.\n", text_of(answer, "warning"));
+    cJSON_Delete(answer);
+    return EXIT_DONE;
+}
+
+static enum exit_status add(const struct arguments *a)
+{
+    enum exit_status status = change(a, "node_add", a->operands[1], a->operands[2]);
+
+    if (status == EXIT_DONE && !a->json)
+        printf("Node %s is a member.\n", a->operands[1]);
+    return status;
+}
+
+static enum exit_status remove_node(const struct arguments *a)
+{
+    enum exit_status status = change(a, "node_remove", a->operands[1], NULL);
+
+    if (status == EXIT_DONE && !a->json)
+        printf("Node %s is no member any more. Stop it, and remove its data directory.\n", a->operands[1]);
+    return status;
+}
+
+static enum exit_status transfer(const struct arguments *a)
+{
+    enum exit_status status = change(a, "node_transfer", a->n_operands > 1 ? a->operands[1] : NULL, NULL);
+
+    if (status == EXIT_DONE && !a->json)
+        printf("The lead is handed over.\n");
+    return status;
+}
+
+/* Out before in: so the majority is never of more nodes than there are. */
+static enum exit_status replace(const struct arguments *a)
+{
+    enum exit_status status;
+
+    if (strcmp(a->operands[1], a->operands[2]) == 0) {
+        complain(
+            "a node that has lost its data comes back in three steps: node remove %s; start it, with an empty "
+            "data directory; node add %s %s",
+            a->operands[1], a->operands[1], a->operands[3]);
+        return EXIT_USAGE;
+    }
+    status = change(a, "node_remove", a->operands[1], NULL);
+    if (status != EXIT_DONE)
+        return status;
+    status = change(a, "node_add", a->operands[2], a->operands[3]);
+    if (status == EXIT_DONE && !a->json)
+        printf("Node %s is a member in the place of node %s.\n", a->operands[2], a->operands[1]);
+    else if (status != EXIT_DONE)
+        complain("node %s is removed; when node %s runs with an empty data directory: txadmin node add %s %s",
+                 a->operands[1], a->operands[2], a->operands[2], a->operands[3]);
+    return status;
+}
+
+enum exit_status verb_node(const struct arguments *a)
+{
+    static const struct {
+        const char *name, *operands;
+        int min, max;
+        enum exit_status (*run)(const struct arguments *a);
+    } acts[] = {
+        {"list", "", 1, 1, list},
+        {"add", " ID PEER_ADDRESS", 3, 3, add},
+        {"remove", " ID", 2, 2, remove_node},
+        {"transfer", " [ID]", 1, 2, transfer},
+        {"replace", " OLD_ID NEW_ID PEER_ADDRESS", 4, 4, replace},
+    };
+
+    for (size_t i = 0; i < sizeof acts / sizeof *acts; i++) {
+        if (strcmp(a->operands[0], acts[i].name) != 0)
+            continue;
+        if (a->n_operands >= acts[i].min && a->n_operands <= acts[i].max)
+            return acts[i].run(a);
+        complain("usage: txadmin [OPTION...] node %s%s", acts[i].name, acts[i].operands);
+        return EXIT_USAGE;
+    }
+    complain("«node %s» is nothing that can be done; it is list, add, remove, transfer or replace",
+             a->operands[0]);
+    return EXIT_USAGE;
+}

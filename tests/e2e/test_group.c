@@ -1,0 +1,481 @@
+/* test_group: a group of three coordinators under load: its leader is killed, frozen, restarted; nodes are
+ * added, removed, replaced, wiped. No transaction may be rolled back or left in doubt for any of that, as long
+ * as a majority is up; and without one, nothing is answered that is not so.
+ *
+ * What a failover takes is printed, not asserted.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/lib/kit.h"
+
+static struct kit kit;
+
+enum {
+    NODES = 3,
+    SPARE = 4,
+    LOAD = 8000,   /* transfers of a client that is to be at work all the time */
+    QUIET_MS = 30, /* nothing told for so long: all that was on the way has arrived */
+    PROGRESS = 20, /* transfers told, to call it going on */
+    FAILOVERS = 5,
+};
+
+static int set_up(void **state)
+{
+    (void)state;
+    kit_settle(&kit);
+    return 0;
+}
+
+/* --- The load --------------------------------------------------------------------------------------------- */
+
+static struct load {
+    struct world_process *client;
+    struct kit_account account;
+} load;
+
+static size_t told(void)
+{
+    size_t n = load.account.n;
+
+    return n > 0 && load.account.told[n - 1].rc == 1 ? n - 1 : n;
+}
+
+/* Hears the client until it was told of so many more. Returns how long that took. */
+static uint64_t await_progress(size_t more)
+{
+    uint64_t start = world_now_ms();
+    size_t goal = told() + more;
+
+    while (told() < goal) {
+        if (world_now_ms() > start + KIT_SETTLE_MS)
+            fail_msg("the client has come to a standstill after %zu transfers", told());
+        kit_hear(load.client, &load.account, 5);
+    }
+    return world_now_ms() - start;
+}
+
+static void begin_load(enum kit_mode mode)
+{
+    load.account.n = 0;
+    load.client = kit_start_transfers(&kit, mode, LOAD, "KIT_PAUSE_MS=3");
+    await_progress(PROGRESS);
+}
+
+/* Ends the client, hard; everything that it was told was a success, and is so. */
+static void end_load(void)
+{
+    await_progress(PROGRESS);
+    world_process_kill(load.client);
+    kit_hear(load.client, &load.account, QUIET_MS);
+    for (size_t i = 0; i < told(); i++) {
+        const struct kit_told *t = &load.account.told[i];
+
+        if (t->rc != TX_OK)
+            fail_msg("%s, number %zu, was told %s", t->id, i, tx_strerror(t->rc));
+    }
+    kit_assert_told(&kit, &load.account);
+}
+
+/* What was told before the fault, and is on the way. */
+static void drain(void)
+{
+    size_t n;
+
+    do {
+        n = load.account.n;
+        kit_hear(load.client, &load.account, QUIET_MS);
+    } while (load.account.n != n);
+}
+
+/* --- Verbs ------------------------------------------------------------------------------------------------ */
+
+static void assert_admin(const char *const *args, int code, const char *part)
+{
+    struct world_output o = world_admin(kit.world, args);
+
+    if (o.code != code || (strstr(o.text, part) == NULL && strstr(o.error, part) == NULL))
+        fail_msg("txadmin %s %s: exit code %d, not %d with «%s»: %s%s", args[0], args[1], o.code, code, part,
+                 o.text, o.error);
+    world_output_release(&o);
+}
+
+/* Makes another one the leader, and returns when the group is whole. */
+static void make_leader(unsigned id)
+{
+    char number[16];
+
+    snprintf(number, sizeof number, "%u", id);
+    for (int i = 0; i < 10 && kit_await_group(&kit) != id; i++) {
+        struct world_output o = world_admin(kit.world, WORLD_ARGS("node", "transfer", number));
+
+        world_output_release(&o);
+        world_sleep_ms(100);
+    }
+    assert_int_equal(kit_await_group(&kit), id);
+}
+
+/* --- The leader goes -------------------------------------------------------------------------------------- */
+
+static void kill_leader(enum kit_mode mode)
+{
+    uint64_t ms[FAILOVERS];
+
+    begin_load(mode);
+    for (int i = 0; i < FAILOVERS; i++) {
+        unsigned leader = kit_await_group(&kit);
+        uint64_t start;
+
+        await_progress(PROGRESS);
+        start = world_now_ms();
+        world_process_kill(kit.node[leader]);
+        drain();
+        await_progress(1);
+        ms[i] = world_now_ms() - start;
+        world_process_start_ready(kit.node[leader], NULL);
+    }
+    end_load();
+    printf("# first commit after kill -9 of the leader, ms:");
+    for (int i = 0; i < FAILOVERS; i++)
+        printf(" %llu", (unsigned long long)ms[i]);
+    printf("\n");
+}
+
+static void test_leader_killed(void **state)
+{
+    (void)state;
+    kill_leader(KIT_DIRECT);
+}
+
+static void test_leader_killed_with_agents_at_work(void **state)
+{
+    (void)state;
+    kill_leader(KIT_MIXED);
+}
+
+/* It wakes up believing that it leads. */
+static void test_leader_frozen(void **state)
+{
+    unsigned leader;
+
+    (void)state;
+    begin_load(KIT_MIXED);
+    for (int i = 0; i < 3; i++) {
+        leader = kit_await_group(&kit);
+        world_process_signal(kit.node[leader], SIGSTOP);
+        drain();
+        await_progress(PROGRESS);
+        world_process_signal(kit.node[leader], SIGCONT);
+        await_progress(PROGRESS);
+    }
+    end_load();
+}
+
+static void test_rolling_restart(void **state)
+{
+    (void)state;
+    begin_load(KIT_MIXED);
+    for (unsigned id = 1; id <= NODES; id++) {
+        assert_int_equal(world_process_stop(kit.node[id]), 0);
+        world_process_start_ready(kit.node[id], NULL);
+        (void)kit_await_group(&kit);
+        await_progress(PROGRESS);
+    }
+    end_load();
+}
+
+static void test_transfer(void **state)
+{
+    (void)state;
+    begin_load(KIT_DIRECT);
+    for (unsigned id = 1; id <= NODES; id++) {
+        make_leader(id);
+        await_progress(PROGRESS);
+    }
+    end_load();
+    assert_admin(WORLD_ARGS("node", "transfer", "3"), 1, "leads the group already");
+    assert_admin(WORLD_ARGS("node", "transfer", "9"), 1, "no member");
+}
+
+/* --- The group changes ------------------------------------------------------------------------------------ */
+
+static void remove_node(unsigned id)
+{
+    char number[16];
+
+    snprintf(number, sizeof number, "%u", id);
+    assert_admin(WORLD_ARGS("node", "remove", number), 0, "no member any more");
+    world_process_kill(kit.node[id]);
+    world_node_wipe(kit.world, id);
+}
+
+static void test_three_to_one_and_back(void **state)
+{
+    (void)state;
+    begin_load(KIT_MIXED);
+    make_leader(1);
+    assert_admin(WORLD_ARGS("node", "remove", "1"), 1, "transfer");
+    for (kit.n_nodes = NODES; kit.n_nodes > 1; kit.n_nodes--) {
+        remove_node(kit.n_nodes);
+        await_progress(PROGRESS);
+    }
+    assert_admin(WORLD_ARGS("node", "remove", "1"), 1, "last");
+    assert_admin(WORLD_ARGS("node", "transfer"), 1, "no other node");
+    for (kit.n_nodes = 2; kit.n_nodes <= NODES; kit.n_nodes++) {
+        kit_add_node(&kit, kit.n_nodes);
+        await_progress(PROGRESS);
+    }
+    kit.n_nodes = NODES;
+    end_load();
+}
+
+/* Its data is lost, and its vote with it: it must not simply take part again. */
+static void test_wiped_node_is_refused(void **state)
+{
+    unsigned id = kit_await_group(&kit) % NODES + 1;
+
+    (void)state;
+    begin_load(KIT_DIRECT);
+    world_process_kill(kit.node[id]);
+    world_node_wipe(kit.world, id);
+    world_process_start(kit.node[id], NULL);
+    assert_int_equal(world_process_wait(kit.node[id], KIT_SETTLE_MS), 1);
+    assert_true(world_process_logged(kit.node[id], "remove this node from the group and add it again"));
+    assert_false(world_process_logged(kit.node[id], "event=ready"));
+    await_progress(PROGRESS);
+    remove_node(id);
+    kit_add_node(&kit, id);
+    (void)kit_await_group(&kit);
+    end_load();
+}
+
+/* By one with a number that nobody knew when the clients began. */
+static void test_dead_node_is_replaced(void **state)
+{
+    unsigned id = kit_await_group(&kit) % NODES + 1;
+    char old[16], new[16];
+
+    (void)state;
+    snprintf(old, sizeof old, "%u", id);
+    snprintf(new, sizeof new, "%u", SPARE);
+    kit_new_node(&kit, SPARE, false);
+    begin_load(KIT_MIXED);
+    world_process_kill(kit.node[id]);
+    world_process_start(kit.node[SPARE], NULL);
+    world_process_await(kit.node[SPARE], "event=waiting", KIT_SETTLE_MS);
+    assert_admin(WORLD_ARGS("node", "replace", old, old, world_node_peer(kit.world, id)), 2, "three steps");
+    assert_admin(WORLD_ARGS("node", "replace", old, new, world_node_peer(kit.world, SPARE)), 0,
+                 "in the place of");
+    (void)kit_await_group(&kit);
+    make_leader(SPARE);
+    await_progress(PROGRESS);
+    world_node_wipe(kit.world, id);
+    make_leader(kit_await_group(&kit) == SPARE ? id % NODES + 1 : kit_await_group(&kit));
+    remove_node(SPARE);
+    kit_add_node(&kit, id);
+    end_load();
+}
+
+static void test_refused_changes(void **state)
+{
+    unsigned leader = kit_await_group(&kit), dead = leader % NODES + 1, other = dead % NODES + 1;
+    char number[16];
+
+    (void)state;
+    assert_admin(WORLD_ARGS("node", "add", "2", "tcp://127.0.0.1:1"), 1, "member already");
+    assert_admin(WORLD_ARGS("node", "add", "0", "tcp://127.0.0.1:1"), 2, "number");
+    assert_admin(WORLD_ARGS("node", "add", "7", "nowhere"), 1, "no address");
+    assert_admin(WORLD_ARGS("node", "remove", "7"), 1, "no member");
+    assert_admin(WORLD_ARGS("node", "dance"), 2, "dance");
+    world_process_kill(kit.node[dead]);
+    world_sleep_ms(2500);
+    snprintf(number, sizeof number, "%u", other);
+    assert_admin(WORLD_ARGS("node", "remove", number), 1, "no majority");
+    assert_admin(WORLD_ARGS("node", "list"), 0, "down");
+}
+
+/* --- No majority ------------------------------------------------------------------------------------------ */
+
+static void test_minority(void **state)
+{
+    struct tx_client_options options = {.coordinators = world_coordinators(kit.world),
+                                        .application_name = "test",
+                                        .commit_timeout_ms = 3000,
+                                        .session_timeout_ms = 60000,
+                                        .transaction_timeout_ms = 5000};
+    PGconn *a = kit_connect(&kit, 0), *b = kit_connect(&kit, 1);
+    unsigned leader = kit_await_group(&kit);
+    enum tx_outcome outcome;
+    char id[KIT_ID_SIZE];
+    struct tx_error e;
+    tx_client *client, *late;
+    txn *t;
+
+    (void)state;
+    assert_int_equal(tx_client_open(&client, &options, &e), TX_OK);
+    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
+    snprintf(id, sizeof id, "%s", txn_id(t));
+    assert_int_equal(txn_enlist_pg(t, "bank_a", a, &e), TX_OK);
+    assert_int_equal(txn_enlist_pg(t, "bank_b", b, &e), TX_OK);
+    kit_move(a, id, -1);
+    kit_move(b, id, 1);
+    world_process_kill(kit.node[leader]);
+    world_process_kill(kit.node[leader % NODES + 1]);
+    assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_EINDOUBT);
+    txn_free(t);
+    options.connect_timeout_ms = 2000;
+    assert_int_not_equal(tx_client_open(&late, &options, &e), TX_OK);
+    if (strstr(e.msg, "majority") == NULL)
+        fail_msg("does not say what is missing: %s", e.msg);
+    world_process_start_ready(kit.node[leader], NULL);
+    world_process_start_ready(kit.node[leader % NODES + 1], NULL);
+    (void)kit_await_group(&kit);
+    kit_assert_sound(&kit);
+    assert_int_equal(tx_client_outcome(client, id, &outcome, &e), TX_OK);
+    assert_int_equal(outcome == TX_OUTCOME_COMMITTED ? 2 : 0, kit_receipts(&kit, id));
+    tx_client_close(client);
+    PQfinish(a);
+    PQfinish(b);
+}
+
+/* --- Backup and restore ------------------------------------------------------------------------------------
+ */
+
+/* Prepared in both banks, and its client is gone for good; its session lasts for an hour. */
+static void leave_in_doubt(char id[KIT_ID_SIZE])
+{
+    static struct kit_account account;
+    struct world_process *client = kit_start_patient(&kit, "ASSENT_CRASH=client.all_prepared=kill");
+
+    account.n = 0;
+    kit_hear(client, &account, KIT_SETTLE_MS);
+    assert_int_equal(world_process_wait(client, KIT_SETTLE_MS), -SIGKILL);
+    assert_int_equal(account.n, 1);
+    snprintf(id, KIT_ID_SIZE, "%s", account.told[0].id);
+}
+
+static bool in_doubt(void *arg)
+{
+    struct world_output o = world_admin(kit.world, WORLD_ARGS("transactions", "--in-doubt"));
+    bool listed = o.code == 0 && strstr(o.text, arg) != NULL;
+
+    world_output_release(&o);
+    return listed;
+}
+
+/* At the address of node 1, where the agents look for it. */
+static struct world_process *restored_node(const char *file)
+{
+    static char program[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE + 32], listen[64];
+
+    snprintf(data, sizeof data, "%s/restored.data", world_dir(kit.world));
+    snprintf(listen, sizeof listen, "%.*s", (int)strcspn(world_coordinators(kit.world), ","),
+             world_coordinators(kit.world));
+    return world_process_new(kit.world, "restored",
+                             WORLD_ARGS(world_program(kit.world, "txcoordd", program), "--data_dir", data,
+                                        "--listen", listen, "--peer_listen", world_node_peer(kit.world, 1),
+                                        "--restore", file));
+}
+
+/* Prepared in both banks without touching an account, in a session that lives for an hour. */
+static tx_client *prepare_by_hand(char id[KIT_ID_SIZE])
+{
+    struct tx_client_options options = {.coordinators = world_coordinators(kit.world),
+                                        .application_name = "test",
+                                        .session_timeout_ms = 3600000,
+                                        .transaction_timeout_ms = 3600000};
+    tx_client *client;
+    struct tx_error e;
+    char sql[256];
+    txn *t;
+
+    assert_int_equal(tx_client_open(&client, &options, &e), TX_OK);
+    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
+    snprintf(id, KIT_ID_SIZE, "%s", txn_id(t));
+    for (int i = 0; i < 2; i++) {
+        PGconn *conn = kit_connect(&kit, i);
+
+        kit_exec(conn, "BEGIN");
+        snprintf(sql, sizeof sql, "INSERT INTO receipts VALUES ('%s')", id);
+        kit_exec(conn, sql);
+        snprintf(sql, sizeof sql, "PREPARE TRANSACTION 'assent-%s-%d'", id, i + 1);
+        kit_exec(conn, sql);
+        PQfinish(conn);
+    }
+    txn_free(t);
+    return client;
+}
+
+static void assert_both_stay_prepared(void)
+{
+    world_sleep_ms(2000); /* scans of the agents go by */
+    assert_int_equal(world_prepared_count(kit.bank[0]), 2);
+    assert_int_equal(world_prepared_count(kit.bank[1]), 2);
+}
+
+/* One in doubt at the time of the backup, and one that began after it: the ledger knows too little of either to
+ * decide. Neither is touched until an operator says what to do. */
+static void test_backup_and_restore(void **state)
+{
+    char file[WORLD_PATH_SIZE + 32], before[KIT_ID_SIZE], after[KIT_ID_SIZE];
+    struct world_process *restored;
+    tx_client *client;
+
+    (void)state;
+    snprintf(file, sizeof file, "%s/backup", world_dir(kit.world));
+    leave_in_doubt(before);
+    assert_admin(WORLD_ARGS("backup", file), 0, "log index");
+    client = prepare_by_hand(after);
+    for (unsigned id = 1; id <= NODES; id++)
+        world_process_kill(kit.node[id]);
+    restored = restored_node(file);
+    world_process_start_ready(restored, NULL);
+    assert_true(world_wait(KIT_SETTLE_MS, in_doubt, before));
+    assert_true(world_wait(KIT_SETTLE_MS, in_doubt, after));
+    assert_both_stay_prepared();
+    assert_admin(WORLD_ARGS("resolve", before, "commit", "--yes"), 0, "commit");
+    assert_admin(WORLD_ARGS("resolve", after, "abort", "--yes"), 0, "abort");
+    kit_assert_sound(&kit);
+    assert_int_equal(kit_receipts(&kit, before), 2);
+    assert_int_equal(kit_receipts(&kit, after), 0);
+    tx_client_close(client);
+    assert_int_equal(world_process_stop(restored), 0);
+    world_process_start(restored, NULL);
+    assert_int_equal(world_process_wait(restored, KIT_SETTLE_MS), 1);
+    assert_true(world_process_logged(restored, "is not empty"));
+}
+
+/* --- The group -------------------------------------------------------------------------------------------- */
+
+static int open_group(void **state)
+{
+    static const char *const flags[] = {"--segment_size", "2M", "--snapshot_size", "256k", NULL};
+    struct kit_options options = {.nodes = NODES, .coordinator_flags = flags};
+
+    (void)state;
+    kit_open(&kit, "group", &options);
+    return 0;
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, set_up)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_leader_killed),
+        TEST(test_leader_killed_with_agents_at_work),
+        TEST(test_leader_frozen),
+        TEST(test_rolling_restart),
+        TEST(test_transfer),
+        TEST(test_three_to_one_and_back),
+        TEST(test_wiped_node_is_refused),
+        TEST(test_dead_node_is_replaced),
+        TEST(test_refused_changes),
+        TEST(test_minority),
+        TEST(test_backup_and_restore),
+    };
+
+    kit_main(argc, argv);
+    return kit_close(&kit, cmocka_run_group_tests(tests, open_group, NULL));
+}

@@ -1,0 +1,219 @@
+/* test_ledger_restore: a backup becomes the ledger of a group whose log is lost. It must decide nothing that
+ * the lost log may have decided otherwise.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "coordinator/backup.h"
+#include "tests/unit/ledger_kit.h"
+
+enum { PIECE = 100 };
+
+static struct txid id_of(uint64_t session, uint64_t sequence, uint64_t nonce)
+{
+    return (struct txid){GROUP, session, sequence, nonce};
+}
+
+/* Session 1 is open: 1 is decided, 2 acknowledged; session 2 is closed. */
+static void fill(struct kit *k)
+{
+    kit_init(k);
+    kit_open(k, 101);
+    kit_open(k, 102);
+    kit_decide(k, 1, 1, VERDICT_COMMIT, ORIGIN_CLIENT, 2);
+    kit_acknowledge(k, 1, 2, 2);
+    kit_apply(k, (struct record){.type = RECORD_CLOSE_SESSION, .session = 2});
+    kit_node(k, RECORD_ADD_NODE, 1, "tcp://lost:7401");
+}
+
+static void feed(struct kit *k, const struct buf *b, size_t from)
+{
+    for (size_t at = from; at < b->len; at += PIECE) {
+        struct record r = {.type = RECORD_RESTORE};
+
+        r.restore.at = at;
+        r.restore.total = b->len;
+        r.restore.len = (uint32_t)(b->len - at < PIECE ? b->len - at : PIECE);
+        r.restore.data = b->data + at;
+        kit_apply(k, r);
+    }
+}
+
+/* A new group's ledger after all pieces; *k is to be released. */
+static void restore(struct kit *k)
+{
+    struct kit before;
+    struct buf b;
+
+    fill(&before);
+    buf_init(&b);
+    ledger_snapshot(before.l, &b);
+    kit_release(&before);
+    kit_init(k);
+    kit_node(k, RECORD_ADD_NODE, 1, "tcp://new:7401");
+    feed(k, &b, 0);
+    buf_release(&b);
+}
+
+static void test_what_the_backup_knows_stands(void **state)
+{
+    struct txid decided = id_of(1, 1, 101), acknowledged = id_of(1, 2, 101), closed = id_of(2, 1, 102);
+    struct kit k;
+
+    (void)state;
+    restore(&k);
+    assert_int_equal(ledger_branch_standing(k.l, &decided), STANDING_COMMIT);
+    assert_int_equal(ledger_outcome(k.l, &decided), STANDING_COMMIT);
+    assert_int_equal(ledger_branch_standing(k.l, &acknowledged), STANDING_ABORT);
+    assert_int_equal(ledger_branch_standing(k.l, &closed), STANDING_ABORT);
+    assert_int_equal(ledger_session(k.l, 1)->state, SESSION_EXPIRED);
+    assert_string_equal(ledger_node(k.l, 1)->address, "tcp://new:7401");
+    kit_release(&k);
+}
+
+static void assert_lost(struct kit *k, struct txid id)
+{
+    assert_int_equal(ledger_branch_standing(k->l, &id), STANDING_LOST);
+    assert_int_equal(ledger_outcome(k->l, &id), STANDING_FORGOTTEN);
+}
+
+/* Neither its client nor recovery gets a verdict that the lost log may contradict. */
+static void test_what_came_later_is_lost(void **state)
+{
+    struct kit k;
+
+    (void)state;
+    restore(&k);
+    assert_lost(&k, id_of(1, 3, 101));
+    assert_lost(&k, id_of(3, 1, 103));
+    kit_restore(&k);
+    assert_lost(&k, id_of(1, 3, 101));
+    assert_lost(&k, id_of(3, 1, 103));
+    kit_decide(&k, 1, 3, VERDICT_COMMIT, ORIGIN_CLIENT, 2);
+    assert_int_equal(k.result.verdict, VERDICT_NONE);
+    kit_decide(&k, 1, 3, VERDICT_ABORT, ORIGIN_RECOVERY, 2);
+    assert_int_equal(k.result.verdict, VERDICT_NONE);
+    kit_apply(&k, (struct record){.type = RECORD_HEURISTIC,
+                                  .session = 3,
+                                  .sequence = 1,
+                                  .heuristic = {1, HEURISTIC_COMMIT, "bank_a", NULL}});
+    kit_apply(&k, (struct record){.type = RECORD_DROP_SESSION, .session = 1});
+    assert_lost(&k, id_of(1, 3, 101));
+    assert_lost(&k, id_of(3, 1, 103));
+    kit_release(&k);
+}
+
+static void test_an_operator_decides_what_is_lost(void **state)
+{
+    struct txid early = id_of(1, 3, 101), late = id_of(3, 1, 103);
+    struct kit k;
+
+    (void)state;
+    restore(&k);
+    kit_decide(&k, 1, 3, VERDICT_COMMIT, ORIGIN_OPERATOR, 2);
+    assert_int_equal(k.result.verdict, VERDICT_COMMIT);
+    kit_decide(&k, 3, 1, VERDICT_ABORT, ORIGIN_OPERATOR, 1);
+    assert_int_equal(k.result.verdict, VERDICT_ABORT);
+    kit_decide(&k, 3, 1, VERDICT_COMMIT, ORIGIN_OPERATOR, 1);
+    assert_int_equal(k.result.verdict, VERDICT_ABORT);
+    assert_int_equal(ledger_branch_standing(k.l, &early), STANDING_COMMIT);
+    assert_int_equal(ledger_branch_standing(k.l, &late), STANDING_ABORT);
+    kit_release(&k);
+}
+
+/* No number of a session is given out twice. */
+static void test_new_sessions_are_far_off(void **state)
+{
+    struct kit k;
+    struct txid id;
+
+    (void)state;
+    restore(&k);
+    kit_open(&k, 201);
+    assert_true(k.result.session > 1ULL << 32);
+    id = id_of(k.result.session, 1, 201);
+    assert_int_equal(ledger_branch_standing(k.l, &id), STANDING_OPEN);
+    kit_decide(&k, id.session, 1, VERDICT_COMMIT, ORIGIN_CLIENT, 1);
+    assert_int_equal(k.result.verdict, VERDICT_COMMIT);
+    kit_release(&k);
+}
+
+static void test_pieces_out_of_order(void **state)
+{
+    struct kit k, before;
+    struct buf b;
+
+    (void)state;
+    fill(&before);
+    buf_init(&b);
+    ledger_snapshot(before.l, &b);
+    kit_init(&k);
+    feed(&k, &b, PIECE);
+    assert_int_equal(kit_counts(&k).sessions, 0);
+    feed(&k, &b, 0);
+    assert_int_equal(kit_counts(&k).sessions, 1);
+    buf_release(&b);
+    kit_release(&before);
+    kit_release(&k);
+}
+
+/* --- The file --------------------------------------------------------------------------------------------- */
+
+static void write_file(const char *path, const uint8_t *data, size_t len)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(data, 1, len, f), len);
+    fclose(f);
+}
+
+static void test_the_file(void **state)
+{
+    char path[] = "/tmp/assent-backup-XXXXXX";
+    struct backup loaded;
+    struct tx_error e;
+    struct kit k;
+    struct buf b;
+
+    (void)state;
+    close(mkstemp(path));
+    fill(&k);
+    buf_init(&b);
+    backup_make(k.l, 77, &b);
+    write_file(path, b.data, b.len);
+    assert_int_equal(backup_load(&loaded, path, &e), TX_OK);
+    assert_int_equal(loaded.group, GROUP);
+    assert_int_equal(loaded.index, 77);
+    backup_release(&loaded);
+    for (size_t n = 0; n < b.len; n += 7) {
+        write_file(path, b.data, n);
+        assert_int_not_equal(backup_load(&loaded, path, &e), TX_OK);
+        backup_release(&loaded);
+        b.data[n] ^= 0x40;
+        write_file(path, b.data, b.len);
+        assert_int_not_equal(backup_load(&loaded, path, &e), TX_OK);
+        backup_release(&loaded);
+        b.data[n] ^= 0x40;
+    }
+    unlink(path);
+    assert_int_equal(backup_load(&loaded, path, &e), TX_EIO);
+    backup_release(&loaded);
+    buf_release(&b);
+    kit_release(&k);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_the_backup_knows_stands),
+        cmocka_unit_test(test_what_came_later_is_lost),
+        cmocka_unit_test(test_an_operator_decides_what_is_lost),
+        cmocka_unit_test(test_new_sessions_are_far_off),
+        cmocka_unit_test(test_pieces_out_of_order),
+        cmocka_unit_test(test_the_file),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

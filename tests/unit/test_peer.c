@@ -1,0 +1,245 @@
+/* test_peer: the line between coordinators: messages and greetings over it, a peer that is not there, one that
+ * moves, and bytes that are no message. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <nanomsg/nn.h>
+#include <nanomsg/pipeline.h>
+
+#include "coordinator/peer.h"
+
+enum { PATIENCE_MS = 5000 };
+
+struct node {
+    uint64_t id;
+    char address[64];
+    struct peers *peers;
+    unsigned received, greeted;
+    uint64_t from, group, last_index;
+    char last[64], clients[64];
+    size_t last_len;
+};
+
+static uv_loop_t loop;
+static struct node a, b;
+static unsigned ports;
+
+static void on_receive(void *ctx, uint64_t from, const void *data, size_t len)
+{
+    struct node *n = ctx;
+
+    n->received++;
+    n->from = from;
+    n->last_len = len;
+    if (len < sizeof n->last) {
+        memcpy(n->last, data, len);
+        n->last[len] = '\0';
+    }
+}
+
+static void on_greeted(void *ctx, const struct peer_greeting *g)
+{
+    struct node *n = ctx;
+
+    n->greeted++;
+    n->from = g->id;
+    n->group = g->group;
+    n->last_index = g->last_index;
+    snprintf(n->clients, sizeof n->clients, "%s", g->clients);
+}
+
+/* A name of its own for each that listens. */
+static void node_listen(struct node *n, uint64_t id)
+{
+    struct peer_options options = {.node_id = id,
+                                   .listen = n->address,
+                                   .address = n->address,
+                                   .receive = on_receive,
+                                   .greeted = on_greeted,
+                                   .ctx = n};
+    struct tx_error e;
+
+    n->id = id;
+    snprintf(n->address, sizeof n->address, "ipc:///tmp/assent-peer-%d-%u", (int)getpid(), ++ports);
+    if (peers_open(&n->peers, &loop, &options, &e) != TX_OK)
+        fail_msg("%s", e.msg);
+}
+
+static void node_end(struct node *n)
+{
+    peers_close(n->peers);
+    unlink(n->address + strlen("ipc://"));
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(&a, 0, sizeof a);
+    memset(&b, 0, sizeof b);
+    uv_loop_init(&loop);
+    node_listen(&a, 1);
+    node_listen(&b, 2);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    node_end(&a);
+    node_end(&b);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    return uv_loop_close(&loop);
+}
+
+static void turn(void)
+{
+    uv_run(&loop, UV_RUN_NOWAIT);
+    usleep(1000);
+}
+
+/* Says it again and again, as Raft does, until it is heard. */
+static void send_until_heard(struct node *from, struct node *to, const char *address, const char *text)
+{
+    unsigned before = to->received;
+
+    for (int i = 0; to->received == before; i++) {
+        assert_true(i < PATIENCE_MS);
+        peer_send(from->peers, to->id, address, text, strlen(text));
+        turn();
+    }
+    assert_string_equal(to->last, text);
+    assert_int_equal(to->from, from->id);
+}
+
+static void test_messages(void **state)
+{
+    (void)state;
+    send_until_heard(&a, &b, b.address, "hello");
+    send_until_heard(&b, &a, a.address, "hello yourself");
+    assert_int_equal(a.greeted + b.greeted, 0);
+}
+
+static void test_greetings(void **state)
+{
+    const struct peer_greeting g = {.group = 0x1234, .last_index = 99, .clients = "tcp://a:7401"};
+
+    (void)state;
+    for (int i = 0; b.greeted == 0; i++) {
+        assert_true(i < PATIENCE_MS);
+        peer_greet(a.peers, 2, b.address, &g);
+        turn();
+    }
+    assert_int_equal(b.from, 1);
+    assert_int_equal(b.group, 0x1234);
+    assert_int_equal(b.last_index, 99);
+    assert_string_equal(b.clients, "tcp://a:7401");
+}
+
+/* Sending there neither blocks nor fails; a wrong address of one that was heard of does not matter. */
+static void test_nobody_there(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 1000; i++)
+        peer_send(a.peers, 3, "ipc:///tmp/assent-peer-nobody", "x", 1);
+    peer_send(a.peers, 4, "no address", "x", 1);
+    peer_send(a.peers, 5, NULL, "x", 1);
+    send_until_heard(&a, &b, b.address, "first");
+    send_until_heard(&b, &a, "ipc:///tmp/assent-peer-nobody", "still found");
+}
+
+static void test_a_peer_that_moved_is_found(void **state)
+{
+    (void)state;
+    send_until_heard(&a, &b, b.address, "here");
+    send_until_heard(&b, &a, a.address, "there");
+    node_end(&b);
+    node_listen(&b, 2);
+    send_until_heard(&b, &a, a.address, "moved");
+    send_until_heard(&a, &b, "ipc:///tmp/assent-peer-nobody", "seen");
+}
+
+static void test_those_not_kept_are_forgotten(void **state)
+{
+    const uint64_t others[] = {1, 3};
+
+    (void)state;
+    send_until_heard(&b, &a, a.address, "here");
+    peers_keep(a.peers, others, 2);
+    peer_send(a.peers, 2, NULL, "x", 1); /* nobody knows where */
+    send_until_heard(&a, &b, b.address, "again");
+}
+
+static void test_large_messages(void **state)
+{
+    static char large[1 << 20];
+
+    (void)state;
+    send_until_heard(&a, &b, b.address, "small");
+    for (int i = 0; b.last_len != sizeof large; i++) {
+        assert_true(i < PATIENCE_MS);
+        peer_send(a.peers, 2, b.address, large, sizeof large);
+        turn();
+    }
+}
+
+static void test_garbage(void **state)
+{
+    static const char *const garbage[] = {"", "R", "X\1\1", "R\2\1"};
+    static const uint8_t whole[] = {'R', 1, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 'a', ':', 0, 'z'};
+    int s = nn_socket(AF_SP, NN_PUSH);
+
+    (void)state;
+    assert_true(s >= 0 && nn_connect(s, a.address) >= 0);
+    for (size_t i = 0; i < sizeof garbage / sizeof *garbage; i++)
+        assert_true(nn_send(s, garbage[i], strlen(garbage[i]), 0) >= 0);
+    for (size_t n = 0; n + 1 < sizeof whole; n++)
+        assert_true(nn_send(s, whole, n, 0) >= 0);
+    for (int i = 0; i < 100; i++)
+        turn();
+    assert_int_equal(a.received + a.greeted, 0);
+    assert_true(nn_send(s, whole, sizeof whole, 0) >= 0);
+    for (int i = 0; a.received == 0 && i < PATIENCE_MS; i++)
+        turn();
+    assert_string_equal(a.last, "z");
+    nn_close(s);
+}
+
+static void test_no_line(void **state)
+{
+    struct peer_options options = {.node_id = 9};
+    struct peers *p;
+    struct tx_error e;
+
+    (void)state;
+    assert_int_equal(peers_open(&p, &loop, &options, &e), TX_OK);
+    peer_send(p, 1, a.address, "x", 1);
+    peers_stop(p);
+    peers_close(p);
+    options.listen = "nowhere";
+    assert_int_equal(peers_open(&p, &loop, &options, &e), TX_EINVAL);
+    options.listen = "tcp://192.0.2.1:7402";
+    assert_int_not_equal(peers_open(&p, &loop, &options, &e), TX_OK);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_messages),
+        TEST(test_greetings),
+        TEST(test_nobody_there),
+        TEST(test_a_peer_that_moved_is_found),
+        TEST(test_those_not_kept_are_forgotten),
+        TEST(test_large_messages),
+        TEST(test_garbage),
+        TEST(test_no_line),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
