@@ -50,7 +50,7 @@ int admin_new(struct admin **out, const struct admin_options *options, struct tx
     return TX_OK;
 }
 
-/* --- Answers ---------------------------------------------------------------------------------------------- */
+/* Answers */
 
 static void reply_error(struct admin *a, const struct reply_to *to, int code, const char *text,
                         const char *leader)
@@ -80,7 +80,7 @@ static void task_answer(struct admin_task *t)
     cJSON_free(text);
 }
 
-/* --- Tasks ------------------------------------------------------------------------------------------------ */
+/* Tasks */
 
 /* What is needed when the agent's answer comes. Belongs to the task. */
 struct admin_awaited {
@@ -175,7 +175,7 @@ void admin_free(struct admin *a)
     free(a);
 }
 
-/* --- Questions -------------------------------------------------------------------------------------------- */
+/* Questions */
 
 static const struct verb *verb_find(const cJSON *question)
 {
@@ -259,7 +259,7 @@ int admin_task_id(const struct admin_task *t, struct txid *id, struct tx_error *
     return txid_parse(text, id) ? TX_OK : err_set(e, TX_EINVAL, "«%s» is not a transaction's id", text);
 }
 
-/* --- Building answers ------------------------------------------------------------------------------------- */
+/* Building answers */
 
 void admin_add_text(cJSON *object, const char *name, const char *text)
 {
@@ -314,7 +314,7 @@ int admin_list_end(struct admin_list *list, cJSON *answer, const char *name, str
     return failed ? err_set(e, TX_ENOMEM, "no memory for the answer") : TX_OK;
 }
 
-/* --- Asking agents ---------------------------------------------------------------------------------------- */
+/* Asking agents */
 
 /* The agent's answer, where it is one and all of them together still fit into ours; else NULL and the problem.
  */

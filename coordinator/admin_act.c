@@ -41,8 +41,7 @@ static void act_end(struct admin_task *t, int rc)
     admin_task_release(t);
 }
 
-/* --- resolve: {id, verdict: "commit" | "abort"} -> id, asked, verdict (what stands) -------------------------
- */
+/* resolve: {id, verdict: "commit" | "abort"} -> id, asked, verdict (what stands) */
 
 static void on_resolved(void *arg, int rc, enum verdict stands)
 {
@@ -98,8 +97,7 @@ int admin_resolve(struct admin_task *t, struct tx_error *e)
     return act_begin(t, rc, e);
 }
 
-/* --- forget: {id} -> id ------------------------------------------------------------------------------------
- */
+/* forget: {id} -> id */
 
 static void on_done(void *arg, int rc, enum verdict stands)
 {
@@ -122,8 +120,7 @@ int admin_forget(struct admin_task *t, struct tx_error *e)
     return act_begin(t, driver_forget(t->with->driver, t->now, t->wall, &id, on_done, t, e), e);
 }
 
-/* --- remove_resource: {name} -> resource -------------------------------------------------------------------
- */
+/* remove_resource: {name} -> resource */
 
 int admin_remove_resource(struct admin_task *t, struct tx_error *e)
 {

@@ -20,7 +20,7 @@ enum {
     DOCTOR_RESOURCES = 1000, /* asked at most */
 };
 
-/* --- Findings --------------------------------------------------------------------------------------------- */
+/* Findings */
 
 struct finding {
     const char *level, *check, *remedy; /* remedy may be NULL */
@@ -57,7 +57,7 @@ static cJSON *add_subject(cJSON *subjects, const char *name, cJSON **subject)
     return cJSON_AddArrayToObject(o, "findings");
 }
 
-/* --- The coordinator -------------------------------------------------------------------------------------- */
+/* The coordinator */
 
 static void check_leader(struct admin_task *t, cJSON *findings)
 {
@@ -194,7 +194,7 @@ static void check_sessions(struct admin_task *t, cJSON *findings)
         add_finding(findings, (struct finding){"ok", "sessions", NULL}, "none is about to expire");
 }
 
-/* --- The resources ---------------------------------------------------------------------------------------- */
+/* The resources */
 
 struct resource_walk {
     struct admin_task *task;
@@ -240,7 +240,7 @@ static bool check_resource(void *arg, const struct driver_resource *r)
     return w->rc == TX_OK;
 }
 
-/* --- All together ----------------------------------------------------------------------------------------- */
+/* All together */
 
 /* What the agent told becomes findings beside ours. */
 static void take_answer(cJSON *subject)

@@ -9,7 +9,7 @@
 
 enum { NODE_ID_LIMIT = 65535 };
 
-/* --- nodes: {} -> nodes, leader, warning ------------------------------------------------------------------ */
+/* nodes: {} -> nodes, leader, warning */
 
 static const char *role_of(const struct admin_task *t, const struct group_node *n)
 {
@@ -77,7 +77,7 @@ int admin_nodes(struct admin_task *t, struct tx_error *e)
     return TX_OK;
 }
 
-/* --- Changes ---------------------------------------------------------------------------------------------- */
+/* Changes */
 
 static void log_change(const struct admin_task *t, const char *result)
 {
@@ -116,7 +116,7 @@ static int get_id(const struct admin_task *t, uint64_t *id, struct tx_error *e)
     return TX_OK;
 }
 
-/* --- node_add: {node, address} -> node, warning ----------------------------------------------------------- */
+/* node_add: {node, address} -> node, warning */
 
 /* Asked for once more, after it was done. */
 static bool is_at(const struct group_node *n, const char *address)
@@ -170,7 +170,7 @@ int admin_node_add(struct admin_task *t, struct tx_error *e)
     return TX_OK;
 }
 
-/* --- node_remove: {node} -> node, warning ----------------------------------------------------------------- */
+/* node_remove: {node} -> node, warning */
 
 /* Those that stay must be able to go on. */
 static int may_remove(const struct admin_task *t, uint64_t id, struct tx_error *e)
@@ -210,8 +210,7 @@ int admin_node_remove(struct admin_task *t, struct tx_error *e)
     return TX_OK;
 }
 
-/* --- node_transfer: {node: number, or 0 for the best} -> node ----------------------------------------------
- */
+/* node_transfer: {node: number, or 0 for the best} -> node */
 
 static int may_transfer(const struct admin_task *t, uint64_t id, struct tx_error *e)
 {

@@ -6,8 +6,7 @@
 
 enum { LIST_LIMIT = 1000 /* items, unless the question says otherwise */ };
 
-/* --- status: {} -> node, log, ledger, counters, resources --------------------------------------------------
- */
+/* status: {} -> node, log, ledger, counters, resources */
 
 static void add_node(struct admin_task *t, const struct replog_status *log)
 {
@@ -115,8 +114,7 @@ int admin_status(struct admin_task *t, struct tx_error *e)
     return TX_OK;
 }
 
-/* --- sessions: {limit} -> sessions -------------------------------------------------------------------------
- */
+/* sessions: {limit} -> sessions */
 
 const char *admin_session_state(enum session_state s)
 {
@@ -160,8 +158,7 @@ int admin_sessions(struct admin_task *t, struct tx_error *e)
     return admin_list_end(&walk.list, t->answer, "sessions", e);
 }
 
-/* --- resources: {limit} -> resources -----------------------------------------------------------------------
- */
+/* resources: {limit} -> resources */
 
 static bool add_resource(void *arg, const struct driver_resource *r)
 {

@@ -79,7 +79,7 @@ struct admin_inquiry {
 };
 int admin_inquire(struct admin_task *t, const struct admin_inquiry *q, struct tx_error *e);
 
-/* --- The verbs, by file ----------------------------------------------------------------------------------- */
+/* The verbs, by file */
 
 int admin_status(struct admin_task *t, struct tx_error *e);
 const char *admin_session_state(enum session_state s);

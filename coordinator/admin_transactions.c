@@ -42,9 +42,7 @@ static cJSON *transaction_json(const struct driver_transaction *t)
     return o;
 }
 
-/* --- transactions: {all, in_doubt, older_ms, resource, limit} -> transactions
- * -----------------------------------
- */
+/* transactions: {all, in_doubt, older_ms, resource, limit} -> transactions */
 
 struct walk {
     struct admin_list list;
@@ -105,8 +103,7 @@ int admin_transactions(struct admin_task *t, struct tx_error *e)
     return admin_list_end(&w.list, t->answer, "transactions", e);
 }
 
-/* --- show: {id} -> transaction, each branch with "inspection" (its agent's answer) or "unanswered" ----------
- */
+/* show: {id} -> transaction, each branch with "inspection" (its agent's answer) or "unanswered" */
 
 static void take_transaction(void *arg, const struct driver_transaction *t)
 {

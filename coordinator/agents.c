@@ -9,7 +9,7 @@
 #include "coordinator/reports.h"
 #include "libtx/shared/crash.h"
 
-/* --- Who serves what ---------------------------------------------------------------------------------- */
+/* Who serves what */
 
 static struct served *served_find(const struct driver *d, const char *name)
 {
@@ -111,7 +111,7 @@ static void agent_free(struct driver *d, struct agent *a)
     free(a);
 }
 
-/* --- Queues ------------------------------------------------------------------------------------------- */
+/* Queues */
 
 bool agents_due(const struct driver *d, const struct work *w)
 {
@@ -242,7 +242,7 @@ void agents_tick(struct driver *d)
     }
 }
 
-/* --- PULL --------------------------------------------------------------------------------------------- */
+/* PULL */
 
 /* Room for one more: an agent that is gone makes place. */
 static bool make_room(struct driver *d)
@@ -407,7 +407,7 @@ void agents_pull(struct driver *d, const struct reply_to *from, const struct wir
         answer_pull(d, a, take_for(d, a));
 }
 
-/* --- The end ------------------------------------------------------------------------------------------ */
+/* The end */
 
 void agents_lost(struct driver *d, uint64_t ticket)
 {

@@ -18,7 +18,7 @@ bool asks_full(const struct driver *d)
     return n_asks + n_inquiries >= ASK_LIMIT;
 }
 
-/* --- Proposals ---------------------------------------------------------------------------------------- */
+/* Proposals */
 
 struct ask *asks_add(struct driver *d, uint64_t ticket, driver_done_cb done, void *arg)
 {
@@ -59,7 +59,7 @@ void asks_proposed(struct driver *d, uint64_t ticket, bool committed)
     }
 }
 
-/* --- Inquiries ---------------------------------------------------------------------------------------- */
+/* Inquiries */
 
 static void queue_inquiry(struct driver *d, struct inquiry *i)
 {

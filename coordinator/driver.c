@@ -16,7 +16,7 @@
 #include "coordinator/nodes.h"
 #include "coordinator/sessions.h"
 
-/* --- What all parts use ------------------------------------------------------------------------------- */
+/* What all parts use */
 
 void *driver_alloc(size_t n, size_t size)
 {
@@ -88,7 +88,7 @@ void driver_reply_error(struct driver *d, const struct reply_to *to, int code, c
     driver_reply(d, to, &m);
 }
 
-/* --- Begin and end ------------------------------------------------------------------------------------ */
+/* Begin and end */
 
 static void set_defaults(struct driver_options *o)
 {
@@ -160,7 +160,7 @@ void driver_free(struct driver *d)
     free(d);
 }
 
-/* --- Requests and time -------------------------------------------------------------------------------- */
+/* Requests and time */
 
 static void set_time(struct driver *d, uint64_t now, uint64_t wall)
 {
@@ -248,7 +248,7 @@ void driver_flush(struct driver *d, uint64_t now)
     agents_flush(d);
 }
 
-/* --- The log ------------------------------------------------------------------------------------------ */
+/* The log */
 
 static void count(struct driver *d, const struct record *r, const struct ledger_result *result)
 {
@@ -390,7 +390,7 @@ void driver_role(struct driver *d, uint64_t now, bool leading, uint64_t leader_i
     nodes_begin(d);
 }
 
-/* --- For admin ---------------------------------------------------------------------------------------- */
+/* For admin */
 
 const struct ledger *driver_ledger(const struct driver *d)
 {

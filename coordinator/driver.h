@@ -50,7 +50,7 @@ int driver_new(struct driver **out, uint64_t group, const struct driver_options 
 void driver_free(struct driver *d);
 void driver_name(struct driver *d, uint64_t group);
 
-/* --- Driven by server and replog ----------------------------------------------------------------------- */
+/* Driven by server and replog */
 
 /* Any request but WIRE_ADMIN. Where this node does not lead: WIRE_ERROR TX_ENOTLEADER with the leader's
  * address, but for a WIRE_OUTCOME that the applied log answers for ever. */
@@ -75,7 +75,7 @@ void driver_members(struct driver *d, uint64_t now, const uint64_t *ids, size_t 
 /* A node has told where it listens for clients; the leader has the ledger say so where it is a member. */
 void driver_node_told(struct driver *d, uint64_t now, uint64_t id, const char *address);
 
-/* --- For admin ------------------------------------------------------------------------------------------ */
+/* For admin */
 
 const struct ledger *driver_ledger(const struct driver *d);
 bool driver_leading(const struct driver *d);

@@ -240,7 +240,7 @@ struct driver {
     struct wire_work_item items[REPORT_LIMIT];
 };
 
-/* --- driver.c: what all of them use --------------------------------------------------------------------- */
+/* driver.c: what all of them use */
 
 /* Zeroed memory; never NULL. */
 void *driver_alloc(size_t n, size_t size);

@@ -30,7 +30,7 @@ static int admit(struct driver *d, uint64_t now, uint64_t wall, struct tx_error 
     return asks_full(d) ? too_many(e) : 0;
 }
 
-/* --- Resolve ------------------------------------------------------------------------------------------ */
+/* Resolve */
 
 /* What an operator may decide is in doubt: prepared somewhere, undecided, and not being worked on. */
 static int may_resolve(const struct driver *d, const struct txid *id, size_t n_found, struct tx_error *e)
@@ -79,7 +79,7 @@ int driver_resolve(struct driver *d, uint64_t now, uint64_t wall, const struct t
     return 0;
 }
 
-/* --- Forget, remove ----------------------------------------------------------------------------------- */
+/* Forget, remove */
 
 int driver_forget(struct driver *d, uint64_t now, uint64_t wall, const struct txid *id, driver_done_cb done,
                   void *arg, struct tx_error *e)
@@ -151,7 +151,7 @@ int driver_remove_resource(struct driver *d, uint64_t now, uint64_t wall, const 
     return 0;
 }
 
-/* --- Inquire ------------------------------------------------------------------------------------------ */
+/* Inquire */
 
 int driver_inquire(struct driver *d, uint64_t now, const char *resource, const char *question,
                    driver_answer_cb answer, void *arg, struct tx_error *e)

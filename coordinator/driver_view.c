@@ -22,7 +22,7 @@ struct view {
     char next[512];
 };
 
-/* --- Branches ----------------------------------------------------------------------------------------- */
+/* Branches */
 
 static uint8_t heuristic_of(const struct view *v, uint16_t number)
 {
@@ -140,7 +140,7 @@ static void add_found_branches(struct view *v)
     }
 }
 
-/* --- What happens next ----------------------------------------------------------------------------------- */
+/* What happens next */
 
 static void say(struct view *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void say(struct view *v, const char *format, ...)
@@ -270,7 +270,7 @@ static void set_next(struct view *v)
     v->t.next = v->next;
 }
 
-/* --- Transactions ------------------------------------------------------------------------------------- */
+/* Transactions */
 
 static void set_decided(struct view *v)
 {
@@ -419,7 +419,7 @@ void driver_each_transaction(struct driver *d, uint64_t now, uint64_t wall,
     free(list.items);
 }
 
-/* --- Resources and sessions ---------------------------------------------------------------------------- */
+/* Resources and sessions */
 
 static void count_unfinished(struct driver *d)
 {

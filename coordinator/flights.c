@@ -11,7 +11,7 @@
 #include "coordinator/found.h"
 #include "libtx/shared/crash.h"
 
-/* --- The table ---------------------------------------------------------------------------------------- */
+/* The table */
 
 struct flight *flights_find(const struct driver *d, uint64_t session, uint64_t sequence)
 {
@@ -122,7 +122,7 @@ void flights_reason(struct flight *f, const char *format, ...)
     strcpy(f->reason, text);
 }
 
-/* --- Answers ------------------------------------------------------------------------------------------ */
+/* Answers */
 
 void flights_wait(struct flight *f, const struct reply_to *to, uint8_t wait)
 {
@@ -183,7 +183,7 @@ static void answer_waiters(struct driver *d, struct flight *f)
     f->n_waiters = left;
 }
 
-/* --- Work --------------------------------------------------------------------------------------------- */
+/* Work */
 
 static void queue_branch(struct driver *d, struct flight *f, size_t i, enum work_kind kind)
 {
@@ -243,7 +243,7 @@ void flights_seen(struct driver *d, struct flight *f, struct commit_branch *b)
                      f->commit.verdict == VERDICT_COMMIT ? WORK_COMMIT : WORK_ROLLBACK);
 }
 
-/* --- Proposals ---------------------------------------------------------------------------------------- */
+/* Proposals */
 
 /* Nobody would ever report on a branch of a resource without agents, and its record could not go. Should one
  * turn up later, its scan asks. */
@@ -327,7 +327,7 @@ void flights_problem(struct flight *f, const struct commit_branch *b, const char
     strcpy(errand->problem, text);
 }
 
-/* --- Steps -------------------------------------------------------------------------------------------- */
+/* Steps */
 
 void flights_do(struct driver *d, struct flight *f, unsigned actions)
 {
@@ -432,7 +432,7 @@ void flights_heuristic(struct driver *d, const struct record *r)
     }
 }
 
-/* --- Sessions ----------------------------------------------------------------------------------------- */
+/* Sessions */
 
 /* Nobody else finishes its branches now. One that is not decided never will be committed: the fence. */
 void flights_session_over(struct driver *d, struct lease *lease)
@@ -479,7 +479,7 @@ void flights_resolved(struct driver *d, struct lease *lease, const struct range 
     }
 }
 
-/* --- Time --------------------------------------------------------------------------------------------- */
+/* Time */
 
 static const char *voteless(const struct flight *f)
 {

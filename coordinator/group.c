@@ -35,7 +35,7 @@ static struct group_node *node_of(struct group *g, uint64_t id)
     return NULL;
 }
 
-/* --- What the others say ---------------------------------------------------------------------------------- */
+/* What the others say */
 
 static void on_receive(void *ctx, uint64_t from, const void *data, size_t len)
 {
@@ -95,7 +95,7 @@ static void on_timer(uv_timer_t *timer)
     }
 }
 
-/* --- What the log says ------------------------------------------------------------------------------------ */
+/* What the log says */
 
 void group_send(void *group, uint64_t to, const char *address, const void *data, size_t len)
 {
@@ -137,7 +137,7 @@ void group_members(void *group, const struct replog_member *members, size_t n)
         driver_members(g->driver, uv_now(g->loop), ids, n);
 }
 
-/* --- For admin -------------------------------------------------------------------------------------------- */
+/* For admin */
 
 bool group_has_line(const struct group *g)
 {
@@ -174,7 +174,7 @@ bool group_alive(const struct group *g, const struct group_node *n)
            (n->heard_ms != 0 && uv_now(g->loop) - n->heard_ms <= GROUP_SILENCE_MS);
 }
 
-/* --- Life ------------------------------------------------------------------------------------------------- */
+/* Life */
 
 int group_open(struct group **out, uv_loop_t *loop, const struct group_options *options, struct tx_error *e)
 {

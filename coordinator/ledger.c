@@ -57,7 +57,7 @@ void ledger_free(struct ledger *l)
     free(l);
 }
 
-/* --- Applying ---------------------------------------------------------------------------------------- */
+/* Applying */
 
 static void session_settle(struct ledger *l, struct session_entry *s)
 {

@@ -17,7 +17,7 @@
 
 enum { SNAPSHOT_MAGIC = 0x4c415841 /* "AXAL" */, SNAPSHOT_VERSION = 1 };
 
-/* --- Writing ----------------------------------------------------------------------------------------- */
+/* Writing */
 
 static void put_ranges(struct buf *b, const struct ranges *r)
 {
@@ -104,8 +104,7 @@ void ledger_snapshot(const struct ledger *l, struct buf *out)
     put_ranges(out, &l->lost);
 }
 
-/* --- Reading: each returns TX_ECORRUPT or TX_ENOMEM --------------------------------------------------------
- */
+/* Reading: each returns TX_ECORRUPT or TX_ENOMEM */
 
 static bool get_flag(struct cur *c)
 {
@@ -322,8 +321,7 @@ out:
     return rc;
 }
 
-/* --- Restoring a backup ------------------------------------------------------------------------------------
- */
+/* Restoring a backup */
 
 /* Sessions that were open when the backup was made lived on; so did sessions opened later, whose numbers are in
  * the gap. What stands of them in the log that is lost is not known here, and may have been COMMIT. */

@@ -26,7 +26,7 @@ void ledger_clear(struct ledger *l)
     ledger_remove_node(l, n);
 }
 
-/* --- Sessions ---------------------------------------------------------------------------------------- */
+/* Sessions */
 
 struct session_entry *ledger_find_session(const struct ledger *l, uint64_t id)
 {
@@ -111,7 +111,7 @@ bool ledger_session_may_go(const struct session_entry *s)
     return s->s.n_decisions == 0 && (s->s.state == SESSION_CLOSED || s->s.retention_over);
 }
 
-/* --- Decisions --------------------------------------------------------------------------------------- */
+/* Decisions */
 
 struct decision_entry *ledger_find_decision(const struct ledger *l, uint64_t session, uint64_t sequence)
 {
@@ -253,7 +253,7 @@ bool ledger_decision_may_go(const struct decision_entry *e)
            (e->d.verdict == VERDICT_ABORT && s->state != SESSION_OPEN);
 }
 
-/* --- Resources --------------------------------------------------------------------------------------- */
+/* Resources */
 
 struct resource_entry *ledger_find_resource(const struct ledger *l, const char *name)
 {
@@ -299,7 +299,7 @@ void ledger_remove_resource(struct ledger *l, struct resource_entry *r)
     free(r);
 }
 
-/* --- Nodes ------------------------------------------------------------------------------------------- */
+/* Nodes */
 
 struct node_entry *ledger_find_node(const struct ledger *l, uint64_t id)
 {
@@ -338,7 +338,7 @@ void ledger_remove_node(struct ledger *l, struct node_entry *n)
     free(n);
 }
 
-/* --- What absence means -------------------------------------------------------------------------------- */
+/* What absence means */
 
 bool ledger_never_opened(const struct ledger *l, uint64_t session)
 {

@@ -28,7 +28,7 @@ enum {
     FAREWELL_MS = 50,   /* behind it, to tell those who ask who that is */
 };
 
-/* --- Settings --------------------------------------------------------------------------------------------- */
+/* Settings */
 
 static struct settings {
     char *data_dir, *listen, *advertise, *peer_listen, *peer_advertise, *restore, *log_level;
@@ -129,7 +129,7 @@ static int settings_load(int argc, char **argv, struct tx_error *e)
     return settings_check(e);
 }
 
-/* --- The node --------------------------------------------------------------------------------------------- */
+/* The node */
 
 /* The process is one node, and this is all of it. */
 static struct node {
@@ -147,7 +147,7 @@ static struct node {
     bool has_snapshot;
 } node;
 
-/* --- What the log calls ----------------------------------------------------------------------------------- */
+/* What the log calls */
 
 /* A node that waits to be added learns its group's name with the first that the leader sends. */
 static void learn_group(void)
@@ -237,7 +237,7 @@ static void on_fatal(void *ctx, const struct tx_error *e)
     _exit(EXIT_FAILURE);
 }
 
-/* --- What the driver calls -------------------------------------------------------------------------------- */
+/* What the driver calls */
 
 static void on_proposed(void *arg, enum replog_result result, uint64_t index)
 {
@@ -258,7 +258,7 @@ static void on_reply(void *ctx, const struct reply_to *to, const struct wire_mes
         server_reply(node.server, to, m);
 }
 
-/* --- Stopping --------------------------------------------------------------------------------------------- */
+/* Stopping */
 
 static void on_log_closed(void *arg)
 {
@@ -326,7 +326,7 @@ static void node_release(void)
     uv_loop_close(&node.loop);
 }
 
-/* --- Starting --------------------------------------------------------------------------------------------- */
+/* Starting */
 
 static int data_dir_prepare(const char *path, struct tx_error *e)
 {

@@ -41,7 +41,7 @@ struct peers {
     struct buf out;
 };
 
-/* --- Nodes ------------------------------------------------------------------------------------------------ */
+/* Nodes */
 
 static struct peer_node *node_find(struct peers *p, uint64_t id)
 {
@@ -121,7 +121,7 @@ static void node_dial(struct peer_node *n)
         node_close(n);
 }
 
-/* --- Sending ---------------------------------------------------------------------------------------------- */
+/* Sending */
 
 static void message_begin(struct peers *p, uint8_t kind)
 {
@@ -181,7 +181,7 @@ void peers_keep(struct peers *p, const uint64_t *ids, size_t n)
     }
 }
 
-/* --- Receiving -------------------------------------------------------------------------------------------- */
+/* Receiving */
 
 static void take_greeting(struct peers *p, struct cur *c, uint64_t from, const char *address)
 {
@@ -233,7 +233,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     }
 }
 
-/* --- Life ------------------------------------------------------------------------------------------------- */
+/* Life */
 
 static int listen_at(struct peers *p, struct tx_error *e)
 {

@@ -24,7 +24,7 @@ enum {
     ELECTION_MS = 500,
 };
 
-/* --- Proposals ---------------------------------------------------------------------------------------- */
+/* Proposals */
 
 static void refuse(struct replog_proposal *p)
 {
@@ -123,7 +123,7 @@ void replog_propose(struct replog *r, uint8_t *data, size_t len, replog_propose_
     uv_idle_start(&r->turn, on_turn);
 }
 
-/* --- Opening ------------------------------------------------------------------------------------------ */
+/* Opening */
 
 static int on_recovered(void *ctx, uint64_t index, const struct wal_entry *entry)
 {
@@ -397,7 +397,7 @@ int replog_open(struct replog **out, uv_loop_t *loop, const struct replog_option
     return 0;
 }
 
-/* --- Status and end ------------------------------------------------------------------------------------ */
+/* Status and end */
 
 uint64_t replog_group(const struct replog *r)
 {

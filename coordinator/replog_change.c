@@ -49,8 +49,7 @@ static unsigned count_voters(const struct raft_configuration *c)
     return n;
 }
 
-/* --- Configurations ------------------------------------------------------------------------------------------
- */
+/* Configurations */
 
 /* The present one, in which r->change.id has the role, or is not there for -1. */
 static int make_configuration(struct replog *r, int role, struct raft_configuration *out)
@@ -103,8 +102,7 @@ static void catch_up(struct replog *r)
     replog_core_step(r, &event);
 }
 
-/* --- On the way ----------------------------------------------------------------------------------------------
- */
+/* On the way */
 
 static void tell_removed(struct replog *r)
 {
@@ -226,8 +224,7 @@ void replog_change_abandon(struct replog *r)
         finish(r, TX_EUNKNOWN, "this node is being stopped");
 }
 
-/* --- Requests ------------------------------------------------------------------------------------------------
- */
+/* Requests */
 
 /* 0: r->change is the caller's now. */
 static int begin(struct replog *r, uint64_t id, replog_change_cb done, void *arg)

@@ -33,8 +33,7 @@ void replog_core_die_raft(struct replog *r, int rv, const char *what)
     replog_core_die(r, &e);
 }
 
-/* --- What the program is told --------------------------------------------------------------------------------
- */
+/* What the program is told */
 
 /* 0 also while this node leads but may not act yet. */
 static uint64_t known_leader(struct replog *r)
@@ -88,8 +87,7 @@ static void tell_members(struct replog *r)
     r->cb.members(r->cb.ctx, members, replog_members(r, members, REPLOG_MESSAGE_NODES));
 }
 
-/* --- Leading
- * -------------------------------------------------------------------------------------------------- */
+/* Leading */
 
 int replog_core_submit(struct replog *r, enum raft_entry_type type, void *data, size_t len)
 {
@@ -147,8 +145,7 @@ static void handle_state(struct replog *r, const struct raft_update *u)
         begin_leading(r, u);
 }
 
-/* --- Snapshots
- * ------------------------------------------------------------------------------------------------- */
+/* Snapshots */
 
 /* First entry to keep beside a snapshot of this index, for peers that are slow or were away for a moment: as
  * much as goes between two snapshots where there are peers. */
@@ -288,8 +285,7 @@ void replog_core_installed(void *ctx, uint64_t index)
     replog_core_step(r, &event);
 }
 
-/* --- Applying
- * -------------------------------------------------------------------------------------------------- */
+/* Applying */
 
 static void apply_config(struct replog *r, uint64_t index, const struct replog_entry *entry)
 {
@@ -367,8 +363,7 @@ int replog_core_reserve(struct replog *r, size_t n)
     return 0;
 }
 
-/* --- Steps
- * ----------------------------------------------------------------------------------------------------- */
+/* Steps */
 
 /* The i-th of an update's entries, which owns its bytes. While `submitted` has proposals the entries are these;
  * a leader's entries that were received lie in its message. */

@@ -21,8 +21,7 @@ enum {
 
 #define NUMBER_LIMIT (UINT64_C(1) << 60) /* of terms and indexes: sums cannot overflow */
 
-/* --- Out ---------------------------------------------------------------------------------------------------
- */
+/* Out */
 
 static void put_append_entries(struct buf *b, const struct raft_append_entries *a)
 {
@@ -116,8 +115,7 @@ void replog_message_encode(struct buf *out, const struct replog_message *m)
     }
 }
 
-/* --- In ----------------------------------------------------------------------------------------------------
- */
+/* In */
 
 static uint64_t get_number(struct cur *c)
 {

@@ -9,8 +9,7 @@
 
 enum { MESSAGE_BYTES = 512 << 10 /* of entries in a message, where there is more than one */ };
 
-/* --- Out ----------------------------------------------------------------------------------------------------
- */
+/* Out */
 
 static const struct raft_server *find_server(const struct replog *r, uint64_t id)
 {
@@ -98,8 +97,7 @@ void replog_net_send_all(struct replog *r, const struct raft_message *messages, 
     }
 }
 
-/* --- In -----------------------------------------------------------------------------------------------------
- */
+/* In */
 
 bool replog_net_first_refusal(struct replog *r, const struct replog_message *m)
 {

@@ -25,8 +25,7 @@ struct replog_cargo {
     size_t len;
 };
 
-/* --- The leader's end ---------------------------------------------------------------------------------------
- */
+/* The leader's end */
 
 static void drop_cargo(struct replog_cargo *c)
 {
@@ -163,8 +162,7 @@ void replog_ship_stop(struct replog *r)
         drop_ship(r, &r->ships.items[0]);
 }
 
-/* --- The follower's end -------------------------------------------------------------------------------------
- */
+/* The follower's end */
 
 void replog_ship_forget_arrival(struct replog *r)
 {

@@ -36,7 +36,7 @@ static uint64_t wall_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* --- Answers ---------------------------------------------------------------------------------------------- */
+/* Answers */
 
 void server_reply(void *server, const struct reply_to *to, const struct wire_message *m)
 {
@@ -60,7 +60,7 @@ void server_reply(void *server, const struct reply_to *to, const struct wire_mes
     (void)channel_reply(&s->channel, to, s->out.data, s->out.len);
 }
 
-/* --- Requests --------------------------------------------------------------------------------------------- */
+/* Requests */
 
 static void server_report_malformed(struct server *s, const char *why)
 {
@@ -120,7 +120,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     }
 }
 
-/* --- The beat --------------------------------------------------------------------------------------------- */
+/* The beat */
 
 static void on_tick(uv_timer_t *timer)
 {
@@ -145,7 +145,7 @@ static void on_check(uv_check_t *check)
     driver_flush(s->driver, uv_now(s->loop));
 }
 
-/* --- Life ------------------------------------------------------------------------------------------------- */
+/* Life */
 
 int server_new(struct server **out, uv_loop_t *loop, const char *address, struct tx_error *e)
 {

@@ -27,7 +27,7 @@ static void lease_add(struct driver *d, const struct session *s)
     HASH_ADD(hh, d->leases, id, sizeof lease->id, lease);
 }
 
-/* --- News --------------------------------------------------------------------------------------------- */
+/* News */
 
 static bool covered(const struct ranges *set, const struct range *r)
 {
@@ -88,7 +88,7 @@ void sessions_flush(struct driver *d)
         log_news(d, d->news);
 }
 
-/* --- Requests ----------------------------------------------------------------------------------------- */
+/* Requests */
 
 struct lease *sessions_touch(struct driver *d, uint64_t session, uint64_t nonce)
 {
@@ -213,7 +213,7 @@ void sessions_close(struct driver *d, const struct reply_to *from, const struct 
     lease->ticket = driver_log(d, &r);
 }
 
-/* --- Applied records, and proposals that ended --------------------------------------------------------- */
+/* Applied records, and proposals that ended */
 
 static bool begin_one(void *arg, const struct session *s)
 {
@@ -303,7 +303,7 @@ void sessions_lost(struct driver *d, uint64_t ticket)
     }
 }
 
-/* --- Time --------------------------------------------------------------------------------------------- */
+/* Time */
 
 /* Those whose time is over; and the oldest that left nothing behind, where more have ended than may be open: a
  * client that dies and comes back all day must not fill the ledger. */

@@ -34,7 +34,7 @@ int wal_set_vote(struct wal *w, uint64_t term, uint64_t vote, struct tx_error *e
     return rc;
 }
 
-/* --- Making the next segment ready ------------------------------------------------------------------------ */
+/* Making the next segment ready */
 
 static void ready_work(uv_work_t *req)
 {
@@ -72,7 +72,7 @@ static void start_ready(struct wal *w)
     uv_queue_work(w->loop, &w->ready.req, ready_work, ready_done);
 }
 
-/* --- Writing -------------------------------------------------------------------------------------------- */
+/* Writing */
 
 static int write_error(struct wal *w, const struct wal_segment *s, struct tx_error *e)
 {
@@ -338,7 +338,7 @@ void wal_counters(const struct wal *w, struct wal_counters *out)
     out->disk_bytes = w->store.disk_bytes;
 }
 
-/* --- Opening and closing ---------------------------------------------------------------------------------- */
+/* Opening and closing */
 
 /* Snapshot and log must join, and the log must reach as far as the snapshot, which was taken from it. */
 static int check_join(struct wal *w, const struct snapshot *s, struct tx_error *e)

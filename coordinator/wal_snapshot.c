@@ -8,7 +8,7 @@
 
 #include "coordinator/wal_internal.h"
 
-/* --- Beside the log --------------------------------------------------------------------------------------- */
+/* Beside the log */
 
 static void snapshot_work(uv_work_t *req)
 {
@@ -72,7 +72,7 @@ bool wal_snapshot(struct wal *w, struct snapshot *s, uint64_t keep)
     return true;
 }
 
-/* --- In place of the log ---------------------------------------------------------------------------------- */
+/* In place of the log */
 
 /* The metadata are the point of no return: before it the old log stands, and the file that came is a leftover;
  * after it the old segments are. */
@@ -153,7 +153,7 @@ void wal_install(struct wal *w, uint64_t index, struct buf *file)
     wal_install_when_idle(w);
 }
 
-/* --- Reading ---------------------------------------------------------------------------------------------- */
+/* Reading */
 
 static void read_work(uv_work_t *req)
 {

@@ -27,7 +27,7 @@ uint64_t call_now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* --- peers --------------------------------------------------------------------------------------------- */
+/* peers */
 
 static struct peer *peer_find(struct calls *cs, const char *address, bool coordinator)
 {
@@ -152,7 +152,7 @@ int calls_agent(struct calls *cs, const char *address, struct peer **out, struct
     return rc;
 }
 
-/* --- sending ------------------------------------------------------------------------------------------- */
+/* sending */
 
 /* Gives the place back, if it has one, to those that wait for it. */
 static void call_leave(struct call *c, uint64_t now)
@@ -230,7 +230,7 @@ static void call_again(struct call *c, uint64_t now)
         call_place(c, last != NULL ? peer_next(c->calls, last) : c->calls->leader, now);
 }
 
-/* --- answers ------------------------------------------------------------------------------------------- */
+/* answers */
 
 static void call_finish(struct call *c, uint64_t now)
 {
@@ -364,7 +364,7 @@ void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
     }
 }
 
-/* --- one call ------------------------------------------------------------------------------------------ */
+/* one call */
 
 static int call_encode(struct call *c, const struct wire_message *m, size_t limit, struct tx_error *e)
 {

@@ -44,7 +44,7 @@ struct calls {
     struct wire_scratch scratch;
 };
 
-/* --- call_wait.c: the mutex is held --- */
+/* call_wait.c: the mutex is held */
 
 /* Something has changed for it: calls_wait() returns. */
 void waiter_wake(struct waiter *w);
@@ -52,7 +52,7 @@ void waiter_wake(struct waiter *w);
 void waiter_look_again(struct calls *cs);
 void waiters_free(struct waiters *idle);
 
-/* --- call.c: the mutex is held --- */
+/* call.c: the mutex is held */
 
 /* Takes in what has come from this peer and wakes those whom it concerns. */
 void calls_receive(struct calls *cs, struct peer *p, uint64_t now);

@@ -8,7 +8,7 @@
 
 #include "libtx/call_inside.h"
 
-/* --- waiters ------------------------------------------------------------------------------------------- */
+/* waiters */
 
 static void waiter_rouse(struct waiter *w)
 {
@@ -73,7 +73,7 @@ void waiters_free(struct waiters *idle)
     }
 }
 
-/* --- waiting ------------------------------------------------------------------------------------------- */
+/* waiting */
 
 /* What one sleep watches: its own descriptor, the caller's, and, if it polls for all, the channels. */
 struct watch {

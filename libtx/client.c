@@ -16,7 +16,7 @@ enum {
     DEFAULT_COMMIT_MS = 30000,
 };
 
-/* --- opening and closing ------------------------------------------------------------------------------- */
+/* opening and closing */
 
 static uint32_t client_or(unsigned value, unsigned otherwise)
 {
@@ -104,7 +104,7 @@ void tx_client_close(tx_client *client)
     client_free(client);
 }
 
-/* --- outcomes ------------------------------------------------------------------------------------------ */
+/* outcomes */
 
 int tx_client_outcome(tx_client *client, const char *id, enum tx_outcome *outcome, struct tx_error *error)
 {
@@ -125,7 +125,7 @@ int tx_client_outcome(tx_client *client, const char *id, enum tx_outcome *outcom
     return rc;
 }
 
-/* --- what is known of resources ------------------------------------------------------------------------ */
+/* what is known of resources */
 
 /* NULL: not noted, and with `add` not to be, for all places are taken. The mutex is held. */
 static struct note *client_note(struct tx_client *c, const char *resource, bool add)

@@ -11,7 +11,7 @@ enum {
     HAND_OVER_MS = 5000, /* agents find what could not be handed over by themselves, only later */
 };
 
-/* --- branches ------------------------------------------------------------------------------------------ */
+/* branches */
 
 struct txn_branch *finish_branch(const struct finish *f, size_t i)
 {
@@ -125,7 +125,7 @@ static bool finish_run_branches(struct finish *f)
     return running;
 }
 
-/* --- PHASE_ROLLBACK and PHASE_HAND_OVER ------------------------------------------------------------------ */
+/* PHASE_ROLLBACK and PHASE_HAND_OVER */
 
 static void finish_enter_rollback(struct finish *f)
 {
@@ -169,7 +169,7 @@ static bool finish_step_hand_over(struct finish *f)
     return true;
 }
 
-/* --- the machine --------------------------------------------------------------------------------------- */
+/* the machine */
 
 static void finish_enter_over(struct finish *f)
 {

@@ -9,7 +9,7 @@ enum {
     AWAIT_PAUSE_MS = 100,
 };
 
-/* --- asking the coordinator ---------------------------------------------------------------------------- */
+/* asking the coordinator */
 
 /* A direct branch that has, or may have, been prepared. */
 static bool finish_was_prepared(const struct txn_branch *b)
@@ -94,7 +94,7 @@ int finish_answer(struct finish *f, char *reason, struct tx_error *e)
     return rc;
 }
 
-/* --- PHASE_DECIDE -------------------------------------------------------------------------------------- */
+/* PHASE_DECIDE */
 
 /* With direct branches the decision is waited for and no more, for they are committed here; without any, one
  * request brings decision and completion. */
@@ -180,7 +180,7 @@ bool finish_step_decide(struct finish *f)
     return true;
 }
 
-/* --- PHASE_CARRY_OUT and PHASE_AWAIT -------------------------------------------------------------------- */
+/* PHASE_CARRY_OUT and PHASE_AWAIT */
 
 static void finish_move(struct finish *f, enum branch_state from, enum branch_state to)
 {

@@ -6,7 +6,7 @@
 
 #include "libtx/finish.h"
 
-/* --- finish.c --- */
+/* finish.c */
 
 /* Moves on; every change of phase goes through here. */
 void finish_enter(struct finish *f, enum finish_phase phase);
@@ -20,14 +20,14 @@ void finish_start(struct finish *f, struct txn_branch *b, enum branch_op op);
 void finish_fail(struct finish *f, int code, const char *why);
 void finish_fail_branch(struct finish *f, const struct txn_branch *b);
 
-/* --- finish_vote.c --- */
+/* finish_vote.c */
 
 void finish_enter_vote(struct finish *f);
 bool finish_step_vote(struct finish *f);
 void finish_enter_single(struct finish *f);
 bool finish_step_single(struct finish *f);
 
-/* --- finish_decide.c --- */
+/* finish_decide.c */
 
 /* Sends WIRE_DECIDE with all branches that it concerns. Not TX_OK: nothing was sent. */
 int finish_ask(struct finish *f, enum verdict verdict, enum wire_wait wait, bool agents_finish,

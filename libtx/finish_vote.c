@@ -6,7 +6,7 @@
 #include "libtx/finish_inside.h"
 #include "libtx/shared/crash.h"
 
-/* --- PHASE_VOTE ---------------------------------------------------------------------------------------- */
+/* PHASE_VOTE */
 
 /* A branch that cannot take part ends it before anything is sent. */
 static bool finish_ready(struct finish *f)
@@ -94,7 +94,7 @@ bool finish_step_vote(struct finish *f)
     return true;
 }
 
-/* --- PHASE_SINGLE -------------------------------------------------------------------------------------- */
+/* PHASE_SINGLE */
 
 static struct txn_branch *finish_single(const struct finish *f)
 {

@@ -69,7 +69,7 @@ struct tx_error {
 /* Text of a code; never NULL. */
 TX_API const char *tx_strerror(int code);
 
-/* --- Client ------------------------------------------------------------------------------------------ */
+/* Client */
 
 typedef struct tx_client tx_client;
 
@@ -92,7 +92,7 @@ TX_API TX_MUST_USE int tx_client_open(tx_client **out, const struct tx_client_op
 /* Ends the session and frees the client. Every txn of it must have been freed before. NULL is allowed. */
 TX_API void tx_client_close(tx_client *client);
 
-/* --- Transaction ------------------------------------------------------------------------------------- */
+/* Transaction */
 
 typedef struct txn txn;
 
@@ -131,7 +131,7 @@ TX_API int txn_rollback(txn *t, struct tx_error *error);
 /* Frees the handle; rolls back first if the transaction is not over. NULL is allowed. */
 TX_API void txn_free(txn *t);
 
-/* --- Remote branches: statements through the resource's agent ------------------------------------------- */
+/* Remote branches: statements through the resource's agent */
 
 /* A statement's rows, all values as text (as libpq's text format). */
 typedef struct txn_rows txn_rows;
@@ -153,7 +153,7 @@ TX_API const char *txn_rows_value(const txn_rows *rows, int row, int column);
 TX_API long long txn_rows_affected(const txn_rows *rows);
 TX_API void txn_rows_free(txn_rows *rows);
 
-/* --- Outcomes ----------------------------------------------------------------------------------------- */
+/* Outcomes */
 
 enum tx_outcome {
     TX_OUTCOME_COMMITTED,

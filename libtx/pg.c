@@ -27,7 +27,7 @@ struct pg_link {
 
 static const struct branch_driver pg_driver;
 
-/* --- enlisting ----------------------------------------------------------------------------------------- */
+/* enlisting */
 
 static int pg_check_free(const PGconn *conn, struct tx_error *e)
 {
@@ -103,7 +103,7 @@ int txn_enlist_pg(txn *t, const char *resource, PGconn *conn, struct tx_error *e
     return rc != TX_OK ? err_wrap(error, rc, "enlist %.63s", resource != NULL ? resource : "NULL") : TX_OK;
 }
 
-/* --- the driver ---------------------------------------------------------------------------------------- */
+/* the driver */
 
 static bool pg_no(struct txn_branch *b, const char *why)
 {

@@ -37,7 +37,7 @@ struct remote_link {
     uint64_t deadline_ms, again_ms; /* OP_STATUS: asks again then; 0: nothing */
 };
 
-/* --- statements ---------------------------------------------------------------------------------------- */
+/* statements */
 
 static const struct branch_driver remote_driver;
 
@@ -180,7 +180,7 @@ int txn_exec(txn *t, const char *resource, const char *statement, int n_values, 
     return rc;
 }
 
-/* --- the driver ---------------------------------------------------------------------------------------- */
+/* the driver */
 
 static bool remote_ready(struct txn_branch *b)
 {

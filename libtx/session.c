@@ -15,7 +15,7 @@ enum {
     HEARTBEAT_MOST_MS = 5000, /* not less often than this */
 };
 
-/* --- opening ------------------------------------------------------------------------------------------- */
+/* opening */
 
 /* Asks for a session under a fresh nonce. The mutex is not held. */
 static int session_ask(struct app_session *s, uint64_t *nonce, struct wire_session *out, struct tx_error *e)
@@ -121,7 +121,7 @@ void session_lost(struct app_session *s, uint64_t session)
     pthread_mutex_unlock(&s->mutex);
 }
 
-/* --- news ---------------------------------------------------------------------------------------------- */
+/* news */
 
 /* There is something to tell. The keeper is woken only from a long sleep: while transactions come and go it
  * looks every NEWS_MS by itself. */
@@ -198,7 +198,7 @@ void session_news_missed(struct app_session *s, const struct news *n)
     pthread_mutex_unlock(&s->mutex);
 }
 
-/* --- keeping alive ------------------------------------------------------------------------------------- */
+/* keeping alive */
 
 /* One heartbeat, or the end of the session. The mutex is not held. */
 static int session_tell(struct app_session *s, uint64_t session, uint64_t nonce, enum wire_type type,

@@ -6,7 +6,7 @@
 
 #include "libtx/finish.h"
 
-/* --- begin --------------------------------------------------------------------------------------------- */
+/* begin */
 
 int txn_begin(tx_client *client, txn **out, struct tx_error *error)
 {
@@ -33,7 +33,7 @@ const char *txn_id(txn *t)
     return t->unlogged ? "" : t->text;
 }
 
-/* --- branches ------------------------------------------------------------------------------------------ */
+/* branches */
 
 struct txn_branch *txn_find_branch(const struct txn *t, const char *resource)
 {
@@ -88,7 +88,7 @@ void txn_poison(struct txn_branch *b, const struct tx_error *e)
     b->cause = *e;
 }
 
-/* --- end ----------------------------------------------------------------------------------------------- */
+/* end */
 
 /* Sleeps until finish_step() has something to do. Who awaits no answer from coordinator or agent leaves the
  * channels alone. */

@@ -46,8 +46,7 @@ void agent_report(struct agent *a, const struct wire_report *report)
         pull_wake(&a->pull);
 }
 
-/* --- what a branch's rules ask for
- * ------------------------------------------------------------------------------- */
+/* what a branch's rules ask for */
 
 static void agent_answered(void *arg, const struct rm_answer *answer);
 
@@ -196,8 +195,7 @@ const struct branch_rule *agent_event(struct held *h, enum branch_event event)
     return rule;
 }
 
-/* --- answers of the resources
- * --------------------------------------------------------------------------------------- */
+/* answers of the resources */
 
 static void agent_crash_points(enum branch_state s, enum rm_outcome outcome)
 {
@@ -271,9 +269,7 @@ static void agent_status(void *arg, bool up, const char *error)
     }
 }
 
-/* --- work
- * ------------------------------------------------------------------------------------------------------------
- */
+/* work */
 
 /* The branch that an item names, as it is or entered anew; NULL: not now, it will be told again. */
 static struct held *agent_held(struct agent *a, const struct wire_work_item *item)
@@ -409,9 +405,7 @@ static void agent_sent(void *arg, const struct wire_pull *pull)
     }
 }
 
-/* --- time
- * ------------------------------------------------------------------------------------------------------------
- */
+/* time */
 
 static void agent_tick_branch(struct held *h, uint64_t now)
 {
@@ -450,8 +444,7 @@ static void agent_tick(uv_timer_t *timer)
         scan_turn(&a->resources[i]);
 }
 
-/* --- opening and stopping
- * --------------------------------------------------------------------------------------------- */
+/* opening and stopping */
 
 static int agent_open_resource(struct agent *a, const struct agent_resource *from, struct tx_error *e)
 {

@@ -77,8 +77,7 @@ void agent_stop(struct agent *a, void (*stopped)(void *arg), void *arg);
 /* When the loop has ended. */
 void agent_release(struct agent *a);
 
-/* --- For its parts -----------------------------------------------------------------------------------------
- */
+/* For its parts */
 
 uint64_t agent_now(const struct agent *a);
 /* NULL: not served here. */

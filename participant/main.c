@@ -102,8 +102,7 @@ static const struct conf_key keys[] = {
     {.name = NULL},
 };
 
-/* --- running
- * ------------------------------------------------------------------------------------------------------- */
+/* running */
 
 struct run {
     struct agent agent;

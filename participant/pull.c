@@ -62,8 +62,7 @@ static void pull_give_up(struct pull *p, const char *why, const char *leader)
         p->backoff_ms = p->backoff_ms * 2 < PULL_BACKOFF_MAX_MS ? p->backoff_ms * 2 : PULL_BACKOFF_MAX_MS;
 }
 
-/* --- receiving
- * ---------------------------------------------------------------------------------------------------- */
+/* receiving */
 
 static void pull_met(struct pull *p)
 {
@@ -144,8 +143,7 @@ static void pull_readable(uv_poll_t *handle, int status, int events)
     }
 }
 
-/* --- sending
- * ------------------------------------------------------------------------------------------------------ */
+/* sending */
 
 static bool pull_send_message(struct pull *p, const struct wire_message *m)
 {
@@ -199,8 +197,7 @@ bool pull_connected(const struct pull *p)
     return p->connected;
 }
 
-/* --- keeping the line
- * --------------------------------------------------------------------------------------------- */
+/* keeping the line */
 
 static void pull_dial(struct pull *p)
 {
@@ -274,8 +271,7 @@ static int pull_parse(struct pull *p, const char *list, struct tx_error *e)
     while (*s != '\0') {
         n = strcspn(s, ",");
         if (n == 0 || n > ADDRESS_LIMIT || p->n_addresses == PULL_COORDINATORS)
-            return err_set(e, TX_EINVAL,
-                           "«%s»: write tcp://host:port, up to %d of them, with commas", list,
+            return err_set(e, TX_EINVAL, "«%s»: write tcp://host:port, up to %d of them, with commas", list,
                            PULL_COORDINATORS);
         memcpy(p->addresses[p->n_addresses++], s, n);
         s += n + (s[n] == ',' ? 1 : 0);

@@ -9,8 +9,7 @@
 #include <string.h>
 #include <utlist.h>
 
-/* --- helpers
- * ------------------------------------------------------------------------------------------------------ */
+/* helpers */
 
 void rm_pg_error_text(const PGresult *r, char *out, size_t size)
 {
@@ -95,8 +94,7 @@ void rm_pg_proof_of_prepared(const char *xid32, const char *snapshot_end, char o
     rm_pg_proof_format(full, out);
 }
 
-/* --- the list
- * ------------------------------------------------------------------------------------------------------- */
+/* the list */
 
 struct pg_list {
     struct pg_job job; /* first */
@@ -175,8 +173,7 @@ static void rm_pg_list(struct rm *rm, const char *prefix, const char *after, uns
     rm_pg_pool_submit(rm, &l->job);
 }
 
-/* --- opening and closing
- * -------------------------------------------------------------------------------------------- */
+/* opening and closing */
 
 /* libpq's own message could quote a piece of a password that was not quoted, so it is not passed on. */
 static int rm_pg_check_settings(const char *settings, struct tx_error *e)

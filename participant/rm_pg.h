@@ -72,7 +72,7 @@ struct pg_job {
     void (*row)(struct pg_job *job, const PGresult *row); /* one at a time, where that was asked for */
 };
 
-/* --- the pool: rm_pg_pool.c ---------------------------------------------------------------------------- */
+/* the pool: rm_pg_pool.c */
 
 struct rm {
     struct rm_options options;
@@ -111,7 +111,7 @@ void rm_pg_pool_failed(struct rm *rm, const char *why);
 /* The pool is closed: frees rm and tells. In rm_pg.c. */
 void rm_pg_closed(struct rm *rm);
 
-/* --- a connection: rm_pg_conn.c ------------------------------------------------------------------------- */
+/* a connection: rm_pg_conn.c */
 
 enum pg_conn_state { PG_CONNECTING, PG_PREPARING_SESSION, PG_IDLE, PG_WORKING, PG_CLEANING };
 
@@ -125,7 +125,7 @@ struct pg_conn {
     struct pg_job *job; /* when WORKING; else &own or NULL */
     struct pg_job own;
     bool in_flight, broken, one_row;
-    bool cancelled; /* a cancel request may still be on its way, and must not hit another job */
+    bool cancelled;             /* a cancel request may still be on its way, and must not hit another job */
     unsigned syncs, statements; /* of a pipeline: still to come */
     struct pg_reply reply;
     uint64_t since_ms;          /* when connecting, or cleaning, began */
@@ -151,7 +151,7 @@ void rm_pg_conn_release(struct pg_conn *c, bool clean);
 /* Asks the server to give up the statement under way; in a thread, for libpq has no other way. */
 void rm_pg_conn_cancel(struct pg_conn *c);
 
-/* --- host names: rm_pg_resolve.c ------------------------------------------------------------------------ */
+/* host names: rm_pg_resolve.c */
 
 /* Looks the server's name up; rm_pg_conn_resolved() follows. False: there is none to look up. */
 bool rm_pg_resolve(struct pg_conn *c);
@@ -160,7 +160,7 @@ void rm_pg_resolve_cancel(struct pg_conn *c);
 /* Lists with commas, for libpq's host and hostaddr; or why not. */
 void rm_pg_conn_resolved(struct pg_conn *c, const char *hosts, const char *addresses, const char *error);
 
-/* --- small helpers: rm_pg.c ----------------------------------------------------------------------------- */
+/* small helpers: rm_pg.c */
 
 /* "SQLSTATE: message" without a newline. r may be NULL. */
 void rm_pg_error_text(const PGresult *r, char *out, size_t size);
@@ -181,12 +181,12 @@ bool rm_pg_proof_parse_one_phase(const char *proof, char xid[PG_XID_SIZE], char 
 /* The proof of a row of pg_prepared_xacts: its 32-bit xid, made whole by the snapshot's end. */
 void rm_pg_proof_of_prepared(const char *xid32, const char *snapshot_end, char out[PROOF_LIMIT + 1]);
 
-/* --- statements: rm_pg_statement.c ----------------------------------------------------------------------- */
+/* statements: rm_pg_statement.c */
 
 /* It would end the transaction behind the agent's back. Savepoints are the application's own. */
 bool rm_pg_ends_transaction(const char *sql);
 
-/* --- the operations ------------------------------------------------------------------------------------- */
+/* the operations */
 
 struct rm_work *rm_pg_work_begin(struct rm *rm, void (*lost)(void *arg, const char *why), void *arg);
 int rm_pg_work_exec(struct rm_work *w, const struct rm_statement *s, rm_rows_cb done, void *arg,

@@ -14,7 +14,7 @@
 
 static void conn_poll(uv_poll_t *handle, int status, int events);
 
-/* --- opening and closing --------------------------------------------------------------------------------- */
+/* opening and closing */
 
 static void conn_ignore_notice(void *arg, const char *message)
 {
@@ -175,7 +175,7 @@ void rm_pg_conn_lost(struct pg_conn *c, const char *why)
     rm_pg_pool_kick(rm);
 }
 
-/* --- the session's facts ---------------------------------------------------------------------------------- */
+/* the session's facts */
 
 /* Why this server cannot be used, or NULL. */
 static const char *session_refusal(const PGresult *r)
@@ -248,8 +248,7 @@ static void conn_connect_step(struct pg_conn *c)
     }
 }
 
-/* --- results ------------------------------------------------------------------------------------------------
- */
+/* results */
 
 /* All results are there. The job may send again, give the connection back or lose it from inside. */
 static void conn_complete(struct pg_conn *c)
@@ -360,8 +359,7 @@ static void conn_poll(uv_poll_t *handle, int status, int events)
         conn_read(c);
 }
 
-/* --- sending ------------------------------------------------------------------------------------------------
- */
+/* sending */
 
 static void conn_sent(struct pg_conn *c, int ok)
 {
@@ -418,8 +416,7 @@ void rm_pg_send_begin(struct pg_conn *c, const struct rm_statement *s)
     conn_sent(c, ok);
 }
 
-/* --- giving back, cancelling ---------------------------------------------------------------------------------
- */
+/* giving back, cancelling */
 
 static void clean_replied(struct pg_job *job, struct pg_conn *c, const struct pg_reply *reply)
 {

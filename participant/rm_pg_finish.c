@@ -63,8 +63,7 @@ static void finish_dropped(struct pg_job *job, int code, const char *text)
     finish_end(f, RM_UNKNOWN, text);
 }
 
-/* --- sending
- * ---------------------------------------------------------------------------------------------------- */
+/* sending */
 
 static void finish_ask_owner(struct pg_finish *f)
 {
@@ -148,8 +147,7 @@ static void finish_start(struct pg_job *job, struct pg_conn *c)
     }
 }
 
-/* --- answers
- * ------------------------------------------------------------------------------------------------------ */
+/* answers */
 
 static void finish_take_proof(struct pg_finish *f, const PGresult *r)
 {
@@ -362,8 +360,7 @@ static void finish_replied(struct pg_job *job, struct pg_conn *c, const struct p
     }
 }
 
-/* --- beginning
- * ---------------------------------------------------------------------------------------------------- */
+/* beginning */
 
 /* Out of memory ends the agent: what is prepared stays so, and the next start finds it. */
 static struct pg_finish *finish_new(struct rm *rm, enum finish_phase phase, const char *gid, rm_answer_cb done,

@@ -78,8 +78,7 @@ static const char resource_query[] =
     " EXISTS (SELECT FROM pg_roles WHERE NOT starts_with(rolname, 'pg_') AND rolname <> current_user"
     "   AND pg_has_role(oid, 'MEMBER'))";
 
-/* --- findings
- * ------------------------------------------------------------------------------------------------------- */
+/* findings */
 
 static void finding(cJSON *list, const char *level, const char *check, const char *text, const char *remedy)
 {
@@ -198,8 +197,7 @@ static char *findings_unreachable(const char *why)
     return json;
 }
 
-/* --- the job
- * -------------------------------------------------------------------------------------------------------- */
+/* the job */
 
 static void inspect_start(struct pg_job *job, struct pg_conn *c)
 {

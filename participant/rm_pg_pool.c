@@ -25,8 +25,7 @@ void rm_pg_pool_kick(struct rm *rm)
         uv_timer_start(&rm->kick, pool_turn, 0, 0);
 }
 
-/* --- jobs ----------------------------------------------------------------------------------------------------
- */
+/* jobs */
 
 static void pool_reject(struct rm *rm, struct pg_job *job, int code)
 {
@@ -137,8 +136,7 @@ static void pool_start_jobs(struct rm *rm)
     }
 }
 
-/* --- connections
- * ---------------------------------------------------------------------------------------------- */
+/* connections */
 
 static void pool_tell(struct rm *rm, bool up, const char *error)
 {
@@ -253,8 +251,7 @@ static void pool_tick(uv_timer_t *timer)
     rm_pg_pool_kick(rm);
 }
 
-/* --- opening and closing
- * -------------------------------------------------------------------------------------- */
+/* opening and closing */
 
 int rm_pg_pool_open(struct rm *rm)
 {

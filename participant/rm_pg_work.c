@@ -58,8 +58,7 @@ static struct rm_work *work_of(struct pg_job *job)
     return (struct rm_work *)job;
 }
 
-/* --- ends
- * ------------------------------------------------------------------------------------------------------ */
+/* ends */
 
 /* Gives the connection back; the work is over. */
 static void work_over(struct rm_work *w)
@@ -188,8 +187,7 @@ static void work_dropped(struct pg_job *job, int code, const char *text)
     }
 }
 
-/* --- statements
- * -------------------------------------------------------------------------------------------------- */
+/* statements */
 
 static void work_names(struct rm_work *w, const PGresult *r)
 {
@@ -345,8 +343,7 @@ int rm_pg_work_exec(struct rm_work *w, const struct rm_statement *s, rm_rows_cb 
     return TX_OK;
 }
 
-/* --- prepare
- * ------------------------------------------------------------------------------------------------------ */
+/* prepare */
 
 static void work_send_prepare(struct rm_work *w, const char *before)
 {
@@ -418,8 +415,7 @@ static void work_read_committed(struct rm_work *w, const PGresult *r)
     work_answer(w, RM_READ_ONLY, NULL, NULL);
 }
 
-/* --- one phase, and away
- * ------------------------------------------------------------------------------------------- */
+/* one phase, and away */
 
 void rm_pg_work_prove(struct rm_work *w, rm_answer_cb done, void *arg)
 {
@@ -495,8 +491,7 @@ void rm_pg_work_abandon(struct rm_work *w, rm_answer_cb done, void *arg)
     }
 }
 
-/* --- the job
- * --------------------------------------------------------------------------------------------------------- */
+/* the job */
 
 static void work_replied(struct pg_job *job, struct pg_conn *c, const struct pg_reply *reply)
 {

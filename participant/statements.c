@@ -16,8 +16,7 @@ enum {
     ASKING_LIMIT = 1024, /* FINISH_STATUS under way */
 };
 
-/* --- replies
- * ------------------------------------------------------------------------------------------------------ */
+/* replies */
 
 static void statements_send(struct statements *s, const struct reply_to *to, const struct wire_message *m)
 {
@@ -60,9 +59,7 @@ static void statements_finished(struct statements *s, const struct reply_to *to,
     statements_send(s, to, &m);
 }
 
-/* --- EXEC
- * -----------------------------------------------------------------------------------------------------------
- */
+/* EXEC */
 
 /* Keeps what was just sent, to be repeated. */
 static void statements_keep(struct statements *s, struct branch_statements *b)
@@ -252,8 +249,7 @@ bool statements_complete(const struct held *h, const char *proof)
            strtoul(proof + sizeof word - 1, NULL, 10) == h->statements->number;
 }
 
-/* --- FINISH
- * --------------------------------------------------------------------------------------------------------- */
+/* FINISH */
 
 void statements_answer(struct held *h)
 {
@@ -435,8 +431,7 @@ static void statements_finish(struct statements *s, const struct wire_finish *f,
         statements_end(s, f, from);
 }
 
-/* --- the channel
- * ---------------------------------------------------------------------------------------------------- */
+/* the channel */
 
 static void statements_message(struct statements *s, const struct channel_message *in)
 {

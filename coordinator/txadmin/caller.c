@@ -113,7 +113,7 @@ static int caller_dial_all(struct caller *c)
     return 0;
 }
 
-/* --- One attempt ------------------------------------------------------------------------------------------ */
+/* One attempt */
 
 static bool attempt_send(struct caller *c, struct node *node)
 {
@@ -206,7 +206,7 @@ static enum attempt caller_attempt(struct caller *c, cJSON **answer)
     return result;
 }
 
-/* --- A question ------------------------------------------------------------------------------------------- */
+/* A question */
 
 static enum exit_status give_up(const struct caller *c, const struct arguments *a)
 {

@@ -85,7 +85,7 @@ static const struct conf_key options[] = {
 
 enum { OPTION_COUNT = sizeof options / sizeof *options, GENERAL_OPTIONS = 5 };
 
-/* --- Help ------------------------------------------------------------------------------------------------- */
+/* Help */
 
 /* True where the list has the name, whole. */
 static bool listed(const char *list, const char *name)
@@ -144,7 +144,7 @@ static void print_verb_help(const struct verb *v)
     print_general_options();
 }
 
-/* --- Arguments -------------------------------------------------------------------------------------------- */
+/* Arguments */
 
 static const struct verb *verb_find(const char *name)
 {

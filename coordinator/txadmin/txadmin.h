@@ -33,8 +33,7 @@ struct arguments {
     const char *operands[OPERAND_LIMIT];
 };
 
-/* --- verb_*.c: each asks, prints, and returns the program's exit status -------------------------------------
- */
+/* verb_*.c: each asks, prints, and returns the program's exit status */
 
 enum exit_status verb_status(const struct arguments *a);
 enum exit_status verb_transactions(const struct arguments *a);
@@ -53,8 +52,7 @@ void show_print(const cJSON *transaction);
 /* Prints the group's nodes, and what is to be mended about them. */
 void nodes_print(const cJSON *answer);
 
-/* --- caller.c ----------------------------------------------------------------------------------------------
- */
+/* caller.c */
 
 /* Sends a question and waits for the answer, at most a->timeout_ms. Takes the question. With EXIT_DONE the
  * caller frees *answer; else what went wrong has been printed. */
@@ -64,8 +62,7 @@ enum exit_status caller_print(const struct arguments *a, cJSON *question);
 /* A question with its verb. */
 cJSON *caller_question(const char *verb);
 
-/* --- text.c ------------------------------------------------------------------------------------------------
- */
+/* text.c */
 
 /* «txadmin: …» on standard error. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

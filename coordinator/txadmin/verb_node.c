@@ -9,7 +9,7 @@
 
 enum { CHANGE_MS = 120000 /* a new node has to catch up before it is a member */ };
 
-/* --- list ------------------------------------------------------------------------------------------------- */
+/* list */
 
 static void add_row(struct table *table, const cJSON *n)
 {
@@ -59,7 +59,7 @@ static enum exit_status list(const struct arguments *a)
     return EXIT_DONE;
 }
 
-/* --- Changes ---------------------------------------------------------------------------------------------- */
+/* Changes */
 
 /* False: complained about. */
 static bool parse_id(const char *text, double *id)

@@ -32,7 +32,7 @@ struct conf_run {
     struct tx_error *e;
 };
 
-/* --- names ------------------------------------------------------------------------------------------------ */
+/* names */
 
 /* Flags may write - for _. The two are of one length. */
 static bool same_letter(char want, char have, bool is_flag)
@@ -139,7 +139,7 @@ static bool same_setting(const struct conf_entry *a, const struct conf_entry *b)
     return a->key == b->key && (a->rest == NULL || strcmp(a->rest, b->rest) == 0);
 }
 
-/* --- lists of entries ------------------------------------------------------------------------------------- */
+/* lists of entries */
 
 /* Takes entry->rest, whatever it returns. */
 static int entries_take(struct conf_entries *list, const struct conf_entry *entry, struct tx_error *e)
@@ -173,7 +173,7 @@ static void entries_release(struct conf_entries *list)
     free(list->items);
 }
 
-/* --- --help and --version --------------------------------------------------------------------------------- */
+/* --help and --version */
 
 static const char *argument_of(const struct conf_key *k)
 {
@@ -225,7 +225,7 @@ static void print_help(const struct conf_run *c)
     print_flag(width, "--version", "print the version and exit", NULL);
 }
 
-/* --- flags ------------------------------------------------------------------------------------------------ */
+/* flags */
 
 /* The value of argv[*at], after its = or in the next argument; then *at is there. */
 static int flag_value(const struct conf_run *c, int argc, char **argv, int *at, const char **value)
@@ -297,7 +297,7 @@ static int apply_flags(const struct conf_run *c)
     return 0;
 }
 
-/* --- file ------------------------------------------------------------------------------------------------- */
+/* file */
 
 /* Cuts whitespace off both ends, in place. */
 static char *trim(char *s)
@@ -391,7 +391,7 @@ static int apply_file(struct conf_run *c)
     return rc;
 }
 
-/* --- the whole -------------------------------------------------------------------------------------------- */
+/* the whole */
 
 static int apply_defaults(const struct conf_run *c)
 {

@@ -16,7 +16,7 @@ enum {
     JSON_LIMIT = MESSAGE_LIMIT / 2, /* an operator's question or answer */
 };
 
-/* --- application and coordinator -------------------------------------------------------------------------- */
+/* application and coordinator */
 
 static void encode_open_session(struct wire_writer *w, const struct wire_message *m)
 {
@@ -152,7 +152,7 @@ static void decode_located(struct wire_reader *r, struct wire_message *m)
     m->located.address = wire_get_str(r, "address", ADDRESS_LIMIT);
 }
 
-/* --- agent and coordinator -------------------------------------------------------------------------------- */
+/* agent and coordinator */
 
 static void encode_resource(struct wire_writer *w, const struct wire_resource *p)
 {
@@ -290,7 +290,7 @@ static void decode_work(struct wire_reader *r, struct wire_message *m)
     wire_get_nodes(r, &m->work.nodes);
 }
 
-/* --- operator -------------------------------------------------------------------------------------------- */
+/* operator */
 
 static void encode_admin(struct wire_writer *w, const struct wire_message *m)
 {
@@ -302,7 +302,7 @@ static void decode_admin(struct wire_reader *r, struct wire_message *m)
     m->admin.json = wire_get_str(r, "json", JSON_LIMIT);
 }
 
-/* --- application and agent ------------------------------------------------------------------------------- */
+/* application and agent */
 
 static void encode_exec(struct wire_writer *w, const struct wire_message *m)
 {
@@ -394,7 +394,7 @@ static void decode_finished(struct wire_reader *r, struct wire_message *m)
     m->finished.proof = wire_get_optional(r, "proof", PROOF_LIMIT);
 }
 
-/* --- any answer, and answers that say nothing more than their type --------------------------------------- */
+/* any answer, and answers that say nothing more than their type */
 
 static void encode_error(struct wire_writer *w, const struct wire_message *m)
 {
@@ -424,7 +424,7 @@ static void decode_nothing(struct wire_reader *r, struct wire_message *m)
     (void)m;
 }
 
-/* --- the table, and the way through it ------------------------------------------------------------------- */
+/* the table, and the way through it */
 
 struct wire_codec {
     const char *name;

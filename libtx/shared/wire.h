@@ -125,7 +125,7 @@ struct wire_located {
     const char *address; /* of an agent that is alive */
 };
 
-/* --- agents ---------------------------------------------------------------------------------------------- */
+/* agents */
 
 enum report_kind {
     REPORT_PREPARED = 1, /* vote yes; proof */
@@ -197,13 +197,13 @@ struct wire_work {
     struct wire_nodes nodes;
 };
 
-/* --- operator --------------------------------------------------------------------------------------------- */
+/* operator */
 
 struct wire_admin {
     const char *json; /* {"verb": "…", …} */
 };
 
-/* --- application to agent --------------------------------------------------------------------------------- */
+/* application to agent */
 
 struct wire_exec {
     struct txid id;

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* --- writing ---------------------------------------------------------------------------------------------- */
+/* writing */
 
 void wire_put_optional(struct wire_writer *w, const char *s, size_t limit)
 {
@@ -99,7 +99,7 @@ void wire_put_block(struct wire_writer *w, const uint8_t *p, size_t n)
     buf_put_bytes(w->to, p, n);
 }
 
-/* --- reading ---------------------------------------------------------------------------------------------- */
+/* reading */
 
 /* Remembers the field at which the input first failed. */
 static void note(struct wire_reader *r, const char *field)

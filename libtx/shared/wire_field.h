@@ -19,7 +19,7 @@ struct wire_reader {
     struct wire_scratch *scratch;
 };
 
-/* --- writing: what must not be NULL is asserted ----------------------------------------------------------- */
+/* writing: what must not be NULL is asserted */
 
 void wire_put_str(struct wire_writer *w, const char *s, size_t limit);
 /* As wire_put_str, but NULL is allowed. */
@@ -36,7 +36,7 @@ void wire_put_nodes(struct wire_writer *w, const struct wire_nodes *nodes);
 /* Strings that are encoded already. */
 void wire_put_block(struct wire_writer *w, const uint8_t *p, size_t n);
 
-/* --- reading: 0 or NULL once anything was malformed ------------------------------------------------------- */
+/* reading: 0 or NULL once anything was malformed */
 
 void wire_spoil(struct wire_reader *r, const char *field);
 /* A number from min to max. */

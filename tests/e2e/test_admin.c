@@ -27,7 +27,7 @@ static int set_up(void **state)
     return 0;
 }
 
-/* --- Helpers -------------------------------------------------------------------------------------------- */
+/* Helpers */
 
 /* txadmin with these arguments ends with this code and says each of words, separated by «|». */
 static void assert_admin(const char *const *args, int code, const char *words)
@@ -113,7 +113,7 @@ static void forget(const char *id)
     assert_true(world_wait(KIT_SETTLE_MS, disappears, &e));
 }
 
-/* --- Looking -------------------------------------------------------------------------------------------- */
+/* Looking */
 
 static void test_looking_at_a_quiet_group(void **state)
 {
@@ -151,7 +151,7 @@ static void test_usage(void **state)
                  "127.0.0.1:1");
 }
 
-/* --- A transaction in doubt ----------------------------------------------------------------------------- */
+/* A transaction in doubt */
 
 static void test_a_stuck_transaction_is_shown(void **state)
 {
@@ -237,7 +237,7 @@ static void test_nothing_known(void **state)
     tx_client_close(client);
 }
 
-/* --- A heuristic outcome -------------------------------------------------------------------------------- */
+/* A heuristic outcome */
 
 /* Somebody rolled a branch back by hand that was decided to commit. */
 static void test_a_heuristic_outcome_stays_until_it_is_forgotten(void **state)
@@ -271,7 +271,7 @@ static void test_a_heuristic_outcome_stays_until_it_is_forgotten(void **state)
     kit_assert_sound(&kit);
 }
 
-/* --- Resources ------------------------------------------------------------------------------------------ */
+/* Resources */
 
 static void test_doctor_finds_an_orphan(void **state)
 {

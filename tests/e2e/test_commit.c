@@ -39,7 +39,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* --- Helpers -------------------------------------------------------------------------------------------- */
+/* Helpers */
 
 static txn *begin(void)
 {
@@ -106,7 +106,7 @@ static void assert_outcome(const char *id, enum tx_outcome want)
     assert_int_equal(outcome, want);
 }
 
-/* --- Direct branches ------------------------------------------------------------------------------------ */
+/* Direct branches */
 
 static void test_commits_direct_branches(void **state)
 {
@@ -207,7 +207,7 @@ static void test_decision_logged_is_finished_by_agents(void **state)
     assert_int_equal(kit_receipts(&kit, "logged"), 2);
 }
 
-/* --- The short ways ------------------------------------------------------------------------------------- */
+/* The short ways */
 
 static void test_read_only_branch_is_not_prepared(void **state)
 {
@@ -255,7 +255,7 @@ static void test_all_read_only(void **state)
     kit_assert_usable(conn[0]);
 }
 
-/* --- Remote branches ------------------------------------------------------------------------------------ */
+/* Remote branches */
 
 static void test_commits_remote_branches(void **state)
 {
@@ -367,7 +367,7 @@ static void test_unknown_resource(void **state)
     txn_free(t);
 }
 
-/* --- Outcomes ------------------------------------------------------------------------------------------- */
+/* Outcomes */
 
 static void test_outcomes(void **state)
 {

@@ -27,7 +27,7 @@ static int open_group(void **state)
     return 0;
 }
 
-/* --- Helpers -------------------------------------------------------------------------------------------- */
+/* Helpers */
 
 /* Each of words, separated by «|», stands in text. */
 static void assert_says(const char *text, const char *words)
@@ -79,7 +79,7 @@ static const char *write_file(const char *name, const char *text, char path[2 * 
     return path;
 }
 
-/* --- Wrong settings ------------------------------------------------------------------------------------- */
+/* Wrong settings */
 
 static void test_wrong_flags_of_the_coordinator(void **state)
 {
@@ -182,7 +182,7 @@ static void test_taken_port(void **state)
     close(s);
 }
 
-/* --- Right settings ------------------------------------------------------------------------------------- */
+/* Right settings */
 
 static void test_flag_wins_over_file(void **state)
 {

@@ -78,8 +78,7 @@ static int set_up(void **state)
     return 0;
 }
 
-/* --- kill -9 at the point ------------------------------------------------------------------------------------
- */
+/* kill -9 at the point */
 
 /* Dies at the point, and is not merely still alive. */
 static void await_crash(struct world_process *p, const char *point)
@@ -159,7 +158,7 @@ static void test_kill(void **state)
     kit_assert_told(&kit, &account);
 }
 
-/* --- A client stops at the point, and a server is killed meanwhile -------------------------------------- */
+/* A client stops at the point, and a server is killed meanwhile */
 
 static void stop_and_kill_server(const char *point, enum kit_mode mode)
 {
@@ -211,8 +210,7 @@ static void test_server_dies_between_commits(void **state)
     stop_and_kill_server("client.one_committed", KIT_DIRECT);
 }
 
-/* --- What is left after all this ----------------------------------------------------------------------------
- */
+/* What is left after all this */
 
 static double status_of(const char *part, const char *name)
 {
@@ -242,7 +240,7 @@ static void test_ledger_and_disk_stay_small(void **state)
         fail_msg("the log takes %.0f bytes", bytes);
 }
 
-/* --- The group ------------------------------------------------------------------------------------------ */
+/* The group */
 
 static int open_group(void **state)
 {

@@ -28,7 +28,7 @@ static int set_up(void **state)
     return 0;
 }
 
-/* --- The load --------------------------------------------------------------------------------------------- */
+/* The load */
 
 static struct load {
     struct world_process *client;
@@ -89,7 +89,7 @@ static void drain(void)
     } while (load.account.n != n);
 }
 
-/* --- Verbs ------------------------------------------------------------------------------------------------ */
+/* Verbs */
 
 static void assert_admin(const char *const *args, int code, const char *part)
 {
@@ -116,7 +116,7 @@ static void make_leader(unsigned id)
     assert_int_equal(kit_await_group(&kit), id);
 }
 
-/* --- The leader goes -------------------------------------------------------------------------------------- */
+/* The leader goes */
 
 static void kill_leader(enum kit_mode mode)
 {
@@ -198,7 +198,7 @@ static void test_transfer(void **state)
     assert_admin(WORLD_ARGS("node", "transfer", "9"), 1, "no member");
 }
 
-/* --- The group changes ------------------------------------------------------------------------------------ */
+/* The group changes */
 
 static void remove_node(unsigned id)
 {
@@ -295,7 +295,7 @@ static void test_refused_changes(void **state)
     assert_admin(WORLD_ARGS("node", "list"), 0, "down");
 }
 
-/* --- No majority ------------------------------------------------------------------------------------------ */
+/* No majority */
 
 static void test_minority(void **state)
 {
@@ -339,8 +339,7 @@ static void test_minority(void **state)
     PQfinish(b);
 }
 
-/* --- Backup and restore ------------------------------------------------------------------------------------
- */
+/* Backup and restore */
 
 /* Prepared in both banks, and its client is gone for good; its session lasts for an hour. */
 static void leave_in_doubt(char id[KIT_ID_SIZE])
@@ -446,7 +445,7 @@ static void test_backup_and_restore(void **state)
     assert_true(world_process_logged(restored, "is not empty"));
 }
 
-/* --- The group -------------------------------------------------------------------------------------------- */
+/* The group */
 
 static int open_group(void **state)
 {

@@ -32,7 +32,7 @@ static int open_group(void **state)
     return 0;
 }
 
-/* --- Helpers -------------------------------------------------------------------------------------------- */
+/* Helpers */
 
 static const char *in_data(const char *name, char out[2 * WORLD_PATH_SIZE])
 {
@@ -149,7 +149,7 @@ static void assert_refuses(const char *file)
     assert_false(world_process_logged(kit.coordinator, "event=ready"));
 }
 
-/* --- Tests ---------------------------------------------------------------------------------------------- */
+/* Tests */
 
 static void test_nothing_is_lost_by_kill(void **state)
 {

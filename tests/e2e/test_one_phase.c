@@ -53,7 +53,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* --- Helpers -------------------------------------------------------------------------------------------- */
+/* Helpers */
 
 /* One statement in bank_a; the value that it gives goes into `out`, where that is not NULL. */
 static void exec(txn *t, const char *sql, char *out, size_t size)
@@ -140,7 +140,7 @@ static void assert_told(const struct commit *c, int want)
     assert_true(c->took_ms < COMMIT_MS);
 }
 
-/* --- The agent dies ------------------------------------------------------------------------------------- */
+/* The agent dies */
 
 static void crash_agent(struct commit *c, const char *env, const char *receipt, bool crash_server)
 {
@@ -223,7 +223,7 @@ static void test_agent_dies_in_a_branch_that_read(void **state)
     assert_told(&c, TX_EROLLBACK);
 }
 
-/* --- The server crashes with it ------------------------------------------------------------------------- */
+/* The server crashes with it */
 
 static void test_both_die_before_commit(void **state)
 {
@@ -309,7 +309,7 @@ static void test_xid_is_given_out_again_and_agent_dies(void **state)
     check_reuse(true);
 }
 
-/* --- The server refuses, or is silent ------------------------------------------------------------------- */
+/* The server refuses, or is silent */
 
 static void test_commit_is_refused(void **state)
 {

@@ -63,7 +63,7 @@ static txn *begin(tx_client *client, const char *receipt)
     return t;
 }
 
-/* --- The coordinator ------------------------------------------------------------------------------------ */
+/* The coordinator */
 
 static void test_no_coordinator_at_open(void **state)
 {
@@ -167,7 +167,7 @@ static void test_coordinator_restarts_during_a_transaction(void **state)
     kit_assert_sound(&kit);
 }
 
-/* --- The agents ----------------------------------------------------------------------------------------- */
+/* The agents */
 
 /* Direct branches need no agent while all goes well. */
 static void test_direct_branches_without_agents(void **state)
@@ -229,7 +229,7 @@ static void test_remote_branch_of_a_dead_agent(void **state)
     kit_assert_sound(&kit);
 }
 
-/* --- The servers ---------------------------------------------------------------------------------------- */
+/* The servers */
 
 static void test_agents_survive_a_restart_of_postgresql(void **state)
 {
@@ -270,7 +270,7 @@ static void test_server_away_in_phase_two(void **state)
     assert_int_equal(kit_receipts(&kit, account.told[0].id), 2);
 }
 
-/* --- The fence ------------------------------------------------------------------------------------------ */
+/* The fence */
 
 /* Stopped for longer than its session lives, with everything prepared: what it asks then is refused, for others
  * have been told already that it was rolled back. */

@@ -93,7 +93,7 @@ static void assert_refused(txn *t, const char *words)
     assert_int_equal(kit_receipts(&kit, "refused"), 0);
 }
 
-/* --- What PostgreSQL cannot prepare --------------------------------------------------------------------- */
+/* What PostgreSQL cannot prepare */
 
 static void refuse_after(const char *sql, const char *words)
 {
@@ -162,7 +162,7 @@ static void test_failed_transaction(void **state)
     assert_refused(t, "bank_b|failed");
 }
 
-/* --- Slots ---------------------------------------------------------------------------------------------- */
+/* Slots */
 
 /* A transaction over bank_a and one of the special servers. */
 static txn *begin_with(PGconn *special, const char *name)
@@ -213,7 +213,7 @@ static void test_slots_full(void **state)
     kit_assert_sound(&kit);
 }
 
-/* --- Connections in the wrong state --------------------------------------------------------------------- */
+/* Connections in the wrong state */
 
 static void test_connection_in_copy(void **state)
 {
@@ -300,7 +300,7 @@ static void test_somebody_else_committed(void **state)
     end_by_application("COMMIT");
 }
 
-/* --- Enlisting ------------------------------------------------------------------------------------------ */
+/* Enlisting */
 
 static void assert_not_enlisted(txn *t, const char *resource, PGconn *c, const char *words)
 {

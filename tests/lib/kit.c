@@ -24,7 +24,7 @@ static void open_bank(struct kit *k, int i)
                           "CREATE TABLE checked (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)");
 }
 
-/* --- A group of several ----------------------------------------------------------------------------------- */
+/* A group of several */
 
 void kit_new_node(struct kit *k, unsigned id, bool listed)
 {
@@ -92,7 +92,7 @@ unsigned kit_await_group(struct kit *k)
     return leader;
 }
 
-/* --- All of it -------------------------------------------------------------------------------------------- */
+/* All of it */
 
 void kit_open(struct kit *k, const char *name, const struct kit_options *options)
 {

@@ -77,7 +77,7 @@ void kit_assert_usable(PGconn *conn);
 /* Nothing prepared in either bank (after a while), all money there, every receipt in both banks. */
 void kit_assert_sound(struct kit *k);
 
-/* --- The client program (kit_client.c) ------------------------------------------------------------------ */
+/* The client program (kit_client.c) */
 
 /* How a transfer's two branches work. */
 enum kit_mode {

@@ -22,8 +22,7 @@ struct run {
     int row, count;
 };
 
-/* --- In the client ------------------------------------------------------------------------------------------
- */
+/* In the client */
 
 static bool is_remote(const struct run *r, int bank)
 {
@@ -179,8 +178,7 @@ void kit_main(int argc, char **argv)
     cmocka_set_test_filter(getenv("ASSENT_TEST"));
 }
 
-/* --- In the test --------------------------------------------------------------------------------------------
- */
+/* In the test */
 
 static struct world_process *start(struct kit *k, enum kit_mode mode, int count, const char *session_ms,
                                    const char *env)

@@ -22,7 +22,7 @@ struct world;         /* the directory and everything in it */
 struct world_process; /* a program that can be started, killed and started again; owned by its world */
 struct world_server;  /* a PostgreSQL server; owned by its world */
 
-/* --- The world (world.c) -------------------------------------------------------------------------------- */
+/* The world (world.c) */
 
 struct world_options {
     const char *name; /* part of the directory's name */
@@ -52,7 +52,7 @@ void world_sleep_ms(unsigned ms);
 /* Asks every few milliseconds until it holds; false: it did not within the time. */
 bool world_wait(unsigned timeout_ms, bool (*holds)(void *arg), void *arg);
 
-/* --- Processes (world_process.c) ------------------------------------------------------------------------ */
+/* Processes (world_process.c) */
 
 /* Output goes to <dir>/<name>.log, appended from start to start. argv[0] is a path. The environment has
  * ASSENT_COORDINATORS once there is a coordinator. */
@@ -81,7 +81,7 @@ struct world_output {
 struct world_output world_run(struct world *w, const char *const *argv);
 void world_output_release(struct world_output *o);
 
-/* --- The product's programs (world_assent.c) ------------------------------------------------------------ */
+/* The product's programs (world_assent.c) */
 
 /* Not started yet. It listens on a port of its own and keeps its data in <dir>/<name>.data. `flags` go behind
  * the usual ones; NULL: none. */
@@ -102,8 +102,7 @@ struct world_output world_admin(struct world *w, const char *const *args);
 /* txadmin --json; the parsed output (cJSON_Delete() it), never NULL. `code` may be NULL. */
 struct cJSON *world_admin_json(struct world *w, const char *const *args, int *code);
 
-/* --- PostgreSQL (world_server.c) ---------------------------------------------------------------------------
- */
+/* PostgreSQL (world_server.c) */
 
 struct world_server_options {
     unsigned max_prepared_transactions; /* [200] */
@@ -138,8 +137,7 @@ long long world_prepared_count(struct world_server *s); /* prepared transactions
 /* Waits until no server of this world has a prepared transaction. False: one still has. */
 bool world_wait_nothing_prepared(struct world *w, unsigned timeout_ms);
 
-/* --- Client programs (world_client.c) ------------------------------------------------------------------------
- */
+/* Client programs (world_client.c) */
 
 /* A client is the running program itself, started anew as a process of its own (libtx is not fork-safe) and
  * called to do one job. What it tells comes over a pipe. */

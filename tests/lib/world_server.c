@@ -17,7 +17,7 @@
 
 enum { START_MS = 60000, CHILD_LIMIT = 512 };
 
-/* --- Installation and data directory -------------------------------------------------------------------- */
+/* Installation and data directory */
 
 static bool take_bin(struct world *w, const char *dir)
 {
@@ -112,8 +112,7 @@ static void make_data(struct world_server *s)
     world_output_release(&o);
 }
 
-/* --- Start and end ------------------------------------------------------------------------------------------
- */
+/* Start and end */
 
 static void define_process(struct world_server *s, const struct world_server_options *o)
 {
@@ -270,7 +269,7 @@ void world_server_release(struct world_server *s)
     free(s);
 }
 
-/* --- Asking it ------------------------------------------------------------------------------------------ */
+/* Asking it */
 
 const char *world_server_name(const struct world_server *s)
 {

@@ -70,7 +70,7 @@ static inline void kit_new_driver(struct kit *k)
     assert_int_equal(driver_new(&k->d, KIT_GROUP, &k->options, &ops, NULL), 0);
 }
 
-/* --- Time and the log --------------------------------------------------------------------------------- */
+/* Time and the log */
 
 static inline void kit_flush(struct kit *k)
 {
@@ -115,7 +115,7 @@ static inline void kit_pass(struct kit *k, uint64_t ms)
     }
 }
 
-/* --- Requests and answers ------------------------------------------------------------------------------ */
+/* Requests and answers */
 
 static inline uint32_t kit_ask(struct kit *k, const struct wire_message *m)
 {
@@ -175,7 +175,7 @@ static inline struct wire_decided kit_expect_decided(struct kit *k, uint32_t num
     return m.decided;
 }
 
-/* --- The client ---------------------------------------------------------------------------------------- */
+/* The client */
 
 static inline uint32_t kit_open(struct kit *k, uint64_t nonce)
 {
@@ -256,7 +256,7 @@ static inline void kit_expect_outcome(struct kit *k, uint64_t sequence, enum tx_
     assert_int_equal(m.outcome_is.outcome, outcome);
 }
 
-/* --- The agent, of both resources ----------------------------------------------------------------------- */
+/* The agent, of both resources */
 
 static const struct wire_resource kit_resources[] = {{.name = "bank_a", .kind = "postgresql", .up = 1},
                                                      {.name = "bank_b", .kind = "postgresql", .up = 1}};
@@ -336,7 +336,7 @@ static inline void kit_expect_work(struct kit *k, uint32_t pull, enum work_kind 
     assert_non_null(kit_work(k, pull, kind, branch));
 }
 
-/* --- Begin and end --------------------------------------------------------------------------------------- */
+/* Begin and end */
 
 /* A new leader that has only the ledger. */
 static inline void kit_fail_over(struct kit *k)

@@ -87,7 +87,7 @@ static inline uint64_t net_random(struct net *net, uint64_t below)
     return (net->random >> 33) % below;
 }
 
-/* --- The network ------------------------------------------------------------------------------------------ */
+/* The network */
 
 static inline void net_queue(struct net *net, uint64_t to, const void *data, size_t len)
 {
@@ -153,7 +153,7 @@ static inline void net_isolate(struct net *net, uint64_t id, bool cut)
         net->cut[id][i] = net->cut[i][id] = cut;
 }
 
-/* --- The nodes -------------------------------------------------------------------------------------------- */
+/* The nodes */
 
 static inline int net_apply(void *ctx, uint64_t index, const void *data, size_t len, struct tx_error *e)
 {
@@ -367,7 +367,7 @@ static inline void net_close(struct net *net)
     free(net->proposals);
 }
 
-/* --- Waiting ---------------------------------------------------------------------------------------------- */
+/* Waiting */
 
 /* The node that may act, of the newest term; 0: none. */
 static inline uint64_t net_leader(const struct net *net)
@@ -430,7 +430,7 @@ static inline bool net_all_applied(const struct net *net)
     return true;
 }
 
-/* --- Proposing -------------------------------------------------------------------------------------------- */
+/* Proposing */
 
 static inline void net_on_end(void *arg, enum replog_result result, uint64_t index)
 {
@@ -490,7 +490,7 @@ static inline void net_check(const struct net *net)
     free(there);
 }
 
-/* --- Changing --------------------------------------------------------------------------------------------- */
+/* Changing */
 
 static inline void net_changed(void *arg, int rc, const char *why)
 {

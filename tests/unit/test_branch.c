@@ -14,8 +14,7 @@
 #include "libtx/shared/wire.h"
 #include "participant/branch.h"
 
-/* --- rows ----------------------------------------------------------------------------------------------------
- */
+/* rows */
 
 /* What is expected, a row an event, per state: "EVENT NEXT ACTIONS". Everything else is illegal. */
 static const struct expected {
@@ -187,8 +186,7 @@ static void test_no_row_twice(void **state)
         assert_ptr_equal(branch_on(rules[i].state, rules[i].event), &rules[i]);
 }
 
-/* --- lookups -------------------------------------------------------------------------------------------------
- */
+/* lookups */
 
 static void test_reports(void **state)
 {
@@ -234,8 +232,7 @@ static void test_names_and_origins(void **state)
     assert_false(branch_event_is_foreign(ON_DONE));
 }
 
-/* --- all that can happen
- * -------------------------------------------------------------------------------------- */
+/* all that can happen */
 
 enum { OPERATIONS = DO_PREPARE | DO_ONE_PHASE | DO_ABANDON | DO_LOOK | DO_COMMIT | DO_ROLLBACK };
 

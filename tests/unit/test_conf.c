@@ -48,7 +48,7 @@ static const struct conf_key keys[] = {
     {0},
 };
 
-/* --- help ------------------------------------------------------------------------------------------------ */
+/* help */
 
 enum { MAX_ARGS = 16 };
 
@@ -131,7 +131,7 @@ static int remove_file(void **state)
     return unlink(path);
 }
 
-/* --- what is right --------------------------------------------------------------------------------------- */
+/* what is right */
 
 static void defaults_are_set(void **state)
 {
@@ -246,7 +246,7 @@ static void limits_belong_to_the_range(void **state)
     assert_int_equal(set.quick, UINT32_MAX);
 }
 
-/* --- complaints ------------------------------------------------------------------------------------------ */
+/* complaints */
 
 static void unknown_names_are_refused(void **state)
 {
@@ -359,7 +359,7 @@ static void long_input_does_no_harm(void **state)
     assert_int_equal(load_file(text), TX_EINVAL);
 }
 
-/* --- --help and --version -------------------------------------------------------------------------------- */
+/* --help and --version */
 
 /* What conf_load() prints before it ends the process with 0. */
 static void printed(const char *flag, char *out, size_t size)

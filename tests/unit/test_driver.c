@@ -1,7 +1,7 @@
 /* test_driver: the leader's work, request by request: sessions, decisions, votes, phase two, ends. */
 #include "tests/unit/driver_kit.h"
 
-/* --- Direct branches ------------------------------------------------------------------------------------ */
+/* Direct branches */
 
 static void test_direct_commit(void **state)
 {
@@ -119,7 +119,7 @@ static void test_agents_finish(void **state)
     kit_free(k);
 }
 
-/* --- Remote branches ------------------------------------------------------------------------------------ */
+/* Remote branches */
 
 static void test_remote_commit(void **state)
 {
@@ -311,7 +311,7 @@ static void test_no_living_agent(void **state)
     kit_free(k);
 }
 
-/* --- Heuristic outcomes ---------------------------------------------------------------------------------- */
+/* Heuristic outcomes */
 
 static void test_hazard(void **state)
 {

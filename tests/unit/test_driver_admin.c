@@ -2,7 +2,7 @@
  */
 #include "tests/unit/driver_kit.h"
 
-/* --- Found branches --------------------------------------------------------------------------------------- */
+/* Found branches */
 
 static void test_found_pending_then_old(void **state)
 {
@@ -99,8 +99,7 @@ static void test_found_foreign(void **state)
     kit_free(k);
 }
 
-/* --- Agents ------------------------------------------------------------------------------------------------
- */
+/* Agents */
 
 static bool is_introduced(struct kit *k, uint32_t pull)
 {
@@ -174,8 +173,7 @@ static void test_agents_refused(void **state)
     kit_free(k);
 }
 
-/* --- The operator -------------------------------------------------------------------------------------------
- */
+/* The operator */
 
 struct outcome {
     int calls, rc;
@@ -344,8 +342,7 @@ static void test_inquire(void **state)
     kit_free(k);
 }
 
-/* --- Views
- * ---------------------------------------------------------------------------------------------------- */
+/* Views */
 
 struct seen {
     size_t n;

@@ -57,7 +57,7 @@ static bool is_remote(const struct play *p)
     return p->scenario == REMOTE || p->scenario == VOTE_NO || p->scenario == CLIENT_DIES_REMOTE;
 }
 
-/* --- The client: asks until it has an answer, then finishes its branches and acknowledges ----------------- */
+/* The client: asks until it has an answer, then finishes its branches and acknowledges */
 
 static void finish_own(struct play *p)
 {
@@ -92,7 +92,7 @@ static void client_acts(struct play *p)
         p->asking = false;
 }
 
-/* --- The agent -------------------------------------------------------------------------------------------- */
+/* The agent */
 
 static void report(struct play *p, uint16_t branch, enum report_kind kind, uint64_t age_ms)
 {
@@ -154,7 +154,7 @@ static void agent_acts(struct play *p)
     p->pull = kit_pull_as(p->k, "agent-a", 1, p->introduce, p->reports, p->n_reports);
 }
 
-/* --- The play ------------------------------------------------------------------------------------------- */
+/* The play */
 
 static void round_of(struct play *p)
 {

@@ -6,7 +6,7 @@ static const struct session *session_of(const struct kit *k, uint64_t id)
     return ledger_session(driver_ledger(k->d), id);
 }
 
-/* --- Opening and closing --------------------------------------------------------------------------------- */
+/* Opening and closing */
 
 static void test_open_doubles(void **state)
 {
@@ -82,7 +82,7 @@ static void test_close_in_flight(void **state)
     kit_free(k);
 }
 
-/* --- Life ------------------------------------------------------------------------------------------------ */
+/* Life */
 
 static void test_heartbeats(void **state)
 {
@@ -235,7 +235,7 @@ static void test_standstill(void **state)
     kit_free(k);
 }
 
-/* --- Requests that cannot be served ----------------------------------------------------------------------- */
+/* Requests that cannot be served */
 
 static void test_bad_requests(void **state)
 {

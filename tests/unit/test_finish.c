@@ -42,7 +42,7 @@ static unsigned draw(unsigned n)
     return (unsigned)(seed >> 33) % n;
 }
 
-/* --- the driver ---------------------------------------------------------------------------------------- */
+/* the driver */
 
 static bool script_ready(struct txn_branch *b)
 {
@@ -104,7 +104,7 @@ static void script_release(struct txn_branch *b)
 static const struct branch_driver script_driver = {script_ready, script_start,   script_step,
                                                    script_wants, script_abandon, script_release};
 
-/* --- the coordinator ----------------------------------------------------------------------------------- */
+/* the coordinator */
 
 /* Remote branches are prepared by it, so to it a commit may come with them alone. */
 static int decide(struct kit *k, const struct wire_message *in, struct wire_message *out)
@@ -126,7 +126,7 @@ static int decide(struct kit *k, const struct wire_message *in, struct wire_mess
     return play.decision != DECIDE_NOTHING;
 }
 
-/* --- one script ---------------------------------------------------------------------------------------- */
+/* one script */
 
 static enum branch_answer draw_answer(enum branch_op op)
 {

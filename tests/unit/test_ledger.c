@@ -5,7 +5,7 @@
 
 enum { NONCE = 7 };
 
-/* --- Every record in every situation ------------------------------------------------------------------- */
+/* Every record in every situation */
 
 /* One letter a record; all are of transaction 1 in session 1. */
 static const char events[] = "oxcdCAaPpkermzRf";
@@ -263,7 +263,7 @@ static void test_every_record_twice(void **state)
     }
 }
 
-/* --- Sessions ---------------------------------------------------------------------------------------- */
+/* Sessions */
 
 static void test_open_session(void **state)
 {
@@ -372,7 +372,7 @@ static void test_drop_session(void **state)
     kit_release(&k);
 }
 
-/* --- Decisions --------------------------------------------------------------------------------------- */
+/* Decisions */
 
 static void test_decision_content(void **state)
 {
@@ -429,7 +429,7 @@ static void test_acknowledge_ranges(void **state)
     }
 }
 
-/* --- Heuristic outcomes ------------------------------------------------------------------------------ */
+/* Heuristic outcomes */
 
 static void test_heuristic_texts(void **state)
 {
@@ -493,7 +493,7 @@ static void test_heuristic_when_full(void **state)
     kit_release(&k);
 }
 
-/* --- Resources and walks ------------------------------------------------------------------------------- */
+/* Resources and walks */
 
 static void test_resources(void **state)
 {

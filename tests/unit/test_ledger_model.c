@@ -333,7 +333,7 @@ static int print_where(void **state)
     return 0;
 }
 
-/* --- Size ---------------------------------------------------------------------------------------------- */
+/* Size */
 
 static size_t snapshot_size(const struct ledger *l)
 {

@@ -158,7 +158,7 @@ static void test_pieces_out_of_order(void **state)
     kit_release(&k);
 }
 
-/* --- The file --------------------------------------------------------------------------------------------- */
+/* The file */
 
 static void write_file(const char *path, const uint8_t *data, size_t len)
 {

@@ -2,7 +2,7 @@
  * allocation. */
 #include "tests/unit/ledger_kit.h"
 
-/* --- Memory that runs out ------------------------------------------------------------------------------ */
+/* Memory that runs out */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define OWN_MALLOC 0
@@ -39,7 +39,7 @@ void *realloc(void *p, size_t size)
 }
 #endif
 
-/* --- Snapshots ----------------------------------------------------------------------------------------- */
+/* Snapshots */
 
 /* Something of everything. */
 static void fill(struct kit *k)
@@ -352,7 +352,7 @@ static void test_decisions_refused(void **state)
         assert_int_equal(restore_made(sessions, bad[i], 0), TX_ECORRUPT);
 }
 
-/* --- Out of memory --------------------------------------------------------------------------------------- */
+/* Out of memory */
 
 #if OWN_MALLOC
 

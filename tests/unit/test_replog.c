@@ -186,7 +186,7 @@ static void commit(struct machine *m, size_t n)
     assert_int_equal(m->value, m->goal);
 }
 
-/* --- The tests ------------------------------------------------------------------------------------------ */
+/* The tests */
 
 static void leads_alone(void **state)
 {
@@ -447,7 +447,7 @@ static void disk_full(void **state)
     machine_release(&m);
 }
 
-/* --- kill -9 ---------------------------------------------------------------------------------------------- */
+/* kill -9 */
 
 static int ack_pipe;
 

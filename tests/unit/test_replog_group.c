@@ -229,7 +229,7 @@ static void entries_of_all_sizes(void **state)
     net_close(&net);
 }
 
-/* --- Membership ------------------------------------------------------------------------------------------- */
+/* Membership */
 
 static void keep_loading(struct net *net)
 {
@@ -383,7 +383,7 @@ static void refuses_changes(void **state)
     net_close(&net);
 }
 
-/* --- Emptied, or of another group ------------------------------------------------------------------------- */
+/* Emptied, or of another group */
 
 static void emptied_founder_stops(void **state)
 {
@@ -488,7 +488,7 @@ static void founders_must_agree(void **state)
     net_close(&net);
 }
 
-/* --- A full disk ------------------------------------------------------------------------------------------ */
+/* A full disk */
 
 /* The victim's files are larger than the limit, the others' are not. */
 static void disk_full_on(bool leads)

@@ -308,7 +308,7 @@ static void own_term_commits(void **state)
     net_close(&net);
 }
 
-/* --- What no member says ---------------------------------------------------------------------------------- */
+/* What no member says */
 
 static void impossible_messages(void **state)
 {

@@ -14,7 +14,7 @@
 #include "libtx/shared/err.h"
 #include "libtx/shared/txid.h"
 
-/* --- txid ------------------------------------------------------------------------------------------------ */
+/* txid */
 
 static const struct txid ids[] = {
     {1, 1, 1, 0},
@@ -161,7 +161,7 @@ static void every_part_tells_ids_apart(void **state)
         assert_false(txid_equal(&id, &others[i]));
 }
 
-/* --- buf ------------------------------------------------------------------------------------------------- */
+/* buf */
 
 static void numbers_and_strings_come_back(void **state)
 {
@@ -263,7 +263,7 @@ static void malformed_strings_are_bad(void **state)
     assert_true(c.bad);
 }
 
-/* --- err ------------------------------------------------------------------------------------------------- */
+/* err */
 
 static void errors_are_set_and_wrapped(void **state)
 {

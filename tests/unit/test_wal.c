@@ -9,7 +9,7 @@
 
 #include "coordinator/wal_store.h"
 
-/* --- Format --------------------------------------------------------------------------------------------- */
+/* Format */
 
 enum { SALT = 4711, AT = 4096, SIZE = 8192 };
 
@@ -91,7 +91,7 @@ static void header_refused(void **state)
     assert_false(wal_format_get_header(start, 55, &read));
 }
 
-/* --- Round trips ---------------------------------------------------------------------------------------- */
+/* Round trips */
 
 static void empty_directory(void **state)
 {
@@ -258,7 +258,7 @@ static void other_segment_size(void **state)
     kit_release(&k);
 }
 
-/* --- Snapshots and recycling ------------------------------------------------------------------------------ */
+/* Snapshots and recycling */
 
 /* Many lives of the same few files: nothing of an earlier one ever comes back, whenever the power goes. */
 static void recycling(void **state)
@@ -330,8 +330,7 @@ static void leftovers(void **state)
     kit_release(&k);
 }
 
-/* --- What the world does to it ------------------------------------------------------------------------------
- */
+/* What the world does to it */
 
 static void locked(void **state)
 {

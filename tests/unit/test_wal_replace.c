@@ -109,7 +109,7 @@ static void replaced_in_flight(void **state)
     kit_release(&k);
 }
 
-/* --- A snapshot in place of the log ----------------------------------------------------------------------- */
+/* A snapshot in place of the log */
 
 /* Bytes of a snapshot file of this log's group. */
 static void make_file(struct kit *k, uint64_t index, struct buf *out)
@@ -288,7 +288,7 @@ static void empty_log_without_its_snapshot(void **state)
     kit_release(&k);
 }
 
-/* --- The metadata's first format -------------------------------------------------------------------------- */
+/* The metadata's first format */
 
 /* It ended before base_index; such a directory is opened as a member's. */
 static void first_format(void **state)

@@ -102,7 +102,7 @@ static int blocks_release(void **state)
     return 0;
 }
 
-/* --- there and back -------------------------------------------------------------------------------------- */
+/* there and back */
 
 static void same_text(const char *a, const char *b)
 {
@@ -360,7 +360,7 @@ static void encoding_appends(void **state)
     buf_release(&b);
 }
 
-/* --- malformed ------------------------------------------------------------------------------------------- */
+/* malformed */
 
 static void every_truncation_is_refused(void **state)
 {

@@ -25,7 +25,7 @@ static int blocks_release(void **state)
     return 0;
 }
 
-/* --- bounds ---------------------------------------------------------------------------------------------- */
+/* bounds */
 
 /* The count stands where the first array of the message begins; it is raised over its limit by hand. */
 static void raise_count(const struct wire_message *m, size_t at, unsigned limit, const char *why)
@@ -158,7 +158,7 @@ static void whole_message_has_a_bound(void **state)
     free(s);
 }
 
-/* --- texts for people ------------------------------------------------------------------------------------ */
+/* texts for people */
 
 /* Encodes `text` as a reason and returns how much of it arrives. */
 static size_t arrives(const char *text)
@@ -203,7 +203,7 @@ static void failure_always_has_a_text(void **state)
     buf_release(&b);
 }
 
-/* --- values and cells ------------------------------------------------------------------------------------ */
+/* values and cells */
 
 static void values_are_counted(void **state)
 {

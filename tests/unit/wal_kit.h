@@ -23,7 +23,7 @@
 
 #include "coordinator/wal.h"
 
-/* --- Directories -------------------------------------------------------------------------------------- */
+/* Directories */
 
 enum { KIT_PATH = 256, KIT_FILES = 64 };
 
@@ -188,7 +188,7 @@ static inline size_t kit_find(const struct kit_image *image, const char *name)
     return i;
 }
 
-/* --- A wal ---------------------------------------------------------------------------------------------- */
+/* A wal */
 
 /* KIT_LATER: the term of entries that took others' places. */
 enum { KIT_SEGMENT = 8192, KIT_MAX_ENTRY = 4096, KIT_LATER = 99999 };
