@@ -468,6 +468,8 @@ static inline void net_commit(struct net *net, size_t count)
     while (net->committed < goal) {
         net_propose(net, net_wait_leader(net), goal - net->committed);
         NET_WAIT(net, net->waiting == 0);
+        if (net->committed < goal)
+            net_run(net, 5); /* it is handing over, or has just lost its role */
     }
 }
 

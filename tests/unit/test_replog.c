@@ -164,16 +164,20 @@ static void machine_stop(struct machine *m)
     assert_true(m->closed);
 }
 
+static void propose_one(struct machine *m, replog_propose_cb cb)
+{
+    uint8_t *data = calloc(1, ENTRY);
+
+    assert_non_null(data);
+    memcpy(data, &m->next, sizeof m->next);
+    m->next++;
+    replog_propose(m->r, data, ENTRY, cb, m);
+}
+
 static void propose(struct machine *m, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        uint8_t *data = calloc(1, ENTRY);
-
-        assert_non_null(data);
-        memcpy(data, &m->next, sizeof m->next);
-        m->next++;
-        replog_propose(m->r, data, ENTRY, on_end, m);
-    }
+    for (size_t i = 0; i < n; i++)
+        propose_one(m, on_end);
 }
 
 /* Proposes n at once, and waits for them. */
@@ -312,33 +316,21 @@ static struct machine *chained;
 static void on_chain(void *arg, enum replog_result result, uint64_t index)
 {
     on_end(arg, result, index);
-    if (result == REPLOG_COMMITTED && chained->next <= 500) {
-        uint8_t *data = calloc(1, ENTRY);
-
-        assert_non_null(data);
-        memcpy(data, &chained->next, sizeof chained->next);
-        chained->next++;
-        replog_propose(chained->r, data, ENTRY, on_chain, arg);
-    }
+    if (result == REPLOG_COMMITTED && chained->next <= 500)
+        propose_one(chained, on_chain);
 }
 
 static void proposes_from_callback(void **state)
 {
     struct machine m;
-    uint8_t *data;
 
     (void)state;
     machine_init(&m);
     machine_start(&m);
     chained = &m;
     m.goal = 500;
-    for (int i = 0; i < 3; i++) {
-        data = calloc(1, ENTRY);
-        assert_non_null(data);
-        memcpy(data, &m.next, sizeof m.next);
-        m.next++;
-        replog_propose(m.r, data, ENTRY, on_chain, &m);
-    }
+    for (int i = 0; i < 3; i++)
+        propose_one(&m, on_chain);
     uv_run(&m.loop, UV_RUN_DEFAULT);
     assert_int_equal(m.committed, 500);
     machine_stop(&m);
@@ -464,15 +456,8 @@ static void on_tick(uv_timer_t *timer)
 {
     struct machine *m = timer->data;
 
-    for (int i = 0; i < 7; i++) {
-        uint8_t *data = calloc(1, ENTRY);
-
-        if (data == NULL)
-            _exit(4);
-        memcpy(data, &m->next, sizeof m->next);
-        m->next++;
-        replog_propose(m->r, data, ENTRY, on_acked, m);
-    }
+    for (int i = 0; i < 7; i++)
+        propose_one(m, on_acked);
 }
 
 /* The child's program: proposes without end, and tells each one that it was told of. */

@@ -1,7 +1,7 @@
 /* Random faults: nodes are killed, stopped, cut off; messages are lost, doubled, late, in another order; the
- * leader changes, members come and go. Whatever was acknowledged is there in the end, once, at the same place
- * everywhere. A run is what its seed says, up to what the disk and the clock add: it is printed when it fails.
- * ASSENT_TEST_SEED and ASSENT_TEST_ROUNDS choose others. */
+ * leader changes, a fourth member comes and goes. Whatever was acknowledged is there in the end, once, at the
+ * same place everywhere. A run is what its seed says, up to what the disk and the clock add: it is printed when
+ * it fails. ASSENT_TEST_SEED and ASSENT_TEST_ROUNDS choose others. */
 #include "tests/unit/replog_kit.h"
 
 enum { ROUNDS = 40, STEP_MS = 60 };
@@ -59,7 +59,7 @@ static void disturb(void)
 {
     uint64_t id = pick(), leader = net_leader(&net);
 
-    switch (net_random(&net, 9)) {
+    switch (net_random(&net, 11)) {
     case 0:
     case 1:
         kill_one();
@@ -83,6 +83,14 @@ static void disturb(void)
         net.twice = (unsigned)net_random(&net, 20);
         net.delay = (unsigned)net_random(&net, 30);
         break;
+    case 8:
+        if (leader != 0)
+            replog_add(net.nodes[leader].r, 4, net.nodes[4].address, ignore_change, NULL);
+        break;
+    case 9:
+        if (leader != 0)
+            replog_remove(net.nodes[leader].r, 4, ignore_change, NULL);
+        break;
     default:
         if (leader != 0)
             replog_transfer(net.nodes[leader].r, 0, ignore_change, NULL);
@@ -96,7 +104,7 @@ static void propose_somewhere(void)
 
     if (id == 0)
         id = pick();
-    if (id != 0)
+    if (id != 0 && net.nodes[id].up)
         net_propose(&net, id, 1 + net_random(&net, 30));
 }
 
@@ -116,6 +124,7 @@ static void run(uint64_t seed, unsigned rounds)
     net.padding = seed % 2 == 0 ? 400000 : 0;
     net_founders(&net, 3);
     start_all();
+    net_start(&net, 4);
     net_wait_leader(&net);
     for (unsigned round = 0; round < rounds; round++) {
         disturb();
@@ -127,6 +136,8 @@ static void run(uint64_t seed, unsigned rounds)
     }
     heal();
     start_all();
+    net_commit(&net, 10);
+    net_stop(&net, 4); /* a member, or not */
     net_commit(&net, 10);
     NET_WAIT(&net, net_all_applied(&net));
     NET_WAIT(&net, net.waiting == 0);
