@@ -142,10 +142,10 @@ static int may_add(const struct group *g, uint64_t id, const char *address, stru
     if (!group_has_line(g))
         return err_set(e, TX_EREFUSED,
                        "this node has no peer_listen, so no other can reach it; set it, and restart txcoordd");
-    if (count >= GROUP_VOTERS)
+    if (count >= REPLOG_VOTERS)
         return err_set(e, TX_EREFUSED,
                        "a group has %d nodes at most: more make every commit slower and no safer",
-                       GROUP_VOTERS);
+                       REPLOG_VOTERS);
     return TX_OK;
 }
 

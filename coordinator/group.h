@@ -10,8 +10,6 @@
 #include "coordinator/peer.h"
 #include "coordinator/replog.h"
 
-enum { GROUP_VOTERS = 5 /* nodes of a group at most */ };
-
 struct group;
 
 struct group_options {

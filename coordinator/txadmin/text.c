@@ -104,10 +104,3 @@ void print_clean(const char *text)
     for (; *text != '\0'; text++)
         putchar((unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text);
 }
-
-void list_rest(const cJSON *answer, const char *name)
-{
-    if (truth_of(answer, "truncated"))
-        printf("(the first %d of %.0f)\n", cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(answer, name)),
-               number_of(answer, "total"));
-}

@@ -86,7 +86,5 @@ enum exit_status confirm(const char *question);
 
 /* Text that came from far, without what could steer the terminal. */
 void print_clean(const char *text);
-/* Tells where a list was cut. */
-void list_rest(const cJSON *answer, const char *name);
 
 #endif

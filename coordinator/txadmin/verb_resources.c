@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "coordinator/txadmin/table.h"
+#include "coordinator/txadmin/list.h"
 #include "coordinator/txadmin/txadmin.h"
 
 static const char *state_text(const cJSON *r)
@@ -29,29 +29,14 @@ static void add_row(struct table *table, const cJSON *r)
 
 enum exit_status verb_resources(const struct arguments *a)
 {
-    cJSON *question = caller_question("resources"), *answer;
-    struct table table;
-    const cJSON *r;
-    enum exit_status status;
+    static const struct list list = {
+        "resources", "RESOURCE|KIND|STATE|AGENT|>HEARD|>IN DOUBT|>OLDEST|>UNFINISHED|PROBLEM", add_row,
+        "No resource is registered. An agent (txagentd) registers those that it serves."};
+    cJSON *question = caller_question("resources");
 
     if (a->limit > 0)
         cJSON_AddNumberToObject(question, "limit", a->limit);
-    if (a->json)
-        return caller_print(a, question);
-    status = caller_ask(a, question, &answer);
-    if (status != EXIT_DONE)
-        return status;
-    table_init(&table, "RESOURCE|KIND|STATE|AGENT|>HEARD|>IN DOUBT|>OLDEST|>UNFINISHED|PROBLEM");
-    cJSON_ArrayForEach(r, cJSON_GetObjectItemCaseSensitive(answer, "resources"))
-    {
-        add_row(&table, r);
-    }
-    if (number_of(answer, "total") == 0)
-        printf("No resource is registered. An agent (txagentd) registers those that it serves.\n");
-    table_print(&table);
-    list_rest(answer, "resources");
-    cJSON_Delete(answer);
-    return EXIT_DONE;
+    return list_print(a, question, &list);
 }
 
 enum exit_status verb_resource(const struct arguments *a)

@@ -1,8 +1,7 @@
 /* verb_sessions: see txadmin.h. */
-#include <stdio.h>
 #include <string.h>
 
-#include "coordinator/txadmin/table.h"
+#include "coordinator/txadmin/list.h"
 #include "coordinator/txadmin/txadmin.h"
 
 static void add_row(struct table *table, const cJSON *s)
@@ -21,27 +20,12 @@ static void add_row(struct table *table, const cJSON *s)
 
 enum exit_status verb_sessions(const struct arguments *a)
 {
-    cJSON *question = caller_question("sessions"), *answer;
-    struct table table;
-    const cJSON *s;
-    enum exit_status status;
+    static const struct list list = {"sessions",
+                                     ">SESSION|APPLICATION|STATE|>AGE|>SILENT|>TIMEOUT|>ENDED|>DECISIONS",
+                                     add_row, "No session is open, and none is kept."};
+    cJSON *question = caller_question("sessions");
 
     if (a->limit > 0)
         cJSON_AddNumberToObject(question, "limit", a->limit);
-    if (a->json)
-        return caller_print(a, question);
-    status = caller_ask(a, question, &answer);
-    if (status != EXIT_DONE)
-        return status;
-    table_init(&table, ">SESSION|APPLICATION|STATE|>AGE|>SILENT|>TIMEOUT|>ENDED|>DECISIONS");
-    cJSON_ArrayForEach(s, cJSON_GetObjectItemCaseSensitive(answer, "sessions"))
-    {
-        add_row(&table, s);
-    }
-    if (number_of(answer, "total") == 0)
-        printf("No session is open, and none is kept.\n");
-    table_print(&table);
-    list_rest(answer, "sessions");
-    cJSON_Delete(answer);
-    return EXIT_DONE;
+    return list_print(a, question, &list);
 }

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "coordinator/txadmin/table.h"
+#include "coordinator/txadmin/list.h"
 #include "coordinator/txadmin/txadmin.h"
 
 static cJSON *question(const struct arguments *a)
@@ -49,34 +49,12 @@ static void add_row(struct table *table, const cJSON *t)
     table_add(table, or_dash(branches));
 }
 
-static void print_none(const struct arguments *a)
-{
-    bool filtered = a->in_doubt || a->older_ms > 0 || a->resource != NULL;
-
-    printf("%s\n", filtered ? "No such transaction." : "No transaction is in flight, in doubt or unfinished.");
-}
-
 enum exit_status verb_transactions(const struct arguments *a)
 {
-    struct table table;
-    cJSON *answer;
-    const cJSON *t;
-    enum exit_status status;
+    bool filtered = a->in_doubt || a->older_ms > 0 || a->resource != NULL;
+    struct list list = {"transactions", "ID|STATE|>AGE|APPLICATION|BRANCHES", add_row,
+                        filtered ? "No such transaction."
+                                 : "No transaction is in flight, in doubt or unfinished."};
 
-    if (a->json)
-        return caller_print(a, question(a));
-    status = caller_ask(a, question(a), &answer);
-    if (status != EXIT_DONE)
-        return status;
-    table_init(&table, "ID|STATE|>AGE|APPLICATION|BRANCHES");
-    cJSON_ArrayForEach(t, cJSON_GetObjectItemCaseSensitive(answer, "transactions"))
-    {
-        add_row(&table, t);
-    }
-    if (number_of(answer, "total") == 0)
-        print_none(a);
-    table_print(&table);
-    list_rest(answer, "transactions");
-    cJSON_Delete(answer);
-    return EXIT_DONE;
+    return list_print(a, question(a), &list);
 }
