@@ -196,10 +196,12 @@ static void settle_transfer(struct replog *r)
         return;
     }
     raft_leader(&r->raft, &leader, &address);
-    if (leader == 0 || leader == r->raft.id)
+    if (leader == 0)
         return;
     if (leader == r->change.id)
         finish(r, TX_OK, NULL);
+    else if (leader == r->raft.id)
+        finish(r, TX_EREFUSED, "the other node was not elected; this node leads again");
     else
         finish(r, TX_EREFUSED, "another node took over");
 }

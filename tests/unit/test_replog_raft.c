@@ -310,6 +310,36 @@ static void own_term_commits(void **state)
 
 /* What no member says */
 
+/* The one that was asked to take over takes leadership away, is not elected, and this node leads again. */
+static void transfer_comes_back(void **state)
+{
+    (void)state;
+    begin();
+    append(2, 2, 1, 1, 1, 2, 1);
+    assert_int_equal(answer(2).last_log_index, 2);
+    become_leader(3);
+    net_run(&net, 20);
+    acknowledge(2, 3, 3);
+    acknowledge(3, 3, 3);
+    NET_WAIT(&net, net.nodes[1].role == REPLOG_LEADER);
+    net.change_rc = 1;
+    replog_transfer(net.nodes[1].r, 2, net_changed, &net);
+    NET_WAIT(&net, said[2][RAFT_TIMEOUT_NOW].there);
+    ask_vote(2, 4, 3, 3);
+    assert_int_equal(net.change_rc, 1);
+    become_leader(5);
+    net_run(&net, 20);
+    acknowledge(2, 5, 4);
+    NET_WAIT(&net, net.nodes[1].role == REPLOG_LEADER);
+    assert_int_equal(net.change_rc, TX_EREFUSED);
+    net_propose(&net, 1, 1);
+    net_run(&net, 20);
+    acknowledge(2, 5, 5);
+    NET_WAIT(&net, net.waiting == 0);
+    assert_int_equal(net.committed, 1);
+    net_close(&net);
+}
+
 static void impossible_messages(void **state)
 {
     struct replog_message m;
@@ -384,6 +414,7 @@ int main(void)
         cmocka_unit_test(tail_replaced_in_flight),
         cmocka_unit_test(figure_8),
         cmocka_unit_test(own_term_commits),
+        cmocka_unit_test(transfer_comes_back),
         cmocka_unit_test(impossible_messages),
         cmocka_unit_test(damaged_messages),
     };
