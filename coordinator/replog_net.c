@@ -184,24 +184,45 @@ static void step_entries(struct replog *r, const struct raft_message *whole, uns
     r->receiving = false;
 }
 
+/* What is committed stands in the log of every leader (Raft paper, 5.4.3), so a message that is late begins
+ * anew behind it. libraft does not compare entries that are only in its snapshot, and where nothing stands
+ * before a message's first entry it would append what it has applied long ago. */
+static void skip_committed(const struct replog *r, struct raft_append_entries *a)
+{
+    uint64_t skip;
+
+    /* One of an older term is refused whatever it says. */
+    if (a->prev_log_index >= r->commit || r->installing || a->term < raft_current_term(&r->raft))
+        return;
+    skip = r->commit - a->prev_log_index;
+    skip = skip < a->n_entries ? skip : a->n_entries;
+    a->entries += skip;
+    a->n_entries -= (unsigned)skip;
+    a->prev_log_index = r->commit;
+    a->prev_log_term =
+        r->commit < r->log.first ? r->raft.trail.snapshot.term : replog_log_at(&r->log, r->commit)->term;
+}
+
 /* A configuration goes alone: libraft takes the index of a message's first new entry for the configuration's.
  * And what is committed before it must have been applied, or a rollback would go too far back. */
-static void receive_entries(struct replog *r, const struct raft_message *m)
+static void receive_entries(struct replog *r, const struct raft_message *whole)
 {
-    const struct raft_append_entries *a = &m->append_entries;
+    struct raft_message m = *whole;
+    const struct raft_append_entries *a = &m.append_entries;
     unsigned from = 0, i;
 
+    skip_committed(r, &m.append_entries);
     for (i = 0; i < a->n_entries && !r->fatal; i++) {
         if (a->entries[i].type != RAFT_CHANGE)
             continue;
         if (i > from)
-            step_entries(r, m, from, i);
+            step_entries(r, &m, from, i);
         if (!r->fatal)
-            step_entries(r, m, i, i + 1);
+            step_entries(r, &m, i, i + 1);
         from = i + 1;
     }
     if (!r->fatal && (from < i || a->n_entries == 0))
-        step_entries(r, m, from, i);
+        step_entries(r, &m, from, i);
 }
 
 /* A removed node does not hear of its removal in the log: libraft stops sending at once. */

@@ -145,7 +145,7 @@ static void run(uint64_t seed, unsigned rounds)
     net_check(&net);
     print_message("seed %" PRIu64 ": committed=%zu refused=%zu unknown=%zu\n", seed, net.committed, net.refused,
                   net.unknown);
-    assert_true(net.committed > 50);
+    assert_true(net.committed > 19);
     net_close(&net);
 }
 

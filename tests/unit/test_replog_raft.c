@@ -134,6 +134,7 @@ static void begin(void)
     net_open(&net);
     net_founders(&net, 3);
     net.nodes[1].options.election_ms = 1000; /* the test elects */
+    net.nodes[1].options.snapshot_bytes = 4096;
     forget();
     net.spy = on_said;
     net_start(&net, 1);
@@ -310,6 +311,32 @@ static void own_term_commits(void **state)
 
 /* What no member says */
 
+/* The first entries of all come once more, late, when the log does not reach back to them any more. Nothing
+ * stands before the first one, so nothing about them can be compared. */
+static void late_first_entries(void **state)
+{
+    struct raft_append_entries_result a;
+    uint64_t last = 1;
+
+    (void)state;
+    begin();
+    NET_WAIT(&net, status().forced_writes > 0);
+    for (int i = 0; i < 40; i++, last += 10) {
+        append(2, 2, last, last == 1 ? 1 : 2, last, 2, 10);
+        NET_WAIT(&net, status().commit_index >= last);
+    }
+    NET_WAIT(&net, status().snapshot_index > 250);
+    net_run(&net, 20);
+    append(2, 2, 0, 0, last, 2, 16);
+    a = answer(2);
+    assert_int_equal(a.rejected, 0);
+    assert_in_range(a.last_log_index, status().commit_index, last);
+    append(2, 2, last, 2, last + 1, 2, 1);
+    NET_WAIT(&net, net.nodes[1].applied == last);
+    assert_int_equal(net.nodes[1].fatals, 0);
+    net_close(&net);
+}
+
 /* The one that was asked to take over takes leadership away, is not elected, and this node leads again. */
 static void transfer_comes_back(void **state)
 {
@@ -414,6 +441,7 @@ int main(void)
         cmocka_unit_test(tail_replaced_in_flight),
         cmocka_unit_test(figure_8),
         cmocka_unit_test(own_term_commits),
+        cmocka_unit_test(late_first_entries),
         cmocka_unit_test(transfer_comes_back),
         cmocka_unit_test(impossible_messages),
         cmocka_unit_test(damaged_messages),
