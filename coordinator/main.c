@@ -356,17 +356,12 @@ static bool is_local(const char *address)
 
 static int log_open(struct tx_error *e)
 {
-    bool begin = settings.peer_listen == NULL || settings.bootstrap || node.restore != NULL;
-    const struct replog_member self = {.id = settings.node_id,
-                                       .address = peer_address() != NULL ? peer_address() : settings.listen,
-                                       .voter = true};
     struct replog_options options = {
         .data_dir = settings.data_dir,
         .node_id = settings.node_id,
-        .address = self.address,
-        .founders = begin ? &self : NULL,
-        .n_founders = begin ? 1 : 0,
-        .founding = node.restore != NULL ? restore_group(node.restore) : 0,
+        .address = peer_address() != NULL ? peer_address() : settings.listen,
+        .found = settings.peer_listen == NULL || settings.bootstrap || node.restore != NULL,
+        .group = node.restore != NULL ? restore_group(node.restore) : 0,
         .heartbeat_ms = settings.heartbeat_ms,
         .election_ms = settings.election_ms,
         .segment_bytes = settings.segment_size,

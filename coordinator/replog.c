@@ -11,9 +11,6 @@
 #include "coordinator/replog_net.h"
 #include "libtx/shared/log.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 static void start(struct replog *r);
 
 enum {
@@ -143,69 +140,29 @@ static int on_recovered(void *ctx, uint64_t index, const struct wal_entry *entry
     return replog_log_add(&r->log, &e);
 }
 
-static int compare_founders(const void *a, const void *b)
-{
-    const struct replog_member *x = a, *y = b;
-
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-/* Encodes the founders, in the order of their numbers: the bytes are the same on each of them. */
-static int encode_founders(const struct replog_options *options, struct raft_buffer *out, struct tx_error *e)
-{
-    struct replog_member members[REPLOG_VOTERS];
-    struct raft_configuration c;
-    size_t n = options->n_founders;
-    bool here = false;
-    int rv = 0;
-
-    if (n > REPLOG_VOTERS)
-        return err_set(e, TX_EINVAL, "%zu founders; a group has %d nodes at most", n, REPLOG_VOTERS);
-    memcpy(members, options->founders, n * sizeof *members);
-    qsort(members, n, sizeof *members, compare_founders);
-    raft_configuration_init(&c);
-    for (size_t i = 0; i < n && rv == 0; i++) {
-        here = here || members[i].id == options->node_id;
-        rv = strlen(members[i].address) > REPLOG_MESSAGE_ADDRESS
-                 ? RAFT_NAMETOOLONG
-                 : raft_configuration_add(&c, members[i].id, members[i].address, RAFT_VOTER);
-    }
-    if (rv == 0 && here)
-        rv = raft_configuration_encode(&c, out);
-    raft_configuration_close(&c);
-    if (rv != 0)
-        return err_set(e, rv == RAFT_NOMEM ? TX_ENOMEM : TX_EINVAL, "founders: %s", raft_strerror(rv));
-    return here ? 0 : err_set(e, TX_EINVAL, "this node is not among the founders of its group");
-}
-
-/* The first entry of a group, the same on each founder. */
-static int bootstrap(struct replog *r, const struct replog_options *options, struct tx_error *e)
+/* The first entry of a group: it has this node alone. */
+static int begin_log(struct replog *r, struct tx_error *e)
 {
     struct replog_entry entry = {.term = 1, .type = RAFT_CHANGE};
+    struct raft_configuration c;
     struct raft_buffer b;
     struct wal_entry w;
-    int rc = encode_founders(options, &b, e);
+    int rv;
 
-    if (rc != 0)
-        return rc;
+    raft_configuration_init(&c);
+    rv = raft_configuration_add(&c, r->raft.id, r->raft.address, RAFT_VOTER);
+    if (rv == 0)
+        rv = raft_configuration_encode(&c, &b);
+    raft_configuration_close(&c);
+    if (rv != 0)
+        return err_set(e, TX_ENOMEM, "out of memory");
     entry.data = b.base;
     entry.len = (uint32_t)b.len;
     w = (struct wal_entry){entry.term, RAFT_CHANGE, entry.len, b.base};
     if (replog_log_add(&r->log, &entry) != 0)
         return err_set(e, TX_ENOMEM, "out of memory");
-    log_line(LOG_INFO, "bootstrap", "group=%016" PRIx64 " node=%" PRIu64 " founders=%zu", r->group,
-             options->node_id, options->n_founders);
+    log_line(LOG_INFO, "bootstrap", "group=%016" PRIx64 " node=%llu", r->group, r->raft.id);
     return wal_bootstrap(r->wal, &w, e);
-}
-
-/* An empty directory of a founder. A group of one has nobody to wait for. */
-static int found(struct replog *r, const struct replog_options *options, struct tx_error *e)
-{
-    r->stage = options->n_founders == 1 ? WAL_STAGE_MEMBER : WAL_STAGE_FOUNDER;
-    r->term = 1;
-    if (options->n_founders > 1 && options->founding == 0)
-        return err_set(e, TX_EINVAL, "a group of several needs its id from all its founders");
-    return wal_create(r->wal, options->founding, r->stage, &r->group, e);
 }
 
 /* As the recovered snapshot and log stand. */
@@ -297,21 +254,18 @@ static int open_wal(struct replog *r, const struct replog_options *options, stru
     if (r->max_entry > REPLOG_ENTRY_BYTES)
         r->max_entry = REPLOG_ENTRY_BYTES;
     r->group = state.group;
-    r->stage = state.stage;
+    r->guest = state.guest;
     r->term = state.term;
     r->vote = state.vote;
     rc = restore(r, &state, e);
-    if (rc == 0 && r->group != 0 && options->founding != 0 && r->group != options->founding)
-        rc = err_set(e, TX_EINVAL, "%s belongs to group %016" PRIx64 ", not to %016" PRIx64, options->data_dir,
-                     r->group, options->founding);
-    if (rc == 0 && r->group == 0 && options->n_founders > 0)
-        rc = found(r, options, e);
-    /* A founder's directory may have been made, and the founders not written, when it crashed. */
-    if (rc == 0 && r->log.n == 0 && r->snapshot_index == 0 && r->stage != WAL_STAGE_GUEST &&
-        options->n_founders > 0)
-        rc = bootstrap(r, options, e);
-    if (rc == 0 && r->log.n > 0 && r->log.first == 1)
-        r->founding.founders = XXH3_64bits(r->log.entries[0].data, r->log.entries[0].len) | 1;
+    if (rc == 0 && r->group == 0 && options->found) {
+        r->group = options->group;
+        r->term = 1;
+        rc = wal_create(r->wal, &r->group, false, e);
+    }
+    /* Also where it crashed in between: the directory was made, and the first entry not written. */
+    if (rc == 0 && r->group != 0 && !r->guest && r->log.n == 0 && r->snapshot_index == 0)
+        rc = begin_log(r, e);
     if (rc == 0)
         log_line(LOG_INFO, "recovered", "term=%" PRIu64 " snapshot=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64,
                  r->term, r->snapshot_index, r->log.first, replog_log_last(&r->log));

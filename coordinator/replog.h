@@ -68,11 +68,8 @@ struct replog_options {
     const char *data_dir; /* exists and is locked by this process until replog_close() */
     uint64_t node_id;     /* from 1 */
     const char *address;  /* this node's, for its peers */
-    const struct replog_member
-        *founders;     /* an empty data_dir: the whole group's first members, alike on each of them; */
-    size_t n_founders; /* NULL, 0: join a group that exists, as the member its leader adds */
-    uint64_t
-        founding; /* founders: the group's id, alike on each of them; 0: a random one (a group of one only) */
+    bool found;     /* an empty data_dir: begins a group, of this node alone; else waits to be added to one */
+    uint64_t group; /* the id of a group that is begun; 0: a random one */
     unsigned heartbeat_ms, election_ms; /* [50, 500] */
     size_t segment_bytes;               /* of a log file [8 MiB] */
     size_t snapshot_bytes; /* log written since the last snapshot that makes the next one due [16 MiB] */
@@ -87,12 +84,10 @@ struct replog_status {
     uint64_t log_bytes;                         /* on disk, segments in use and spare */
 };
 
-/* Opens data_dir: founds the group, or waits to be added to one, where it is empty (founders are ignored where
- * it is not), else recovers snapshot and log (a torn tail is
- * cut, with a log line; anything else that is not as written: TX_ECORRUPT, and msg says what to do). Callbacks
- * run from the loop only, restore alone already from here. `callbacks` is copied. TX_EINVAL: another node's or
- * another group's directory, or founders that cannot be. TX_EIO, TX_ECORRUPT, TX_EBUSY
- * (locked by another process), TX_ENOMEM. */
+/* Opens data_dir: where it is empty begins a group, or waits to be added to one; else recovers snapshot and log
+ * (a torn tail is cut, with a log line; anything else that is not as written: TX_ECORRUPT, and msg says what to
+ * do). Callbacks run from the loop only, restore alone already from here. `callbacks` is copied. TX_EINVAL:
+ * another node's directory. TX_EIO, TX_ECORRUPT, TX_EBUSY (locked by another process), TX_ENOMEM. */
 int replog_open(struct replog **out, uv_loop_t *loop, const struct replog_options *options,
                 const struct replog_callbacks *callbacks, struct tx_error *e);
 
@@ -113,7 +108,7 @@ void replog_receive(struct replog *r, const void *data, size_t len);
  * (another change is under way), TX_ENOTLEADER, TX_ETIMEOUT (the new node did not catch up), TX_EUNKNOWN
  * (leadership lost meanwhile). */
 typedef void (*replog_change_cb)(void *arg, int rc, const char *why);
-/* Adds a node that has an empty data directory and no founders: it catches up first (by snapshot and log), then
+/* Adds a node that has an empty data directory: it catches up first (by snapshot and log), then
  * votes. */
 void replog_add(struct replog *r, uint64_t id, const char *address, replog_change_cb done, void *arg);
 /* The removed node is told, and stays a follower that asks for no votes. The leader may remove itself, and

@@ -124,7 +124,7 @@ static void begin_leading(struct replog *r, const struct raft_update *u)
     r->leading_term = raft_current_term(&r->raft);
     if (u->flags & RAFT_UPDATE_ENTRIES)
         r->noop_index = u->entries.index;
-    else if (!replog_founding_waits(r))
+    else
         replog_core_submit_noop(r);
 }
 

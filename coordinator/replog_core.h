@@ -17,8 +17,8 @@
 
 #include <raft.h>
 
+#include "coordinator/replog_admit.h"
 #include "coordinator/replog_change.h"
-#include "coordinator/replog_founding.h"
 #include "coordinator/replog_log.h"
 #include "coordinator/replog_ship.h"
 #include "coordinator/wal.h"
@@ -43,7 +43,7 @@ struct replog {
     struct replog_log log;
     uint64_t group;      /* 0: none yet */
     uint64_t term, vote; /* as recovered */
-    enum wal_stage stage;
+    bool guest;          /* taken in by a group that existed */
     unsigned election_ms;
     uv_timer_t timer; /* raft_timeout() */
     uv_idle_t turn;   /* runs once in a loop turn in which something is to be submitted */
@@ -70,7 +70,6 @@ struct replog {
     struct replog_arrival arrival; /* a snapshot on its way to here; all there while `installing` */
     struct raft_snapshot_metadata installing_metadata;
 
-    struct replog_founding founding;
     struct replog_ships ships;
     struct replog_change change;
     uint64_t warned; /* a bit for each node (modulo 64) whose message was refused, so that it is told once */

@@ -38,14 +38,13 @@ static void put_append_entries(struct buf *b, const struct raft_append_entries *
     }
 }
 
-static void put_vote(struct buf *b, const struct raft_request_vote *v, uint64_t founders)
+static void put_vote(struct buf *b, const struct raft_request_vote *v)
 {
     buf_put_u64(b, v->term);
     buf_put_u64(b, v->candidate_id);
     buf_put_u64(b, v->last_log_index);
     buf_put_u64(b, v->last_log_term);
     buf_put_u8(b, (uint8_t)((v->disrupt_leader ? VOTE_DISRUPT : 0) | (v->pre_vote ? VOTE_PRE : 0)));
-    buf_put_u64(b, founders);
 }
 
 static void put_raft(struct buf *b, const struct replog_message *m)
@@ -62,7 +61,7 @@ static void put_raft(struct buf *b, const struct replog_message *m)
         buf_put_u64(b, r->append_entries_result.last_log_index);
         break;
     case RAFT_REQUEST_VOTE:
-        put_vote(b, &r->request_vote, m->founders);
+        put_vote(b, &r->request_vote);
         break;
     case RAFT_REQUEST_VOTE_RESULT:
         buf_put_u64(b, r->request_vote_result.term);
@@ -208,7 +207,6 @@ static void get_vote(struct cur *c, struct replog_message *m)
     flags = cur_u8(c);
     v->disrupt_leader = (flags & VOTE_DISRUPT) != 0;
     v->pre_vote = (flags & VOTE_PRE) != 0;
-    m->founders = cur_u64(c);
     if (v->candidate_id != m->from || v->last_log_term > v->term)
         c->bad = true;
 }

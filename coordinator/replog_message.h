@@ -51,7 +51,6 @@ struct replog_message {
         struct replog_piece_ack ack;
         uint64_t removed_index; /* of the configuration without the receiver, committed */
     };
-    uint64_t founders; /* RAFT_REQUEST_VOTE: hash of the group's first entry if the log ends there, else 0 */
 };
 
 /* Appends to `out`. RAFT_INSTALL_SNAPSHOT has no form: see REPLOG_MESSAGE_PIECE. */

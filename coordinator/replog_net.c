@@ -90,8 +90,6 @@ void replog_net_send_all(struct replog *r, const struct raft_message *messages, 
         } else if (m.type == RAFT_APPEND_ENTRIES) {
             send_append_entries(r, &m, messages[i].server_address);
         } else {
-            if (m.type == RAFT_REQUEST_VOTE)
-                m.founders = replog_founding_hash(r);
             replog_net_send(r, &m, messages[i].server_address);
         }
     }
@@ -259,11 +257,7 @@ static void receive_raft(struct replog *r, struct replog_message *m)
     }
     if (m->type == RAFT_REQUEST_VOTE)
         answer_stranger(r, m);
-    if (m->type == RAFT_REQUEST_VOTE_RESULT && replog_founding_hold_vote(r, m))
-        return;
     replog_core_step(r, &event);
-    if (m->type == RAFT_APPEND_ENTRIES_RESULT)
-        replog_founding_answered(r, m);
 }
 
 static void dispatch(struct replog *r, struct replog_message *m)
@@ -300,7 +294,7 @@ void replog_net_receive(struct replog *r, const void *data, size_t len)
         warn_once(r, &m, "message_misdirected");
     else if (r->group != 0 && m.group != r->group)
         warn_once(r, &m, "message_of_another_group");
-    else if (is_possible(r, &m) && replog_founding_admit(r, &m)) {
+    else if (is_possible(r, &m) && replog_admit(r, &m)) {
         replog_change_heard(r, m.from);
         dispatch(r, &m);
     }

@@ -1,6 +1,6 @@
 /* replog_net: messages between replogs: libraft's updates on their way out, what came on its way in.
  *
- * Called by replog, replog_core, replog_ship; calls replog_message, replog_founding, replog_ship, replog_core.
+ * Called by replog, replog_core, replog_ship; calls replog_message, replog_admit, replog_ship, replog_core.
  * Internal to replog.
  */
 #ifndef ASSENT_REPLOG_NET_H

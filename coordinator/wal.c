@@ -373,7 +373,7 @@ static int open_files(struct wal *w, struct wal_state *state, struct tx_error *e
     state->group = store->group;
     state->term = store->meta.term;
     state->vote = store->meta.vote;
-    state->stage = store->meta.stage;
+    state->guest = store->meta.guest;
     state->first_index = w->log.first_index;
     state->last_index = w->log.last_index;
     w->next_index = w->log.last_index + 1;
@@ -381,24 +381,15 @@ static int open_files(struct wal *w, struct wal_state *state, struct tx_error *e
     return rc;
 }
 
-int wal_create(struct wal *w, uint64_t group, enum wal_stage stage, uint64_t *made, struct tx_error *e)
+int wal_create(struct wal *w, uint64_t *group, bool guest, struct tx_error *e)
 {
-    int rc = wal_store_create(&w->store, w->node_id, group, stage, e);
+    int rc = wal_store_create(&w->store, w->node_id, *group, guest, e);
 
     assert(w->log.n == 0);
-    *made = w->store.group;
+    *group = w->store.group;
     if (rc == 0)
         rc = wal_store_begin(&w->store, &w->log, e);
     w->next_index = 1;
-    if (rc != 0)
-        w->failed = true;
-    return rc;
-}
-
-int wal_set_stage(struct wal *w, enum wal_stage stage, struct tx_error *e)
-{
-    int rc = wal_store_set_stage(&w->store, stage, e);
-
     if (rc != 0)
         w->failed = true;
     return rc;

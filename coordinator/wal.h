@@ -55,7 +55,7 @@ struct wal_callbacks {
 /* What was found on disk. */
 struct wal_state {
     uint64_t group, term, vote; /* group 0: the directory is empty */
-    enum wal_stage stage;
+    bool guest;
     uint64_t first_index;     /* of the entries recovered; 0: none */
     uint64_t last_index;      /* without entries: 0, or that of the snapshot that replaced the log */
     struct snapshot snapshot; /* the caller's to release; index 0: none */
@@ -66,11 +66,9 @@ struct wal_state {
 int wal_open(struct wal **out, uv_loop_t *loop, const struct wal_options *options,
              const struct wal_callbacks *callbacks, struct wal_state *state, struct tx_error *e);
 
-/* Makes a log of term 1, without an entry, in an empty directory, and waits for the disk. Group 0: a random
- * one; *made is the group. TX_ECORRUPT: files of a log are there, but not its metadata. TX_EIO, TX_ENOMEM. */
-int wal_create(struct wal *w, uint64_t group, enum wal_stage stage, uint64_t *made, struct tx_error *e);
-/* Stores it, and waits for the disk. */
-int wal_set_stage(struct wal *w, enum wal_stage stage, struct tx_error *e);
+/* Makes a log of term 1, without an entry, in an empty directory, and waits for the disk. *group 0: becomes a
+ * random one. TX_ECORRUPT: files of a log are there, but not its metadata. TX_EIO, TX_ENOMEM. */
+int wal_create(struct wal *w, uint64_t *group, bool guest, struct tx_error *e);
 
 /* Writes entry 1 at once and waits for the disk. */
 int wal_bootstrap(struct wal *w, const struct wal_entry *entry, struct tx_error *e);

@@ -34,7 +34,7 @@ int wal_meta_write(const struct wal_dir *d, const struct wal_meta *m, struct tx_
     buf_put_u64(&b, m->sealed_offset);
     buf_put_u64(&b, m->sealed_index);
     buf_put_u64(&b, m->base_index);
-    buf_put_u64(&b, m->stage);
+    buf_put_u64(&b, m->guest);
     if (!b.failed)
         buf_put_u64(&b, XXH3_64bits(b.data, b.len));
     rc = b.failed ? err_set(e, TX_ENOMEM, "out of memory") : wal_dir_write(d, META_TMP, b.data, b.len, e);
@@ -46,7 +46,6 @@ int wal_meta_write(const struct wal_dir *d, const struct wal_meta *m, struct tx_
 
 static bool parse_meta(const uint8_t *data, size_t len, struct wal_meta *m)
 {
-    uint64_t stage = WAL_STAGE_MEMBER;
     uint32_t version;
     struct cur c;
     bool known;
@@ -68,11 +67,10 @@ static bool parse_meta(const uint8_t *data, size_t len, struct wal_meta *m)
     m->sealed_index = cur_u64(&c);
     if (version != 1) {
         m->base_index = cur_u64(&c);
-        stage = cur_u64(&c);
+        m->guest = cur_u64(&c) != 0;
     }
-    if (c.bad || !known || stage > WAL_STAGE_GUEST)
+    if (c.bad || !known)
         return false;
-    m->stage = (enum wal_stage)stage;
     known = cur_u64(&c) == XXH3_64bits(data, len - sizeof(uint64_t));
     return known && cur_done(&c) && m->group != 0 && m->term != 0 && m->first_segment != 0;
 }

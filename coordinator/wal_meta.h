@@ -14,13 +14,6 @@
 
 #include "coordinator/wal_dir.h"
 
-/* How this directory came to be in its group. */
-enum wal_stage {
-    WAL_STAGE_MEMBER,  /* a member as any other */
-    WAL_STAGE_FOUNDER, /* founds the group with others, and has not heard yet that it has begun */
-    WAL_STAGE_GUEST,   /* taken in by a group that existed: is given its log, never makes one */
-};
-
 struct wal_meta {
     uint64_t group;          /* random, never 0; 0 in memory: there is no file yet */
     uint64_t node_id;        /* whose directory this is */
@@ -29,8 +22,8 @@ struct wal_meta {
     uint64_t last_segment;   /* made ready; higher ones were never written to. 0: none yet */
     uint64_t snapshot_index; /* a snapshot at least this new must be there; 0: none needed */
     uint64_t base_index;     /* where it replaced the log: no entry up to here may be there; else 0 */
-    enum wal_stage stage;
-    bool sealed; /* ended cleanly at exactly the place below */
+    bool guest;              /* taken in by a group that existed: is given its log, never makes one */
+    bool sealed;             /* ended cleanly at exactly the place below */
     uint64_t sealed_segment, sealed_offset, sealed_index;
 };
 

@@ -39,10 +39,9 @@ static int check_empty(const struct wal_store *s, struct tx_error *e)
 }
 
 /* From here on the directory is a log, though still without an entry. */
-int wal_store_create(struct wal_store *s, uint64_t node_id, uint64_t group, enum wal_stage stage,
-                     struct tx_error *e)
+int wal_store_create(struct wal_store *s, uint64_t node_id, uint64_t group, bool guest, struct tx_error *e)
 {
-    struct wal_meta m = {.group = group, .node_id = node_id, .term = 1, .first_segment = 1, .stage = stage};
+    struct wal_meta m = {.group = group, .node_id = node_id, .term = 1, .first_segment = 1, .guest = guest};
     int rc = check_empty(s, e);
 
     if (rc != 0)
@@ -149,19 +148,6 @@ int wal_store_set_vote(struct wal_store *s, uint64_t term, uint64_t vote, struct
     m = s->meta;
     m.term = term;
     m.vote = vote;
-    rc = store_meta(s, &m, e);
-    uv_mutex_unlock(&s->lock);
-    return rc;
-}
-
-int wal_store_set_stage(struct wal_store *s, enum wal_stage stage, struct tx_error *e)
-{
-    struct wal_meta m;
-    int rc;
-
-    uv_mutex_lock(&s->lock);
-    m = s->meta;
-    m.stage = stage;
     rc = store_meta(s, &m, e);
     uv_mutex_unlock(&s->lock);
     return rc;

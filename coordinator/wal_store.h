@@ -30,8 +30,7 @@ int wal_store_open(struct wal_store *s, const char *path, uint64_t node_id, uint
                    struct tx_error *e);
 /* Makes the metadata of an empty directory, at term 1. Group 0: a random one. TX_ECORRUPT: there are files of a
  * log. TX_EIO, TX_ENOMEM. */
-int wal_store_create(struct wal_store *s, uint64_t node_id, uint64_t group, enum wal_stage stage,
-                     struct tx_error *e);
+int wal_store_create(struct wal_store *s, uint64_t node_id, uint64_t group, bool guest, struct tx_error *e);
 void wal_store_close(struct wal_store *s);
 
 /* After recovery: breaks the seal, finds the spares, and sees to it that there is a segment to write to. */
@@ -40,7 +39,6 @@ int wal_store_begin(struct wal_store *s, struct wal_log *log, struct tx_error *e
 int wal_store_seal(struct wal_store *s, const struct wal_log *log, struct tx_error *e);
 
 int wal_store_set_vote(struct wal_store *s, uint64_t term, uint64_t vote, struct tx_error *e);
-int wal_store_set_stage(struct wal_store *s, enum wal_stage stage, struct tx_error *e);
 /* Makes segment `sequence` ready to be written to, and part of the log. Any thread. */
 int wal_store_make(struct wal_store *s, uint64_t sequence, struct wal_segment *out, struct tx_error *e);
 /* The snapshot of this index is durable: the log starts with segment `first` now, and those before it become

@@ -41,7 +41,6 @@ struct net_node {
     char dir[KIT_PATH], address[32];
     struct replog *r;
     struct replog_options options;
-    struct replog_member founders[NET_NODES];
     size_t applied; /* of the history */
     unsigned restores, fatals, members;
     enum replog_role role;
@@ -280,20 +279,6 @@ static inline void net_open(struct net *net)
     }
 }
 
-/* Nodes 1 to `count` found the group; the others join. */
-static inline void net_founders(struct net *net, size_t count)
-{
-    for (size_t i = 1; i <= count; i++) {
-        struct net_node *n = &net->nodes[i];
-
-        for (size_t j = 0; j < count; j++)
-            n->founders[j] = (struct replog_member){.id = count - j, .address = net->nodes[count - j].address};
-        n->options.founders = n->founders;
-        n->options.n_founders = count;
-        n->options.founding = net->group;
-    }
-}
-
 static inline int net_try_start(struct net *net, uint64_t id)
 {
     struct net_node *n = &net->nodes[id];
@@ -324,6 +309,15 @@ static inline void net_start(struct net *net, uint64_t id)
 {
     if (net_try_start(net, id) != 0)
         fail_msg("node %" PRIu64 ": %s", id, net->nodes[id].error.msg);
+}
+
+/* Starts it as the first node of a group; that is done once. */
+static inline void net_found(struct net *net, uint64_t id)
+{
+    net->nodes[id].options.found = true;
+    net->nodes[id].options.group = net->group;
+    net_start(net, id);
+    net->nodes[id].options.found = false;
 }
 
 static inline void net_stop(struct net *net, uint64_t id)
@@ -524,6 +518,16 @@ static inline int net_transfer(struct net *net, uint64_t id)
     replog_transfer(net->nodes[net_wait_leader(net)].r, id, net_changed, net);
     NET_WAIT(net, net->change_rc != 1);
     return net->change_rc;
+}
+
+/* Node 1 begins a group, and 2 to `count` join it. */
+static inline void net_group(struct net *net, uint64_t count)
+{
+    net_found(net, 1);
+    for (uint64_t i = 2; i <= count; i++) {
+        net_start(net, i);
+        assert_int_equal(net_add(net, i), TX_OK);
+    }
 }
 
 #endif

@@ -105,16 +105,14 @@ static void on_closed(void *arg)
     ((struct machine *)arg)->closed = true;
 }
 
-static const struct replog_member alone = {.id = 1, .address = "tcp://127.0.0.1:7402"};
-
 static struct replog_options machine_options(const char *dir)
 {
-    struct replog_options o = {.data_dir = dir, .node_id = 1, .address = alone.address, .n_founders = 1};
-
-    o.founders = &alone;
-    o.segment_bytes = SEGMENT;
-    o.snapshot_bytes = SNAPSHOT;
-    return o;
+    return (struct replog_options){.data_dir = dir,
+                                   .node_id = 1,
+                                   .address = "tcp://127.0.0.1:7402",
+                                   .found = true,
+                                   .segment_bytes = SEGMENT,
+                                   .snapshot_bytes = SNAPSHOT};
 }
 
 static void machine_init(struct machine *m)

@@ -122,10 +122,8 @@ static void run(uint64_t seed, unsigned rounds)
     net_open(&net);
     net.random = seed;
     net.padding = seed % 2 == 0 ? 400000 : 0;
-    net_founders(&net, 3);
-    start_all();
+    net_group(&net, 3);
     net_start(&net, 4);
-    net_wait_leader(&net);
     for (unsigned round = 0; round < rounds; round++) {
         disturb();
         for (int i = 0; i < 4; i++) {

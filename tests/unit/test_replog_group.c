@@ -4,45 +4,13 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-static void founders_begin(void **state)
-{
-    static struct net net;
-    uint64_t leader;
-
-    (void)state;
-    net_open(&net);
-    net_founders(&net, 3);
-    net_start(&net, 1);
-    net_start(&net, 2);
-    /* A majority is not enough to found the group. */
-    net_run(&net, 8 * NET_ELECTION);
-    assert_int_equal(net_leader(&net), 0);
-    net_start(&net, 3);
-    leader = net_wait_leader(&net);
-    net_commit(&net, 200);
-    NET_WAIT(&net, net_all_applied(&net));
-    for (uint64_t i = 1; i <= 3; i++) {
-        assert_int_equal(replog_group(net.nodes[i].r), net.group);
-        assert_int_equal(net.nodes[i].leader, leader);
-        assert_int_equal(net.nodes[i].members, 3);
-    }
-    assert_int_equal(net.n_history, 200);
-    /* Now a majority is. */
-    net_stop(&net, leader);
-    net_commit(&net, 100);
-    net_check(&net);
-    net_close(&net);
-}
-
 static void group_of_five(void **state)
 {
     static struct net net;
 
     (void)state;
     net_open(&net);
-    net_founders(&net, 5);
-    for (uint64_t i = 1; i <= 5; i++)
-        net_start(&net, i);
+    net_group(&net, 5);
     net_commit(&net, 100);
     net_stop(&net, net_wait_leader(&net));
     net_commit(&net, 100);
@@ -56,10 +24,7 @@ static void group_of_five(void **state)
 static void start_three(struct net *net)
 {
     net_open(net);
-    net_founders(net, 3);
-    for (uint64_t i = 1; i <= 3; i++)
-        net_start(net, i);
-    net_wait_leader(net);
+    net_group(net, 3);
 }
 
 static void leader_dies_and_returns(void **state)
@@ -212,12 +177,11 @@ static void entries_of_all_sizes(void **state)
 
     (void)state;
     net_open(&net);
-    net_founders(&net, 3);
     for (uint64_t i = 1; i <= 3; i++) {
         net.nodes[i].options.segment_bytes = 2 << 20;
         net.nodes[i].options.snapshot_bytes = 8 << 20;
-        net_start(&net, i);
     }
+    net_group(&net, 3);
     for (size_t size = 8; size <= REPLOG_ENTRY_BYTES; size *= 8) {
         net.entry = size;
         net_commit(&net, 5);
@@ -251,9 +215,8 @@ static void one_three_one(void **state)
 
     (void)state;
     net_open(&net);
-    net_founders(&net, 1);
-    net.nodes[1].options.founding = 0;
-    net_start(&net, 1);
+    net.group = 0;
+    net_found(&net, 1);
     net_commit(&net, 2000); /* more than the log reaches back */
     uv_timer_init(&net.loop, &load);
     load.data = &net;
@@ -385,7 +348,7 @@ static void refuses_changes(void **state)
 
 /* Emptied, or of another group */
 
-static void emptied_founder_stops(void **state)
+static void emptied_node_stops(void **state)
 {
     static struct net net;
     uint64_t emptied;
@@ -393,34 +356,30 @@ static void emptied_founder_stops(void **state)
     (void)state;
     start_three(&net);
     net_commit(&net, 30);
-    emptied = net_wait_leader(&net) % 3 + 1;
-    net_stop(&net, emptied);
-    kit_empty(net.nodes[emptied].dir);
-    net_start(&net, emptied);
-    NET_WAIT(&net, net.nodes[emptied].fatals == 1);
-    assert_int_equal(net.nodes[emptied].error.code, TX_EREFUSED);
-    assert_non_null(strstr(net.nodes[emptied].error.msg, "remove this node from the group and add it again"));
-    net_stop(&net, emptied);
-    assert_int_equal(net_remove(&net, emptied), TX_OK);
-    kit_empty(net.nodes[emptied].dir);
-    net.nodes[emptied].options.founders = NULL;
-    net.nodes[emptied].options.n_founders = 0;
-    net_start(&net, emptied);
-    assert_int_equal(net_add(&net, emptied), TX_OK);
-    net_commit(&net, 30);
-    NET_WAIT(&net, net_all_applied(&net));
-    /* As one that joined it is told apart, too. */
-    net_stop(&net, emptied);
-    kit_empty(net.nodes[emptied].dir);
-    net_start(&net, emptied);
-    NET_WAIT(&net, net.nodes[emptied].fatals == 1);
-    assert_int_equal(net.nodes[emptied].error.code, TX_EREFUSED);
+    for (int i = 0; i < 3; i++) {
+        emptied = net_wait_leader(&net) % 3 + 1;
+        net_stop(&net, emptied);
+        kit_empty(net.nodes[emptied].dir);
+        net_start(&net, emptied);
+        NET_WAIT(&net, net.nodes[emptied].fatals == 1);
+        assert_int_equal(net.nodes[emptied].error.code, TX_EREFUSED);
+        assert_non_null(
+            strstr(net.nodes[emptied].error.msg, "remove this node from the group and add it again"));
+        net_stop(&net, emptied);
+        assert_int_equal(net_remove(&net, emptied), TX_OK);
+        kit_empty(net.nodes[emptied].dir);
+        net_start(&net, emptied);
+        assert_int_equal(net_add(&net, emptied), TX_OK);
+        net_commit(&net, 30);
+        NET_WAIT(&net, net_all_applied(&net));
+        assert_int_equal(net_transfer(&net, emptied), TX_OK);
+    }
     net_check(&net);
     net_close(&net);
 }
 
 /* The others lack what the leader committed with the emptied node's help: it must not help them to lead. */
-static void emptied_founder_grants_nothing(void **state)
+static void emptied_node_grants_nothing(void **state)
 {
     static struct net net;
     uint64_t leader, slow, emptied;
@@ -438,11 +397,12 @@ static void emptied_founder_grants_nothing(void **state)
     kit_empty(net.nodes[emptied].dir);
     net_isolate(&net, slow, false);
     net_start(&net, emptied);
-    NET_WAIT(&net, net.nodes[emptied].fatals == 1);
-    net_run(&net, 5 * NET_ELECTION);
+    net_run(&net, 8 * NET_ELECTION);
     assert_int_equal(net_leader(&net), 0);
     net_start(&net, leader);
     NET_WAIT(&net, net_leader(&net) == leader);
+    NET_WAIT(&net, net.nodes[emptied].fatals == 1);
+    assert_int_equal(net.nodes[emptied].error.code, TX_EREFUSED);
     net_stop(&net, emptied);
     net_check(&net);
     net_close(&net);
@@ -457,34 +417,14 @@ static void another_group_is_not_heard(void **state)
     net_commit(&net, 10);
     net_stop(&net, 3);
     kit_empty(net.nodes[3].dir);
-    net_founders(&net, 3);
-    net.nodes[3].options.founding = 7;
-    net_start(&net, 3);
+    net.group = 7;
+    net_found(&net, 3);
     net_run(&net, 5 * NET_ELECTION);
     assert_int_equal(net.nodes[3].applied, 0);
-    assert_int_equal(net.nodes[3].role, REPLOG_FOLLOWER);
-    net_commit(&net, 10);
+    assert_int_equal(net.nodes[3].members, 1);
     net_stop(&net, 3);
-    net.nodes[3].options.founding = net.group;
-    assert_int_equal(net_try_start(&net, 3), TX_EINVAL);
+    net_commit(&net, 10);
     net_check(&net);
-    net_close(&net);
-}
-
-static void founders_must_agree(void **state)
-{
-    static struct net net;
-
-    (void)state;
-    net_open(&net);
-    net_founders(&net, 3);
-    net.nodes[3].founders[2].address = "tcp://10.0.0.9:1";
-    net_start(&net, 1);
-    net_start(&net, 2);
-    net_start(&net, 3);
-    net.any_address = true;
-    net_run(&net, 6 * NET_ELECTION);
-    assert_int_equal(net_leader(&net), 0);
     net_close(&net);
 }
 
@@ -499,12 +439,11 @@ static void disk_full_on(bool leads)
 
     signal(SIGXFSZ, SIG_IGN);
     net_open(&net);
-    net_founders(&net, 3);
     for (uint64_t i = 1; i <= 3; i++) {
         net.nodes[i].options.snapshot_bytes = 1 << 20;
         net.nodes[i].options.segment_bytes = i == victim ? 65536 : 16384;
-        net_start(&net, i);
     }
+    net_group(&net, 3);
     net_commit(&net, 20);
     if (leads && net_leader(&net) != victim)
         assert_int_equal(net_transfer(&net, victim), TX_OK);
@@ -552,7 +491,6 @@ static void disk_full_on_follower(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(founders_begin),
         cmocka_unit_test(group_of_five),
         cmocka_unit_test(leader_dies_and_returns),
         cmocka_unit_test(tail_is_replaced),
@@ -565,10 +503,9 @@ int main(void)
         cmocka_unit_test(removed_node_is_told),
         cmocka_unit_test(silent_newcomer),
         cmocka_unit_test(refuses_changes),
-        cmocka_unit_test(emptied_founder_stops),
-        cmocka_unit_test(emptied_founder_grants_nothing),
+        cmocka_unit_test(emptied_node_stops),
+        cmocka_unit_test(emptied_node_grants_nothing),
         cmocka_unit_test(another_group_is_not_heard),
-        cmocka_unit_test(founders_must_agree),
         cmocka_unit_test(disk_full_on_leader),
         cmocka_unit_test(disk_full_on_follower),
     };

@@ -128,20 +128,31 @@ static struct replog_status status(void)
     return s;
 }
 
-/* Node 1 of three; node 2 was elected in term 2 by all, and the group has begun. */
+/* Node 1 is taken in by node 2, which leads in term 2: entry 1 says that all three vote. */
 static void begin(void)
 {
+    struct replog_message m;
+    struct raft_configuration c;
+    struct raft_entry entry = {.term = 1, .type = RAFT_CHANGE};
+
     net_open(&net);
-    net_founders(&net, 3);
     net.nodes[1].options.election_ms = 1000; /* the test elects */
     net.nodes[1].options.snapshot_bytes = 4096;
     forget();
     net.spy = on_said;
     net_start(&net, 1);
     uv_run(&net.loop, UV_RUN_NOWAIT);
-    ask_vote(2, 2, 1, 1);
-    assert_true(granted(2));
-    append(2, 2, 1, 1, 1, 0, 0);
+    raft_configuration_init(&c);
+    for (uint64_t i = 1; i <= 3; i++)
+        assert_int_equal(raft_configuration_add(&c, i, net.nodes[i].address, RAFT_VOTER), 0);
+    assert_int_equal(raft_configuration_encode(&c, &entry.buf), 0);
+    raft_configuration_close(&c);
+    m = make(2, RAFT_APPEND_ENTRIES);
+    m.to_voter = false;
+    m.raft.append_entries =
+        (struct raft_append_entries){.term = 2, .leader_commit = 1, .entries = &entry, .n_entries = 1};
+    say(&m);
+    raft_free(entry.buf.base);
     assert_int_equal(answer(2).last_log_index, 1);
 }
 

@@ -310,7 +310,7 @@ static void first_format(void **state)
     for (int i = 0; i < 2; i++) {
         kit_must_open(&k);
         assert_int_equal(k.last, 10);
-        assert_int_equal(k.state.stage, WAL_STAGE_MEMBER);
+        assert_false(k.state.guest);
         kit_close(&k);
     }
     kit_release_image(&image);

@@ -306,7 +306,6 @@ static inline int kit_open(struct kit *k)
         .failed = kit_failed,
     };
     const struct wal_options options = {k->dir, 1, k->segment_bytes};
-    uint64_t group;
     int rc;
 
     k->first = k->last = k->appended = k->persisted = 0;
@@ -316,8 +315,7 @@ static inline int kit_open(struct kit *k)
     memset(&k->error, 0, sizeof k->error);
     rc = wal_open(&k->w, &k->loop, &options, &callbacks, &k->state, &k->error);
     if (rc == 0 && k->state.group == 0) {
-        rc = wal_create(k->w, 0, WAL_STAGE_MEMBER, &group, &k->error);
-        k->state.group = group;
+        rc = wal_create(k->w, &k->state.group, false, &k->error);
         k->state.term = 1;
         if (rc != 0) {
             wal_close(k->w, kit_on_closed, k);
