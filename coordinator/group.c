@@ -10,8 +10,7 @@
 
 enum {
     GROUP_GREET_MS = 250,
-    GROUP_SILENCE_MS = 2000,   /* after which a node is taken for gone, by operators alone */
-    GROUP_COMPLAIN_MS = 10000, /* between two log lines about a stranger */
+    GROUP_SILENCE_MS = 2000, /* after which a node is taken for gone, by operators alone */
 };
 
 struct group {
@@ -23,7 +22,6 @@ struct group {
     struct driver *driver;
     struct group_node nodes[PEER_NODES];
     size_t n;
-    uint64_t complained_ms;
 };
 
 static struct group_node *node_of(struct group *g, uint64_t id)
@@ -37,53 +35,35 @@ static struct group_node *node_of(struct group *g, uint64_t id)
 
 /* What the others say */
 
-static void on_receive(void *ctx, uint64_t from, const void *data, size_t len)
+static bool on_receive(void *ctx, uint64_t from, const void *data, size_t len)
 {
     struct group *g = ctx;
 
     (void)from;
-    if (g->replog != NULL)
-        replog_receive(g->replog, data, len);
+    return g->replog != NULL && replog_receive(g->replog, data, len);
 }
 
-static void complain(struct group *g, const struct peer_greeting *p)
-{
-    uint64_t now = uv_now(g->loop);
-
-    if (g->complained_ms != 0 && now - g->complained_ms < GROUP_COMPLAIN_MS)
-        return;
-    g->complained_ms = now;
-    log_line(LOG_WARN, "refused",
-             "node=%" PRIu64 " address=%s group=%016" PRIx64 " error=\"a node of another group; this is group "
-             "%016" PRIx64 "\"",
-             p->id, p->address, p->group, replog_group(g->replog));
-}
-
-static void on_greeted(void *ctx, const struct peer_greeting *p)
+static bool on_greeted(void *ctx, const struct peer_greeting *p)
 {
     struct group *g = ctx;
     struct group_node *n = node_of(g, p->id);
 
-    if (g->replog == NULL)
-        return;
-    if (p->group != replog_group(g->replog)) {
-        if (replog_group(g->replog) != 0)
-            complain(g, p);
-        return;
-    }
-    if (n == NULL)
-        return;
+    if (g->replog == NULL || n == NULL || p->group != replog_group(g->replog) ||
+        p->log != replog_log_id(g->replog))
+        return false;
     n->heard_ms = uv_now(g->loop);
     n->last_index = p->last_index;
     snprintf(n->address, sizeof n->address, "%s", p->address);
     driver_node_told(g->driver, n->heard_ms, p->id, p->clients);
+    return true;
 }
 
 static void on_timer(uv_timer_t *timer)
 {
     struct group *g = timer->data;
     struct replog_status status;
-    struct peer_greeting p = {.group = replog_group(g->replog), .clients = g->options.clients};
+    struct peer_greeting p = {
+        .group = replog_group(g->replog), .log = replog_log_id(g->replog), .clients = g->options.clients};
 
     replog_status(g->replog, &status);
     p.last_index = status.last_index;

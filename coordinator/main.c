@@ -193,8 +193,10 @@ static void log_ready(uint64_t leader_id)
     if (node.ready)
         return;
     node.ready = true;
-    log_line(LOG_INFO, "ready", "listen=%s group=%016" PRIx64 " node=%u leader=%" PRIu64 " data_dir=%s",
-             settings.listen, replog_group(node.replog), settings.node_id, leader_id, settings.data_dir);
+    log_line(LOG_INFO, "ready",
+             "listen=%s group=%016" PRIx64 " log=%016" PRIx64 " node=%u leader=%" PRIu64 " data_dir=%s",
+             settings.listen, replog_group(node.replog), replog_log_id(node.replog), settings.node_id,
+             leader_id, settings.data_dir);
 }
 
 static void node_serve(void)

@@ -1,7 +1,7 @@
 /* peer: see peer.h.
  *
  * A message: 'R', version, kind, 0; sender's number (u64), sender's address, then what the kind has: Raft's
- * bytes, or a greeting's group, last index (u64 each) and address for clients.
+ * bytes, or a greeting's group, log, last index (u64 each) and address for clients.
  */
 #include "coordinator/peer.h"
 
@@ -15,7 +15,7 @@
 #include "libtx/shared/words.h"
 
 enum {
-    PEER_VERSION = 1,
+    PEER_VERSION = 2,
     PEER_KIND_RAFT = 1,
     PEER_KIND_GREETING = 2,
     PEER_MESSAGE_LIMIT = 2 << 20, /* bytes; replog's stay below one MiB */
@@ -162,6 +162,7 @@ void peer_greet(struct peers *p, uint64_t to, const char *address, const struct 
 {
     message_begin(p, PEER_KIND_GREETING);
     buf_put_u64(&p->out, greeting->group);
+    buf_put_u64(&p->out, greeting->log);
     buf_put_u64(&p->out, greeting->last_index);
     buf_put_str(&p->out, greeting->clients);
     message_send(p, to, address);
@@ -183,14 +184,14 @@ void peers_keep(struct peers *p, const uint64_t *ids, size_t n)
 
 /* Receiving */
 
-static void take_greeting(struct peers *p, struct cur *c, uint64_t from, const char *address)
+static bool take_greeting(struct peers *p, struct cur *c, uint64_t from, const char *address)
 {
     struct peer_greeting g = {.id = from, .address = address, .group = cur_u64(c)};
 
+    g.log = cur_u64(c);
     g.last_index = cur_u64(c);
     g.clients = cur_str_required(c, ADDRESS_LIMIT);
-    if (cur_done(c) && *g.clients != '\0')
-        p->options.greeted(p->options.ctx, &g);
+    return cur_done(c) && *g.clients != '\0' && p->options.greeted(p->options.ctx, &g);
 }
 
 static void message_take(struct peers *p, const uint8_t *data, size_t len)
@@ -199,6 +200,7 @@ static void message_take(struct peers *p, const uint8_t *data, size_t len)
     const char *address;
     struct cur c;
     uint8_t kind;
+    bool taken = false;
 
     cur_init(&c, data, len);
     if (cur_u8(&c) != 'R' || cur_u8(&c) != PEER_VERSION)
@@ -209,11 +211,13 @@ static void message_take(struct peers *p, const uint8_t *data, size_t len)
     address = cur_str_required(&c, ADDRESS_LIMIT);
     if (c.bad || from == 0 || from == p->options.node_id || *address == '\0')
         return;
-    node_at(p, from, address)->heard_ms = uv_now(p->loop);
     if (kind == PEER_KIND_RAFT)
-        p->options.receive(p->options.ctx, from, c.p, (size_t)(c.end - c.p));
+        taken = p->options.receive(p->options.ctx, from, c.p, (size_t)(c.end - c.p));
     else if (kind == PEER_KIND_GREETING)
-        take_greeting(p, &c, from, address);
+        taken = take_greeting(p, &c, from, address);
+    /* A stranger's address must not take the place of a member's. */
+    if (taken)
+        node_at(p, from, address)->heard_ms = uv_now(p->loop);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)

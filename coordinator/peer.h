@@ -4,9 +4,9 @@
  * nanomsg's pipeline: one PULL socket that listens, one PUSH socket for each peer, made when the first message
  * goes there. Nothing blocks: what does not fit into a peer's buffer is dropped, and Raft says it again.
  *
- * Every message carries its sender's number and address, so a node that has moved is found again by those it
- * speaks to. By greetings, which go to all members again and again, nodes learn where the others listen for
- * clients, and who is there at all.
+ * Every message carries its sender's number and address, so a node that has moved is found again by those of
+ * its group that it speaks to. By greetings, which go to all members again and again, nodes learn where the
+ * others listen for clients, and who is there at all.
  */
 #ifndef ASSENT_PEER_H
 #define ASSENT_PEER_H
@@ -24,7 +24,7 @@ struct peers;
 
 /* «Here I am.» Sender and address are filled in on the way. */
 struct peer_greeting {
-    uint64_t id, group;
+    uint64_t id, group, log;
     uint64_t last_index; /* of its log */
     const char *address; /* for peers */
     const char *clients; /* for clients */
@@ -34,8 +34,9 @@ struct peer_options {
     uint64_t node_id;
     const char *listen;  /* NULL: no line at all; sends nothing, hears nothing */
     const char *address; /* what others reach it by; borrowed */
-    void (*receive)(void *ctx, uint64_t from, const void *data, size_t len);
-    void (*greeted)(void *ctx, const struct peer_greeting *greeting);
+    /* False: the sender is none of this group. */
+    bool (*receive)(void *ctx, uint64_t from, const void *data, size_t len);
+    bool (*greeted)(void *ctx, const struct peer_greeting *greeting);
     void *ctx;
 };
 

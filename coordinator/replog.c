@@ -161,7 +161,8 @@ static int begin_log(struct replog *r, struct tx_error *e)
     w = (struct wal_entry){entry.term, RAFT_CHANGE, entry.len, b.base};
     if (replog_log_add(&r->log, &entry) != 0)
         return err_set(e, TX_ENOMEM, "out of memory");
-    log_line(LOG_INFO, "bootstrap", "group=%016" PRIx64 " node=%llu", r->group, r->raft.id);
+    log_line(LOG_INFO, "bootstrap", "group=%016" PRIx64 " log=%016" PRIx64 " node=%llu", r->identity.group,
+             r->identity.log, r->raft.id);
     return wal_bootstrap(r->wal, &w, e);
 }
 
@@ -253,18 +254,18 @@ static int open_wal(struct replog *r, const struct replog_options *options, stru
     r->max_entry = wal_max_entry(r->wal);
     if (r->max_entry > REPLOG_ENTRY_BYTES)
         r->max_entry = REPLOG_ENTRY_BYTES;
-    r->group = state.group;
+    r->identity = state.identity;
     r->guest = state.guest;
     r->term = state.term;
     r->vote = state.vote;
     rc = restore(r, &state, e);
-    if (rc == 0 && r->group == 0 && options->found) {
-        r->group = options->group;
+    if (rc == 0 && r->identity.group == 0 && options->found) {
+        r->identity.group = options->group;
         r->term = 1;
-        rc = wal_create(r->wal, &r->group, false, e);
+        rc = wal_create(r->wal, &r->identity, false, e);
     }
     /* Also where it crashed in between: the directory was made, and the first entry not written. */
-    if (rc == 0 && r->group != 0 && !r->guest && r->log.n == 0 && r->snapshot_index == 0)
+    if (rc == 0 && r->identity.group != 0 && !r->guest && r->log.n == 0 && r->snapshot_index == 0)
         rc = begin_log(r, e);
     if (rc == 0)
         log_line(LOG_INFO, "recovered", "term=%" PRIu64 " snapshot=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64,
@@ -355,7 +356,12 @@ int replog_open(struct replog **out, uv_loop_t *loop, const struct replog_option
 
 uint64_t replog_group(const struct replog *r)
 {
-    return r->group;
+    return r->identity.group;
+}
+
+uint64_t replog_log_id(const struct replog *r)
+{
+    return r->identity.log;
 }
 
 void replog_status(const struct replog *r, struct replog_status *out)
@@ -375,6 +381,7 @@ void replog_status(const struct replog *r, struct replog_status *out)
                                   .forced_writes = c.forced_writes,
                                   .snapshots = r->snapshots,
                                   .installs = r->installs,
+                                  .strangers = r->strangers,
                                   .log_bytes = c.disk_bytes};
 }
 
@@ -394,9 +401,9 @@ size_t replog_members(const struct replog *r, struct replog_member *out, size_t 
     return n;
 }
 
-void replog_receive(struct replog *r, const void *data, size_t len)
+bool replog_receive(struct replog *r, const void *data, size_t len)
 {
-    replog_net_receive(r, data, len);
+    return replog_net_receive(r, data, len);
 }
 
 /* Every proposal has its end, but after an error: then nobody may be told anything. */

@@ -81,6 +81,7 @@ struct replog_status {
     uint64_t last_index, commit_index, applied_index, snapshot_index;
     uint64_t appends, forced_writes, snapshots; /* since start */
     uint64_t installs;                          /* snapshots that came from a leader, since start */
+    uint64_t strangers;                         /* messages of other logs that were refused, since start */
     uint64_t log_bytes;                         /* on disk, segments in use and spare */
 };
 
@@ -94,15 +95,18 @@ int replog_open(struct replog **out, uv_loop_t *loop, const struct replog_option
 /* Made when the group was founded; the same on every node for ever. 0: this node waits to be added to a group;
  * once it is, and before anything is applied or restored, it is the group's. */
 uint64_t replog_group(const struct replog *r);
+/* Made when the group was founded, and again when it began anew from a backup; the same on every node, or 0 as
+ * above. Nodes of different logs have nothing to say to each other. */
+uint64_t replog_log_id(const struct replog *r);
 
 /* Proposes one entry. Takes `data` (malloc'd) in any case; it must fit into a segment (len < segment_bytes - 8
  * KiB) and into a message (len <= REPLOG_ENTRY_BYTES). Proposals made in one loop turn share a write. cb is
  * called exactly once, never from inside this call, unless the log turned fatal or was being closed before. */
 void replog_propose(struct replog *r, uint8_t *data, size_t len, replog_propose_cb cb, void *arg);
 
-/* Bytes that a peer's send callback gave; for another node, of another group, or garbage: dropped. Not from
- * inside a callback of replog. */
-void replog_receive(struct replog *r, const void *data, size_t len);
+/* Bytes that a peer's send callback gave. False: garbage, for another node, or of another log; then dropped.
+ * Not from inside a callback of replog. */
+bool replog_receive(struct replog *r, const void *data, size_t len);
 
 /* Membership, one change at a time, by the leader. `done`: TX_OK; TX_EREFUSED (with the reason), TX_EBUSY
  * (another change is under way), TX_ENOTLEADER, TX_ETIMEOUT (the new node did not catch up), TX_EUNKNOWN

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "coordinator/replog_core.h"
+#include "coordinator/replog_net.h"
 #include "libtx/shared/log.h"
 
 static void die_emptied(struct replog *r, const struct replog_message *m)
@@ -28,21 +29,55 @@ static bool admit_to_empty(struct replog *r, const struct replog_message *m)
         die_emptied(r, m);
         return false;
     }
-    if (r->group != 0)
+    if (r->identity.group != 0)
         return true;
     r->guest = true;
-    r->group = m->group;
-    if (wal_create(r->wal, &r->group, r->guest, &e) != 0) {
+    r->identity = (struct wal_identity){m->group, m->log};
+    if (wal_create(r->wal, &r->identity, r->guest, &e) != 0) {
         replog_core_die(r, &e);
         return false;
     }
-    log_line(LOG_INFO, "joining", "group=%016" PRIx64 " leader=%" PRIu64, r->group, m->from);
+    log_line(LOG_INFO, "joining", "group=%016" PRIx64 " log=%016" PRIx64 " leader=%" PRIu64, m->group, m->log,
+             m->from);
     return true;
+}
+
+/* Which of the two logs is the one to go on with only people know. */
+static void complain(const struct replog *r, const struct replog_message *m)
+{
+    bool restored = m->group == r->identity.group;
+
+    log_line(LOG_ERROR, "refused",
+             "node=%" PRIu64 " address=%s group=%016" PRIx64 " log=%016" PRIx64 " here_group=%016" PRIx64
+             " here_log=%016" PRIx64 " error=\"%s\"",
+             m->from, m->address, m->group, m->log, r->identity.group, r->identity.log,
+             restored
+                 ? "that node and this one have different logs of one group, which was restored from a backup: "
+                   "stop whichever is from before the restore, empty its data directory, and add it again"
+                 : "that node and this one are of different groups: see which of them has the wrong address, "
+                   "or the wrong data directory");
+}
+
+void replog_admit_stranger(struct replog *r, const struct replog_message *m)
+{
+    struct replog_message answer = {.type = REPLOG_MESSAGE_STRANGER, .to = m->from};
+
+    r->strangers++;
+    if (replog_net_may_complain(r, m->from))
+        complain(r, m);
+    replog_change_stranger(r, m->from);
+    if (m->type != REPLOG_MESSAGE_STRANGER)
+        replog_net_send(r, &answer, m->address);
+}
+
+bool replog_admit_same_log(const struct replog *r, const struct replog_message *m)
+{
+    return r->identity.group == 0 || (m->group == r->identity.group && m->log == r->identity.log);
 }
 
 bool replog_admit(struct replog *r, const struct replog_message *m)
 {
     bool empty = r->guest && raft_last_index(&r->raft) == 0 && !r->installing;
 
-    return r->group == 0 || empty ? admit_to_empty(r, m) : true;
+    return r->identity.group == 0 || empty ? admit_to_empty(r, m) : true;
 }

@@ -132,7 +132,12 @@ void replog_change_committed(struct replog *r, uint64_t index)
         finish(r, TX_OK, NULL);
         break;
     case REPLOG_CHANGE_WITHDRAWING:
-        finish(r, TX_ETIMEOUT, "the new node did not catch up; it is not a member");
+        if (r->change.stranger)
+            finish(r, TX_EREFUSED,
+                   "the new node has data of another group, or of this one before it was restored; stop it, "
+                   "empty its data directory, start it, and add it again");
+        else
+            finish(r, TX_ETIMEOUT, "the new node did not catch up; it is not a member");
         break;
     default:
         break;
@@ -143,6 +148,20 @@ void replog_change_heard(struct replog *r, uint64_t from)
 {
     if (r->change.stage == REPLOG_CHANGE_CATCHING_UP && from == r->change.id)
         r->change.heard_ms = uv_now(r->loop);
+}
+
+/* libraft sees it at its next timeout. */
+static void stop_catching_up(struct replog *r)
+{
+    raft_set_max_catch_up_round_duration(&r->raft, 0);
+}
+
+void replog_change_stranger(struct replog *r, uint64_t from)
+{
+    if (r->change.stage != REPLOG_CHANGE_CATCHING_UP || from != r->change.id)
+        return;
+    r->change.stranger = true;
+    stop_catching_up(r);
 }
 
 static void settle_catch_up(struct replog *r)
@@ -162,9 +181,8 @@ static void settle_catch_up(struct replog *r)
     }
     if (silence < MIN_SILENCE_MS)
         silence = MIN_SILENCE_MS;
-    /* libraft sees it at its next timeout. */
     if (uv_now(r->loop) - r->change.heard_ms > silence)
-        raft_set_max_catch_up_round_duration(&r->raft, 0);
+        stop_catching_up(r);
 }
 
 /* libraft asks the other node to take over as soon as it acknowledges anything, and only once; one that lacks

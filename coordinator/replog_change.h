@@ -38,6 +38,7 @@ struct replog_change {
     uint64_t index;    /* of the configuration that is to be committed */
     uint64_t term;     /* in which all this happens */
     uint64_t heard_ms; /* when the node last said something, or was first spoken to */
+    bool stranger;     /* has the data of another log */
     replog_change_cb done;
     void *arg;
 };
@@ -46,6 +47,8 @@ struct replog_change {
 void replog_change_settle(struct replog *r);
 /* A message of this node has come. */
 void replog_change_heard(struct replog *r, uint64_t from);
+/* This node turns out to be of another log. */
+void replog_change_stranger(struct replog *r, uint64_t from);
 /* The configuration of this index is committed. */
 void replog_change_committed(struct replog *r, uint64_t index);
 /* Leadership is being handed over: nothing new is taken in. */

@@ -41,9 +41,9 @@ struct replog {
     struct raft raft;
     struct wal *wal;
     struct replog_log log;
-    uint64_t group;      /* 0: none yet */
-    uint64_t term, vote; /* as recovered */
-    bool guest;          /* taken in by a group that existed */
+    struct wal_identity identity; /* 0: none yet */
+    uint64_t term, vote;          /* as recovered */
+    bool guest;                   /* taken in by a group that existed */
     unsigned election_ms;
     uv_timer_t timer; /* raft_timeout() */
     uv_idle_t turn;   /* runs once in a loop turn in which something is to be submitted */
@@ -72,9 +72,10 @@ struct replog {
 
     struct replog_ships ships;
     struct replog_change change;
-    uint64_t warned; /* a bit for each node (modulo 64) whose message was refused, so that it is told once */
-    bool receiving;  /* the entries of the step at hand are the leader's */
-    bool removed;    /* the leader says that this node is no member any more */
+    uint64_t warned_ms[REPLOG_MESSAGE_NODES]; /* when a refused message was told last; by node, modulo */
+    uint64_t strangers;
+    bool receiving; /* the entries of the step at hand are the leader's */
+    bool removed;   /* the leader says that this node is no member any more */
     bool started, applying, snapshotting, installing, settling, fatal, closing;
     void (*closed)(void *arg);
     void *closed_arg;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    VERSION = 1,
+    VERSION = 2,
     FLAG_TO_VOTER = 1,
     /* As libraft's own network sends them. */
     REQUEST_VOTE_VERSION = 2,
@@ -93,6 +93,7 @@ void replog_message_encode(struct buf *out, const struct replog_message *m)
     buf_put_u8(out, (uint8_t)m->type);
     buf_put_u8(out, m->to_voter ? FLAG_TO_VOTER : 0);
     buf_put_u64(out, m->group);
+    buf_put_u64(out, m->log);
     buf_put_u64(out, m->from);
     buf_put_u64(out, m->to);
     buf_put_str(out, m->address);
@@ -107,6 +108,8 @@ void replog_message_encode(struct buf *out, const struct replog_message *m)
         break;
     case REPLOG_MESSAGE_REMOVED:
         buf_put_u64(out, m->removed_index);
+        break;
+    case REPLOG_MESSAGE_STRANGER:
         break;
     default:
         put_raft(out, m);
@@ -282,6 +285,8 @@ static void get_body(struct cur *c, struct replog_message *m)
     case REPLOG_MESSAGE_REMOVED:
         m->removed_index = get_positive(c);
         break;
+    case REPLOG_MESSAGE_STRANGER:
+        break;
     default:
         get_raft(c, m);
         break;
@@ -299,10 +304,11 @@ bool replog_message_decode(const void *data, size_t len, struct replog_message *
     m->type = cur_u8(&c);
     m->to_voter = (cur_u8(&c) & FLAG_TO_VOTER) != 0;
     m->group = cur_u64(&c);
+    m->log = cur_u64(&c);
     m->from = cur_u64(&c);
     m->to = cur_u64(&c);
     m->address = cur_str_required(&c, REPLOG_MESSAGE_ADDRESS);
-    if (c.bad || !known || m->from == 0 || m->group == 0)
+    if (c.bad || !known || m->from == 0 || m->group == 0 || m->log == 0)
         return false;
     get_body(&c, m);
     if (cur_done(&c))

@@ -1,9 +1,10 @@
 /* replog_message: what coordinators of a group say to each other: libraft's messages and a few of our own.
  * Pure.
  *
- * Called by replog_net, replog_ship and the tests. A message is version u8, type u8, flags u8, group u64, from
- * u64, to u64, address of the sender, then what the type has; little-endian. Every length and number is checked
- * on the way in: what libraft takes for granted (and would abort at) holds for each message that was decoded.
+ * Called by replog_net, replog_ship and the tests. A message is version u8, type u8, flags u8, group u64, log
+ * u64, from u64, to u64, address of the sender, then what the type has; little-endian. Every length and number
+ * is checked on the way in: what libraft takes for granted (and would abort at) holds for each message that was
+ * decoded.
  */
 #ifndef ASSENT_REPLOG_MESSAGE_H
 #define ASSENT_REPLOG_MESSAGE_H
@@ -25,7 +26,8 @@ enum {
 enum {
     REPLOG_MESSAGE_PIECE = 16, /* of a snapshot's file: stands for RAFT_INSTALL_SNAPSHOT */
     REPLOG_MESSAGE_PIECE_ACK,
-    REPLOG_MESSAGE_REMOVED, /* the receiver is not a member any more */
+    REPLOG_MESSAGE_REMOVED,  /* the receiver is not a member any more */
+    REPLOG_MESSAGE_STRANGER, /* what the receiver said is of another log than the sender's; says no more */
 };
 
 /* Bytes [offset, offset + len) of a snapshot's file of `total` bytes. */
@@ -42,7 +44,7 @@ struct replog_piece_ack {
 
 struct replog_message {
     int type;
-    uint64_t group, from, to;
+    uint64_t group, log, from, to;
     const char *address; /* the sender's; borrowed */
     bool to_voter;       /* the receiver votes, as the sender knows the configuration */
     union {

@@ -7,7 +7,10 @@
 #include "coordinator/replog_core.h"
 #include "libtx/shared/log.h"
 
-enum { MESSAGE_BYTES = 512 << 10 /* of entries in a message, where there is more than one */ };
+enum {
+    MESSAGE_BYTES = 512 << 10, /* of entries in a message, where there is more than one */
+    COMPLAIN_MS = 60000,
+};
 
 /* Out */
 
@@ -27,7 +30,8 @@ void replog_net_send(struct replog *r, struct replog_message *m, const char *add
     const struct raft_server *server = find_server(r, m->to);
     struct buf b;
 
-    m->group = r->group;
+    m->group = r->identity.group;
+    m->log = r->identity.log;
     m->from = r->raft.id;
     m->address = r->raft.address;
     m->to_voter = server != NULL && server->role == RAFT_VOTER;
@@ -97,20 +101,14 @@ void replog_net_send_all(struct replog *r, const struct raft_message *messages, 
 
 /* In */
 
-bool replog_net_first_refusal(struct replog *r, const struct replog_message *m)
+bool replog_net_may_complain(struct replog *r, uint64_t from)
 {
-    uint64_t bit = UINT64_C(1) << m->from % 64;
-    bool first = (r->warned & bit) == 0;
+    uint64_t now = uv_now(r->loop), *last = &r->warned_ms[from % REPLOG_MESSAGE_NODES];
 
-    r->warned |= bit;
-    return first;
-}
-
-static void warn_once(struct replog *r, const struct replog_message *m, const char *event)
-{
-    if (replog_net_first_refusal(r, m))
-        log_line(LOG_WARN, event, "node=%" PRIu64 " address=%s its_group=%016" PRIx64 " group=%016" PRIx64,
-                 m->from, m->address, m->group, r->group);
+    if (*last != 0 && now - *last < COMPLAIN_MS)
+        return false;
+    *last = now;
+    return true;
 }
 
 /* One leader a term: a second one is not of this protocol. */
@@ -280,23 +278,37 @@ static void dispatch(struct replog *r, struct replog_message *m)
     }
 }
 
-void replog_net_receive(struct replog *r, const void *data, size_t len)
+static bool receive(struct replog *r, struct replog_message *m)
+{
+    if (!replog_admit_same_log(r, m)) {
+        replog_admit_stranger(r, m);
+        return false;
+    }
+    if (m->to != r->raft.id || m->from == r->raft.id) {
+        if (replog_net_may_complain(r, m->from))
+            log_line(LOG_WARN, "message_misdirected", "node=%" PRIu64 " address=%s to=%" PRIu64, m->from,
+                     m->address, m->to);
+        return false;
+    }
+    if (m->type != REPLOG_MESSAGE_STRANGER && is_possible(r, m) && replog_admit(r, m)) {
+        replog_change_heard(r, m->from);
+        dispatch(r, m);
+    }
+    return true;
+}
+
+bool replog_net_receive(struct replog *r, const void *data, size_t len)
 {
     struct replog_message m;
+    bool taken;
 
     if (!r->started || r->fatal || r->closing)
-        return;
+        return false;
     if (!replog_message_decode(data, len, &m)) {
         log_line(LOG_WARN, "message_malformed", "bytes=%zu", len);
-        return;
+        return false;
     }
-    if (m.to != r->raft.id || m.from == r->raft.id)
-        warn_once(r, &m, "message_misdirected");
-    else if (r->group != 0 && m.group != r->group)
-        warn_once(r, &m, "message_of_another_group");
-    else if (is_possible(r, &m) && replog_admit(r, &m)) {
-        replog_change_heard(r, m.from);
-        dispatch(r, &m);
-    }
+    taken = receive(r, &m);
     replog_message_release(&m);
+    return taken;
 }

@@ -217,7 +217,7 @@ static bool is_usable(const struct replog *r, const struct replog_message *m)
 static void complete(struct replog *r, const struct replog_message *m)
 {
     struct replog_arrival *a = &r->arrival;
-    int rc = snapshot_decode(a->file.data, a->file.len, r->group, &a->snapshot);
+    int rc = snapshot_decode(a->file.data, a->file.len, r->identity.group, &a->snapshot);
 
     if (rc != 0 || !is_usable(r, m))
         log_line(LOG_WARN, "snapshot_unusable", "node=%" PRIu64 " index=%" PRIu64 " damaged=%d", m->from,

@@ -360,9 +360,9 @@ static int open_files(struct wal *w, struct wal_state *state, struct tx_error *e
     int rc;
 
     snapshot_init(&state->snapshot);
-    if (store->group == 0)
+    if (store->identity.group == 0)
         return 0;
-    rc = snapshot_open(&store->dir, store->group, store->meta.snapshot_index, &state->snapshot, e);
+    rc = snapshot_open(&store->dir, store->identity.group, store->meta.snapshot_index, &state->snapshot, e);
 
     if (rc == 0)
         rc = wal_recover(&store->dir, &store->meta, w->callbacks.recovered, w->callbacks.ctx, &w->log, e);
@@ -370,7 +370,7 @@ static int open_files(struct wal *w, struct wal_state *state, struct tx_error *e
         rc = check_join(w, &state->snapshot, e);
     if (rc == 0)
         rc = wal_store_begin(store, &w->log, e);
-    state->group = store->group;
+    state->identity = store->identity;
     state->term = store->meta.term;
     state->vote = store->meta.vote;
     state->guest = store->meta.guest;
@@ -381,12 +381,12 @@ static int open_files(struct wal *w, struct wal_state *state, struct tx_error *e
     return rc;
 }
 
-int wal_create(struct wal *w, uint64_t *group, bool guest, struct tx_error *e)
+int wal_create(struct wal *w, struct wal_identity *identity, bool guest, struct tx_error *e)
 {
-    int rc = wal_store_create(&w->store, w->node_id, *group, guest, e);
+    int rc = wal_store_create(&w->store, w->node_id, *identity, guest, e);
 
     assert(w->log.n == 0);
-    *group = w->store.group;
+    *identity = w->store.identity;
     if (rc == 0)
         rc = wal_store_begin(&w->store, &w->log, e);
     w->next_index = 1;
@@ -447,7 +447,7 @@ static void maybe_finish_close(struct wal *w)
         return;
     if (w->install.running || w->read.running)
         return;
-    if (!w->failed && w->store.group != 0 && wal_store_seal(&w->store, &w->log, &e) != 0)
+    if (!w->failed && w->store.identity.group != 0 && wal_store_seal(&w->store, &w->log, &e) != 0)
         wal_fail(w, &e);
     release(w);
     closed(arg);

@@ -54,7 +54,8 @@ struct wal_callbacks {
 
 /* What was found on disk. */
 struct wal_state {
-    uint64_t group, term, vote; /* group 0: the directory is empty */
+    struct wal_identity identity; /* 0: the directory is empty */
+    uint64_t term, vote;
     bool guest;
     uint64_t first_index;     /* of the entries recovered; 0: none */
     uint64_t last_index;      /* without entries: 0, or that of the snapshot that replaced the log */
@@ -66,9 +67,10 @@ struct wal_state {
 int wal_open(struct wal **out, uv_loop_t *loop, const struct wal_options *options,
              const struct wal_callbacks *callbacks, struct wal_state *state, struct tx_error *e);
 
-/* Makes a log of term 1, without an entry, in an empty directory, and waits for the disk. *group 0: becomes a
- * random one. TX_ECORRUPT: files of a log are there, but not its metadata. TX_EIO, TX_ENOMEM. */
-int wal_create(struct wal *w, uint64_t *group, bool guest, struct tx_error *e);
+/* Makes a log of term 1, without an entry, in an empty directory, and waits for the disk. What is 0
+ * of *identity becomes random. TX_ECORRUPT: files of a log are there, but not its metadata. TX_EIO, TX_ENOMEM.
+ */
+int wal_create(struct wal *w, struct wal_identity *identity, bool guest, struct tx_error *e);
 
 /* Writes entry 1 at once and waits for the disk. */
 int wal_bootstrap(struct wal *w, const struct wal_entry *entry, struct tx_error *e);

@@ -12,7 +12,7 @@
 #define META_NAME "meta"
 #define META_TMP "meta.tmp"
 #define META_MAGIC 0x4154454d544e5341ULL /* "ASNTMETA" */
-#define META_VERSION 2                   /* version 1 ends before base_index */
+#define META_VERSION 3                   /* version 1 ends before base_index, version 2 before identity.log */
 
 int wal_meta_write(const struct wal_dir *d, const struct wal_meta *m, struct tx_error *e)
 {
@@ -23,7 +23,7 @@ int wal_meta_write(const struct wal_dir *d, const struct wal_meta *m, struct tx_
     buf_put_u64(&b, META_MAGIC);
     buf_put_u32(&b, META_VERSION);
     buf_put_u32(&b, m->sealed);
-    buf_put_u64(&b, m->group);
+    buf_put_u64(&b, m->identity.group);
     buf_put_u64(&b, m->node_id);
     buf_put_u64(&b, m->term);
     buf_put_u64(&b, m->vote);
@@ -35,6 +35,7 @@ int wal_meta_write(const struct wal_dir *d, const struct wal_meta *m, struct tx_
     buf_put_u64(&b, m->sealed_index);
     buf_put_u64(&b, m->base_index);
     buf_put_u64(&b, m->guest);
+    buf_put_u64(&b, m->identity.log);
     if (!b.failed)
         buf_put_u64(&b, XXH3_64bits(b.data, b.len));
     rc = b.failed ? err_set(e, TX_ENOMEM, "out of memory") : wal_dir_write(d, META_TMP, b.data, b.len, e);
@@ -53,9 +54,9 @@ static bool parse_meta(const uint8_t *data, size_t len, struct wal_meta *m)
     cur_init(&c, data, len);
     known = cur_u64(&c) == META_MAGIC;
     version = cur_u32(&c);
-    known = known && (version == 1 || version == META_VERSION);
+    known = known && version >= 1 && version <= META_VERSION;
     m->sealed = cur_u32(&c) != 0;
-    m->group = cur_u64(&c);
+    m->identity.group = cur_u64(&c);
     m->node_id = cur_u64(&c);
     m->term = cur_u64(&c);
     m->vote = cur_u64(&c);
@@ -65,14 +66,16 @@ static bool parse_meta(const uint8_t *data, size_t len, struct wal_meta *m)
     m->sealed_segment = cur_u64(&c);
     m->sealed_offset = cur_u64(&c);
     m->sealed_index = cur_u64(&c);
-    if (version != 1) {
+    if (version > 1) {
         m->base_index = cur_u64(&c);
         m->guest = cur_u64(&c) != 0;
     }
+    m->identity.log = version > 2 ? cur_u64(&c) : m->identity.group;
     if (c.bad || !known)
         return false;
     known = cur_u64(&c) == XXH3_64bits(data, len - sizeof(uint64_t));
-    return known && cur_done(&c) && m->group != 0 && m->term != 0 && m->first_segment != 0;
+    return known && cur_done(&c) && m->identity.group != 0 && m->identity.log != 0 && m->term != 0 &&
+           m->first_segment != 0;
 }
 
 int wal_meta_read(const struct wal_dir *d, struct wal_meta *m, struct tx_error *e)

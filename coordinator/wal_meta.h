@@ -14,8 +14,14 @@
 
 #include "coordinator/wal_dir.h"
 
+/* What a log is of. Random, never 0; both 0 in memory: there is no file yet. */
+struct wal_identity {
+    uint64_t group; /* a name for ever: prepared transactions carry it */
+    uint64_t log;   /* another one when the group begins anew, from a backup */
+};
+
 struct wal_meta {
-    uint64_t group;          /* random, never 0; 0 in memory: there is no file yet */
+    struct wal_identity identity;
     uint64_t node_id;        /* whose directory this is */
     uint64_t term, vote;     /* Raft's, durable before any message of that term */
     uint64_t first_segment;  /* lower ones are no part of the log */

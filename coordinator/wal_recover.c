@@ -43,7 +43,7 @@ static int check_header(struct recovery *r, size_t len, uint64_t sequence)
         return damaged(r, "shorter than it was made, cut by another program");
     if (!wal_format_get_header(r->data, len, &r->header) || r->header.sequence != sequence)
         return damaged(r, "its header is damaged");
-    if (r->header.group != r->meta->group)
+    if (r->header.group != r->meta->identity.group)
         return damaged(r, "it belongs to another group");
     if (len < r->header.size)
         return damaged(r, "shorter than it was made, cut by another program");

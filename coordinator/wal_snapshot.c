@@ -15,7 +15,7 @@ static void snapshot_work(uv_work_t *req)
     struct wal *w = req->data;
     struct snapshot_job *job = &w->snap;
 
-    job->rc = snapshot_write(&w->store.dir, w->store.group, &job->snapshot, &job->error);
+    job->rc = snapshot_write(&w->store.dir, w->store.identity.group, &job->snapshot, &job->error);
     if (job->rc == 0)
         job->rc = wal_store_drop(&w->store, job->snapshot.index, job->first, &job->error);
     if (job->rc == 0)

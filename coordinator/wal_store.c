@@ -39,19 +39,26 @@ static int check_empty(const struct wal_store *s, struct tx_error *e)
 }
 
 /* From here on the directory is a log, though still without an entry. */
-int wal_store_create(struct wal_store *s, uint64_t node_id, uint64_t group, bool guest, struct tx_error *e)
+int wal_store_create(struct wal_store *s, uint64_t node_id, struct wal_identity identity, bool guest,
+                     struct tx_error *e)
 {
-    struct wal_meta m = {.group = group, .node_id = node_id, .term = 1, .first_segment = 1, .guest = guest};
+    struct wal_meta m = {
+        .identity = identity, .node_id = node_id, .term = 1, .first_segment = 1, .guest = guest};
     int rc = check_empty(s, e);
+    uint64_t random;
 
     if (rc != 0)
         return rc;
-    while (m.group == 0) {
-        if (getrandom(&m.group, sizeof m.group, 0) != (ssize_t)sizeof m.group)
+    while (m.identity.group == 0 || m.identity.log == 0) {
+        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
             return err_set(e, TX_EIO, "getrandom gives no random bytes");
+        if (m.identity.group == 0)
+            m.identity.group = random;
+        else
+            m.identity.log = random;
     }
     rc = store_meta(s, &m, e);
-    s->group = s->meta.group;
+    s->identity = s->meta.identity;
     return rc;
 }
 
@@ -66,12 +73,12 @@ int wal_store_open(struct wal_store *s, const char *path, uint64_t node_id, uint
     rc = wal_dir_open(&s->dir, path, e);
     if (rc == 0)
         rc = wal_meta_read(&s->dir, &s->meta, e);
-    if (rc == 0 && s->meta.group != 0 && s->meta.node_id != node_id)
+    if (rc == 0 && s->meta.identity.group != 0 && s->meta.node_id != node_id)
         rc = err_set(e, TX_EINVAL, "%s belongs to node %" PRIu64 ", not to node %" PRIu64, s->dir.path,
                      s->meta.node_id, node_id);
     if (rc != 0)
         wal_store_close(s);
-    s->group = s->meta.group;
+    s->identity = s->meta.identity;
     return rc;
 }
 
@@ -156,7 +163,7 @@ int wal_store_set_vote(struct wal_store *s, uint64_t term, uint64_t vote, struct
 /* A new file, not named in the metadata yet. */
 static int create_segment(struct wal_store *s, uint64_t sequence, struct wal_segment *out, struct tx_error *e)
 {
-    struct wal_segment_header h = {.group = s->group, .sequence = sequence, .size = s->segment_bytes};
+    struct wal_segment_header h = {.group = s->identity.group, .sequence = sequence, .size = s->segment_bytes};
     uint64_t spare;
     int rc;
 

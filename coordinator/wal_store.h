@@ -16,7 +16,7 @@
 
 struct wal_store {
     struct wal_dir dir;
-    uint64_t group;
+    struct wal_identity identity;
     uint64_t segment_bytes;
     uv_mutex_t lock;
     struct wal_meta meta;            /* as it is on disk; under lock once threads run */
@@ -24,13 +24,14 @@ struct wal_store {
     atomic_uint_fast64_t disk_bytes; /* of all segments */
 };
 
-/* Locks the directory and reads the metadata; s->group is 0 where there are none. TX_EINVAL: another node's
+/* Locks the directory and reads the metadata; s->identity is 0 where there are none. TX_EINVAL: another node's
  * directory. TX_ECORRUPT, TX_EIO, TX_EBUSY, TX_ENOMEM; then nothing stays open. */
 int wal_store_open(struct wal_store *s, const char *path, uint64_t node_id, uint64_t segment_bytes,
                    struct tx_error *e);
-/* Makes the metadata of an empty directory, at term 1. Group 0: a random one. TX_ECORRUPT: there are files of a
- * log. TX_EIO, TX_ENOMEM. */
-int wal_store_create(struct wal_store *s, uint64_t node_id, uint64_t group, bool guest, struct tx_error *e);
+/* Makes the metadata of an empty directory, at term 1. What is 0 of the identity becomes random. TX_ECORRUPT:
+ * there are files of a log. TX_EIO, TX_ENOMEM. */
+int wal_store_create(struct wal_store *s, uint64_t node_id, struct wal_identity identity, bool guest,
+                     struct tx_error *e);
 void wal_store_close(struct wal_store *s);
 
 /* After recovery: breaks the seal, finds the spares, and sees to it that there is a segment to write to. */

@@ -20,16 +20,17 @@ struct node {
     char address[64];
     struct peers *peers;
     unsigned received, greeted;
-    uint64_t from, group, last_index;
+    uint64_t from, group, log, last_index;
     char last[64], clients[64];
     size_t last_len;
+    bool refuses; /* what it hears */
 };
 
 static uv_loop_t loop;
 static struct node a, b;
 static unsigned ports;
 
-static void on_receive(void *ctx, uint64_t from, const void *data, size_t len)
+static bool on_receive(void *ctx, uint64_t from, const void *data, size_t len)
 {
     struct node *n = ctx;
 
@@ -40,17 +41,20 @@ static void on_receive(void *ctx, uint64_t from, const void *data, size_t len)
         memcpy(n->last, data, len);
         n->last[len] = '\0';
     }
+    return !n->refuses;
 }
 
-static void on_greeted(void *ctx, const struct peer_greeting *g)
+static bool on_greeted(void *ctx, const struct peer_greeting *g)
 {
     struct node *n = ctx;
 
     n->greeted++;
     n->from = g->id;
     n->group = g->group;
+    n->log = g->log;
     n->last_index = g->last_index;
     snprintf(n->clients, sizeof n->clients, "%s", g->clients);
+    return !n->refuses;
 }
 
 /* A name of its own for each that listens. */
@@ -126,7 +130,8 @@ static void test_messages(void **state)
 
 static void test_greetings(void **state)
 {
-    const struct peer_greeting g = {.group = 0x1234, .last_index = 99, .clients = "tcp://a:7401"};
+    const struct peer_greeting g = {
+        .group = 0x1234, .log = 0x5678, .last_index = 99, .clients = "tcp://a:7401"};
 
     (void)state;
     for (int i = 0; b.greeted == 0; i++) {
@@ -136,6 +141,7 @@ static void test_greetings(void **state)
     }
     assert_int_equal(b.from, 1);
     assert_int_equal(b.group, 0x1234);
+    assert_int_equal(b.log, 0x5678);
     assert_int_equal(b.last_index, 99);
     assert_string_equal(b.clients, "tcp://a:7401");
 }
@@ -161,6 +167,22 @@ static void test_a_peer_that_moved_is_found(void **state)
     node_listen(&b, 2);
     send_until_heard(&b, &a, a.address, "moved");
     send_until_heard(&a, &b, "ipc:///tmp/assent-peer-nobody", "seen");
+}
+
+/* One that has a member's number, and is none. */
+static void test_a_stranger_takes_nobodys_place(void **state)
+{
+    static struct node c;
+
+    (void)state;
+    memset(&c, 0, sizeof c);
+    node_listen(&c, b.id);
+    send_until_heard(&b, &a, a.address, "here");
+    a.refuses = true;
+    send_until_heard(&c, &a, a.address, "here, too");
+    send_until_heard(&a, &b, "ipc:///tmp/assent-peer-nobody", "to the member");
+    assert_int_equal(c.received, 0);
+    node_end(&c);
 }
 
 static void test_those_not_kept_are_forgotten(void **state)
@@ -189,8 +211,8 @@ static void test_large_messages(void **state)
 
 static void test_garbage(void **state)
 {
-    static const char *const garbage[] = {"", "R", "X\1\1", "R\2\1"};
-    static const uint8_t whole[] = {'R', 1, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 'a', ':', 0, 'z'};
+    static const char *const garbage[] = {"", "R", "X\1\1", "R\3\1"};
+    static const uint8_t whole[] = {'R', 2, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 'a', ':', 0, 'z'};
     int s = nn_socket(AF_SP, NN_PUSH);
 
     (void)state;
@@ -235,6 +257,7 @@ int main(void)
         TEST(test_greetings),
         TEST(test_nobody_there),
         TEST(test_a_peer_that_moved_is_found),
+        TEST(test_a_stranger_takes_nobodys_place),
         TEST(test_those_not_kept_are_forgotten),
         TEST(test_large_messages),
         TEST(test_garbage),

@@ -41,6 +41,7 @@ static struct replog_message make(uint64_t from, int type)
 {
     return (struct replog_message){.type = type,
                                    .group = net.group,
+                                   .log = 99,
                                    .from = from,
                                    .to = 1,
                                    .address = net.nodes[from].address,

@@ -100,7 +100,7 @@ static void empty_directory(void **state)
     (void)state;
     kit_init(&k);
     kit_must_open(&k);
-    assert_int_not_equal(k.state.group, 0);
+    assert_int_not_equal(k.state.identity.group, 0);
     assert_int_equal(k.state.term, 1);
     assert_int_equal(k.state.vote, 0);
     assert_int_equal(k.state.last_index, 0);
@@ -119,14 +119,14 @@ static void many_segments(void **state)
     (void)state;
     kit_init(&k);
     kit_must_open(&k);
-    group = k.state.group;
+    group = k.state.identity.group;
     kit_bootstrap(&k);
     for (size_t n = 1; n <= 12; n++)
         kit_append(&k, n);
     kit_close(&k);
     for (int i = 0; i < 3; i++) {
         kit_must_open(&k);
-        assert_int_equal(k.state.group, group);
+        assert_int_equal(k.state.identity.group, group);
         assert_int_equal(k.first, 1);
         assert_int_equal(k.last, 79 + (uint64_t)i * 30);
         kit_append(&k, 30);

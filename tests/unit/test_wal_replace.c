@@ -128,7 +128,7 @@ static void make_file(struct kit *k, uint64_t index, struct buf *out)
     s.config_index = 1;
     buf_put_str(&s.config, "configuration");
     buf_put_u64(&s.data, index);
-    assert_int_equal(snapshot_write(&d, k->state.group, &s, &k->error), 0);
+    assert_int_equal(snapshot_write(&d, k->state.identity.group, &s, &k->error), 0);
     assert_int_equal(snapshot_read(&d, index, &data, &len, &k->error), 0);
     snapshot_release(&s);
     wal_dir_close(&d);
@@ -311,6 +311,7 @@ static void first_format(void **state)
         kit_must_open(&k);
         assert_int_equal(k.last, 10);
         assert_false(k.state.guest);
+        assert_int_equal(k.state.identity.log, k.state.identity.group);
         kit_close(&k);
     }
     kit_release_image(&image);

@@ -314,8 +314,8 @@ static inline int kit_open(struct kit *k)
     k->closed = false;
     memset(&k->error, 0, sizeof k->error);
     rc = wal_open(&k->w, &k->loop, &options, &callbacks, &k->state, &k->error);
-    if (rc == 0 && k->state.group == 0) {
-        rc = wal_create(k->w, &k->state.group, false, &k->error);
+    if (rc == 0 && k->state.identity.group == 0) {
+        rc = wal_create(k->w, &k->state.identity, false, &k->error);
         k->state.term = 1;
         if (rc != 0) {
             wal_close(k->w, kit_on_closed, k);
