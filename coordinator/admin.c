@@ -33,6 +33,7 @@ static const struct verb {
     {"doctor", admin_doctor, false},
     {"backup", admin_backup, false},
     {"nodes", admin_nodes, false},
+    {"node_init", admin_node_init, false},
     {"node_add", admin_node_add, true},
     {"node_remove", admin_node_remove, true},
     {"node_transfer", admin_node_transfer, true},

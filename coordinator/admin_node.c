@@ -1,5 +1,5 @@
-/* admin_node: the verbs about the group's nodes: nodes, node_add, node_remove, node_transfer. A change is
- * refused where it would end in a group that cannot work, and the refusal says what to do instead. */
+/* admin_node: the verbs about the group's nodes: nodes, node_init, node_add, node_remove, node_transfer. A
+ * change is refused where it would end in a group that cannot work, and the refusal says what to do instead. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -74,6 +74,24 @@ int admin_nodes(struct admin_task *t, struct tx_error *e)
 {
     (void)e;
     admin_add_nodes(t);
+    return TX_OK;
+}
+
+/* node_init: {} -> node, group */
+
+int admin_node_init(struct admin_task *t, struct tx_error *e)
+{
+    struct replog_status log;
+    char group[17];
+    int rc = replog_found(t->with->replog, e);
+
+    if (rc != TX_OK)
+        return rc;
+    replog_status(t->with->replog, &log);
+    snprintf(group, sizeof group, "%016" PRIx64, replog_group(t->with->replog));
+    admin_add_number(t->answer, "node", log.node_id);
+    cJSON_AddStringToObject(t->answer, "group", group);
+    log_line(LOG_INFO, "operator", "verb=node_init node=%" PRIu64 " group=%s", log.node_id, group);
     return TX_OK;
 }
 

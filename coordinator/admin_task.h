@@ -96,6 +96,7 @@ int admin_remove_resource(struct admin_task *t, struct tx_error *e);
 int admin_doctor(struct admin_task *t, struct tx_error *e);
 int admin_backup(struct admin_task *t, struct tx_error *e);
 int admin_nodes(struct admin_task *t, struct tx_error *e);
+int admin_node_init(struct admin_task *t, struct tx_error *e);
 int admin_node_add(struct admin_task *t, struct tx_error *e);
 int admin_node_remove(struct admin_task *t, struct tx_error *e);
 int admin_node_transfer(struct admin_task *t, struct tx_error *e);

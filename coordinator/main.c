@@ -32,7 +32,6 @@ enum {
 
 static struct settings {
     char *data_dir, *listen, *advertise, *peer_listen, *peer_advertise, *restore, *log_level;
-    bool bootstrap;
     unsigned node_id;
     size_t segment_size, snapshot_size;
     unsigned heartbeat_ms, election_ms;
@@ -52,9 +51,6 @@ static const struct conf_key keys[] = {
      "address for the other nodes of its group; none: a group of one that nobody can join", 0, 0, NULL},
     {"peer_advertise", CONF_STRING, &settings.peer_advertise, NULL, "URL",
      "what the other nodes reach this one by [peer_listen]", 0, 0, NULL},
-    {"bootstrap", CONF_BOOL, &settings.bootstrap, "off", "on|off",
-     "with peer_listen and an empty data_dir: begin a new group, instead of waiting to be added to one", 0, 0,
-     NULL},
     {"restore", CONF_STRING, &settings.restore, NULL, "FILE",
      "begin the group anew from a backup of txadmin's; data_dir must be empty", 0, 0, NULL},
     {"heartbeat", CONF_DURATION, &settings.heartbeat_ms, "50ms", "TIME", "between two of a leader's heartbeats",
@@ -149,7 +145,8 @@ static struct node {
 
 /* What the log calls */
 
-/* A node that waits to be added learns its group's name with the first that the leader sends. */
+/* A node that waits learns its group's name with the first that a leader sends, or when it is told to begin
+ * one. */
 static void learn_group(void)
 {
     uint64_t group = replog_group(node.replog);
@@ -224,6 +221,7 @@ static void on_role(void *ctx, enum replog_role role, uint64_t term, uint64_t le
 
     (void)ctx;
     (void)term;
+    learn_group();
     driver_role(node.driver, uv_now(&node.loop), leading, leader_id);
     if (node.restore != NULL && leading)
         restore_run(node.restore, node.replog, (uint64_t)time(NULL) * 1000, on_restored, NULL);
@@ -362,7 +360,7 @@ static int log_open(struct tx_error *e)
         .data_dir = settings.data_dir,
         .node_id = settings.node_id,
         .address = peer_address() != NULL ? peer_address() : settings.listen,
-        .found = settings.peer_listen == NULL || settings.bootstrap || node.restore != NULL,
+        .found = settings.peer_listen == NULL || node.restore != NULL,
         .group = node.restore != NULL ? restore_group(node.restore) : 0,
         .heartbeat_ms = settings.heartbeat_ms,
         .election_ms = settings.election_ms,
@@ -462,9 +460,11 @@ static int node_start(struct tx_error *e)
         node_serve();
     signals_open();
     if (replog_group(node.replog) == 0)
-        log_line(LOG_INFO, "waiting",
-                 "node=%u peer_address=%s text=\"waits to be added: txadmin node add %u %s\"", settings.node_id,
-                 peer_address(), settings.node_id, peer_address());
+        log_line(
+            LOG_INFO, "waiting",
+            "node=%u peer_address=%s text=\"waits to be added: txadmin node add %u %s; the first node of a new "
+            "group: txadmin --coordinators=%s node init\"",
+            settings.node_id, peer_address(), settings.node_id, peer_address(), client_address());
     return TX_OK;
 
 no_log:

@@ -11,8 +11,6 @@
 #include "coordinator/replog_net.h"
 #include "libtx/shared/log.h"
 
-static void start(struct replog *r);
-
 enum {
     MAX_INFLIGHT = 4096, /* entries that a peer has not acknowledged */
     INSTALL_ELECTIONS = 4,
@@ -78,8 +76,8 @@ static void on_turn(uv_idle_t *turn)
     struct replog *r = turn->data;
 
     uv_idle_stop(turn);
-    if (!r->started)
-        start(r);
+    if (!r->started && r->identity.group != 0)
+        replog_core_start(r);
     if (r->gathered.n > 0 && !r->fatal)
         submit_gathered(r);
 }
@@ -166,6 +164,33 @@ static int begin_log(struct replog *r, struct tx_error *e)
     return wal_bootstrap(r->wal, &w, e);
 }
 
+static int begin_group(struct replog *r, struct tx_error *e)
+{
+    int rc = wal_create(r->wal, &r->identity, false, e);
+
+    r->term = 1;
+    return rc == 0 ? begin_log(r, e) : rc;
+}
+
+int replog_found(struct replog *r, struct tx_error *e)
+{
+    int rc;
+
+    if (r->identity.group != 0)
+        return err_set(e, TX_EREFUSED, "this node belongs to group %016" PRIx64, r->identity.group);
+    if (r->fatal || r->closing)
+        return err_set(e, TX_EREFUSED, "this node is being stopped");
+    rc = replog_admit_founding(r, e);
+    if (rc != 0)
+        return rc;
+    rc = begin_group(r, e);
+    if (rc != 0)
+        replog_core_die(r, e);
+    else
+        uv_idle_start(&r->turn, on_turn);
+    return rc;
+}
+
 /* As the recovered snapshot and log stand. */
 static int fill_start(struct replog *r, struct raft_event *event, struct raft_snapshot_metadata *m)
 {
@@ -194,7 +219,7 @@ static int fill_start(struct replog *r, struct raft_event *event, struct raft_sn
     return 0;
 }
 
-static void start(struct replog *r)
+void replog_core_start(struct replog *r)
 {
     struct raft_event event = {.type = RAFT_START, .start = {.term = r->term, .voted_for = r->vote}};
     struct raft_snapshot_metadata m;
@@ -261,12 +286,11 @@ static int open_wal(struct replog *r, const struct replog_options *options, stru
     rc = restore(r, &state, e);
     if (rc == 0 && r->identity.group == 0 && options->found) {
         r->identity.group = options->group;
-        r->term = 1;
-        rc = wal_create(r->wal, &r->identity, false, e);
-    }
-    /* Also where it crashed in between: the directory was made, and the first entry not written. */
-    if (rc == 0 && r->identity.group != 0 && !r->guest && r->log.n == 0 && r->snapshot_index == 0)
+        rc = begin_group(r, e);
+    } else if (rc == 0 && r->identity.group != 0 && !r->guest && r->log.n == 0 && r->snapshot_index == 0) {
+        /* It crashed when the directory was made, and the first entry not written. */
         rc = begin_log(r, e);
+    }
     if (rc == 0)
         log_line(LOG_INFO, "recovered", "term=%" PRIu64 " snapshot=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64,
                  r->term, r->snapshot_index, r->log.first, replog_log_last(&r->log));

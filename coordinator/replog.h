@@ -95,6 +95,9 @@ int replog_open(struct replog **out, uv_loop_t *loop, const struct replog_option
 /* Made when the group was founded; the same on every node for ever. 0: this node waits to be added to a group;
  * once it is, and before anything is applied or restored, it is the group's. */
 uint64_t replog_group(const struct replog *r);
+/* Where this node waits to be added: begins a group of this node alone, as `found` does. TX_EREFUSED: it has a
+ * group, or has just heard from a node that takes it for a member. After another error the log is fatal. */
+int replog_found(struct replog *r, struct tx_error *e);
 /* Made when the group was founded, and again when it began anew from a backup; the same on every node, or 0 as
  * above. Nodes of different logs have nothing to say to each other. */
 uint64_t replog_log_id(const struct replog *r);

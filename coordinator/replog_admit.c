@@ -7,6 +7,8 @@
 #include "coordinator/replog_net.h"
 #include "libtx/shared/log.h"
 
+enum { CLAIM_MS = 10000 /* after which another node's claim is forgotten */ };
+
 static void die_emptied(struct replog *r, const struct replog_message *m)
 {
     struct tx_error e;
@@ -18,11 +20,26 @@ static void die_emptied(struct replog *r, const struct replog_message *m)
     replog_core_die(r, &e);
 }
 
+int replog_admit_founding(const struct replog *r, struct tx_error *e)
+{
+    const struct replog_claim *c = &r->claim;
+
+    if (c->heard_ms == 0 || uv_now(r->loop) - c->heard_ms > CLAIM_MS)
+        return 0;
+    return err_set(e, TX_EREFUSED,
+                   "node %" PRIu64 " takes this node for a member of its group %016" PRIx64
+                   ": has this node lost its data? Then remove it from that group and add it again; only where "
+                   "that group is to be given up, stop its nodes first",
+                   c->by, c->group);
+}
+
 /* Nothing of the group is known here but what the leader says. */
 static bool admit_to_empty(struct replog *r, const struct replog_message *m)
 {
     struct tx_error e;
 
+    if (m->to_voter)
+        r->claim = (struct replog_claim){m->from, m->group, uv_now(r->loop)};
     if (m->type != RAFT_APPEND_ENTRIES && m->type != REPLOG_MESSAGE_PIECE)
         return false;
     if (m->to_voter) {
@@ -32,6 +49,7 @@ static bool admit_to_empty(struct replog *r, const struct replog_message *m)
     if (r->identity.group != 0)
         return true;
     r->guest = true;
+    r->term = 1;
     r->identity = (struct wal_identity){m->group, m->log};
     if (wal_create(r->wal, &r->identity, r->guest, &e) != 0) {
         replog_core_die(r, &e);
@@ -39,7 +57,8 @@ static bool admit_to_empty(struct replog *r, const struct replog_message *m)
     }
     log_line(LOG_INFO, "joining", "group=%016" PRIx64 " log=%016" PRIx64 " leader=%" PRIu64, m->group, m->log,
              m->from);
-    return true;
+    replog_core_start(r);
+    return !r->fatal;
 }
 
 /* Which of the two logs is the one to go on with only people know. */

@@ -17,8 +17,17 @@
 #include <stdbool.h>
 
 #include "coordinator/replog_message.h"
+#include "libtx/shared/err.h"
 
 struct replog;
+
+/* An empty node hears from one that takes it for a member. */
+struct replog_claim {
+    uint64_t by, group, heard_ms; /* heard_ms 0: never */
+};
+
+/* May an empty node begin a group? TX_EREFUSED. */
+int replog_admit_founding(const struct replog *r, struct tx_error *e);
 
 /* The message is of this node's log, or this node has none yet. */
 bool replog_admit_same_log(const struct replog *r, const struct replog_message *m);

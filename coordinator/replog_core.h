@@ -74,12 +74,16 @@ struct replog {
     struct replog_change change;
     uint64_t warned_ms[REPLOG_MESSAGE_NODES]; /* when a refused message was told last; by node, modulo */
     uint64_t strangers;
-    bool receiving; /* the entries of the step at hand are the leader's */
-    bool removed;   /* the leader says that this node is no member any more */
+    struct replog_claim claim; /* of an empty node */
+    bool receiving;            /* the entries of the step at hand are the leader's */
+    bool removed;              /* the leader says that this node is no member any more */
     bool started, applying, snapshotting, installing, settling, fatal, closing;
     void (*closed)(void *arg);
     void *closed_arg;
 };
+
+/* libraft begins with what was recovered, once the node has a group; in replog.c. */
+void replog_core_start(struct replog *r);
 
 /* Steps, and does what follows from it. A raft error code: RAFT_NOTLEADER or RAFT_CANTCHANGE for a SUBMIT,
  * RAFT_NOTLEADER, RAFT_NOTFOUND or RAFT_BADID for a TRANSFER, else the log is fatal now. Nothing happens, and 0

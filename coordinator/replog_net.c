@@ -302,7 +302,7 @@ bool replog_net_receive(struct replog *r, const void *data, size_t len)
     struct replog_message m;
     bool taken;
 
-    if (!r->started || r->fatal || r->closing)
+    if (r->fatal || r->closing || (!r->started && r->identity.group != 0))
         return false;
     if (!replog_message_decode(data, len, &m)) {
         log_line(LOG_WARN, "message_malformed", "bytes=%zu", len);

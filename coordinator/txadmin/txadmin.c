@@ -48,8 +48,9 @@ static const struct verb verbs[] = {
     {"backup", "FILE", 1, 1, "", "save the ledger to a file", verb_backup,
      "For the day on which every node's data is lost: txcoordd --restore FILE. What was decided\n"
      "after the backup is not in it; see OPERATIONS on what that means before you restore."},
-    {"node", "list|add|remove|transfer|replace ...", 1, 4, "", "the coordinators of the group", verb_node,
+    {"node", "list|init|add|remove|transfer|replace ...", 1, 4, "", "the coordinators of the group", verb_node,
      "node list                      who is there, who leads, and how far the others are behind\n"
+     "node init                      begins a new group with the node named by --coordinators, which waits\n"
      "node add ID PEER_ADDRESS       takes in a node that runs with an empty data directory\n"
      "node remove ID                 takes out a node, which may be dead\n"
      "node transfer [ID]             hands the lead to this node, or to the one that is furthest\n"

@@ -128,6 +128,69 @@ static enum exit_status transfer(const struct arguments *a)
     return status;
 }
 
+/* Whether this coordinator is there and waits; else complained about. */
+static enum exit_status check_waits(const struct arguments *a, char *address)
+{
+    struct arguments one = *a;
+    enum exit_status status;
+    cJSON *answer;
+    bool waits;
+
+    one.coordinators = address;
+    status = caller_ask(&one, caller_question("nodes"), &answer);
+    if (status != EXIT_DONE) {
+        complain("a group is begun where every coordinator that is named runs, and waits");
+        return status;
+    }
+    waits = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(answer, "nodes")) == 0;
+    cJSON_Delete(answer);
+    if (waits)
+        return EXIT_DONE;
+    complain("%s belongs to a group already: add other nodes to that one (txadmin node add)", address);
+    return EXIT_REFUSED;
+}
+
+static enum exit_status begin_at(const struct arguments *a, char *address)
+{
+    struct arguments one = *a;
+    enum exit_status status;
+    cJSON *answer;
+
+    one.coordinators = address;
+    if (a->json)
+        return caller_print(&one, caller_question("node_init"));
+    status = caller_ask(&one, caller_question("node_init"), &answer);
+    if (status != EXIT_DONE)
+        return status;
+    printf("Group %s is begun; node %.0f is its first member.\n", text_of(answer, "group"),
+           number_of(answer, "node"));
+    cJSON_Delete(answer);
+    return EXIT_DONE;
+}
+
+/* The first one named begins the group. Two groups where there should be one would each decide for themselves:
+ * none of the others may belong to one. */
+static enum exit_status init(const struct arguments *a)
+{
+    char *copy = strdup(a->coordinators), *rest = copy, *first = NULL, *address;
+    enum exit_status status = EXIT_DONE;
+
+    while (status == EXIT_DONE && copy != NULL && (address = strsep(&rest, ", ")) != NULL) {
+        if (*address == '\0')
+            continue;
+        first = first == NULL ? address : first;
+        status = check_waits(a, address);
+    }
+    if (status == EXIT_DONE && first == NULL) {
+        complain("no coordinator is named in «%s»", a->coordinators);
+        status = EXIT_USAGE;
+    }
+    if (status == EXIT_DONE)
+        status = begin_at(a, first);
+    free(copy);
+    return status;
+}
+
 /* Out before in: so the majority is never of more nodes than there are. */
 static enum exit_status replace(const struct arguments *a)
 {
@@ -160,6 +223,7 @@ enum exit_status verb_node(const struct arguments *a)
         enum exit_status (*run)(const struct arguments *a);
     } acts[] = {
         {"list", "", 1, 1, list},
+        {"init", "", 1, 1, init},
         {"add", " ID PEER_ADDRESS", 3, 3, add},
         {"remove", " ID", 2, 2, remove_node},
         {"transfer", " [ID]", 1, 2, transfer},
@@ -174,7 +238,7 @@ enum exit_status verb_node(const struct arguments *a)
         complain("usage: txadmin [OPTION...] node %s%s", acts[i].name, acts[i].operands);
         return EXIT_USAGE;
     }
-    complain("«node %s» is nothing that can be done; it is list, add, remove, transfer or replace",
+    complain("«node %s» is nothing that can be done; it is list, init, add, remove, transfer or replace",
              a->operands[0]);
     return EXIT_USAGE;
 }

@@ -250,6 +250,30 @@ static void test_wiped_node_is_refused(void **state)
     end_load();
 }
 
+/* The disk of the node that began the group is replaced while the others are down: it waits for them, and
+ * founds nothing of its own. */
+static void test_first_node_emptied(void **state)
+{
+    (void)state;
+    begin_load(KIT_DIRECT);
+    for (unsigned id = 1; id <= NODES; id++)
+        world_process_kill(kit.node[id]);
+    world_node_wipe(kit.world, 1);
+    world_process_start(kit.node[1], NULL);
+    world_process_await(kit.node[1], "event=waiting", KIT_SETTLE_MS);
+    assert_admin(WORLD_ARGS("--timeout=1s", "node", "init"), 4, "every coordinator that is named");
+    world_process_start(kit.node[2], NULL);
+    assert_admin(WORLD_ARGS("node", "init"), 1, "belongs to a group already");
+    world_process_start(kit.node[3], NULL);
+    assert_int_equal(world_process_wait(kit.node[1], KIT_SETTLE_MS), 1);
+    assert_true(world_process_logged(kit.node[1], "remove this node from the group and add it again"));
+    await_progress(PROGRESS);
+    remove_node(1);
+    kit_add_node(&kit, 1);
+    (void)kit_await_group(&kit);
+    end_load();
+}
+
 /* By one with a number that nobody knew when the clients began. */
 static void test_dead_node_is_replaced(void **state)
 {
@@ -485,6 +509,7 @@ int main(int argc, char **argv)
         TEST(test_transfer),
         TEST(test_three_to_one_and_back),
         TEST(test_wiped_node_is_refused),
+        TEST(test_first_node_emptied),
         TEST(test_dead_node_is_replaced),
         TEST(test_refused_changes),
         TEST(test_minority),

@@ -46,12 +46,29 @@ void kit_add_node(struct kit *k, unsigned id)
     world_process_await(k->node[id], "event=ready", KIT_SETTLE_MS);
 }
 
+/* Node 1 is its first. */
+static void begin_group(struct kit *k)
+{
+    char first[64];
+    struct world_output o;
+
+    snprintf(first, sizeof first, "--coordinators=%.*s", (int)strcspn(world_coordinators(k->world), ","),
+             world_coordinators(k->world));
+    o = world_admin(k->world, WORLD_ARGS(first, "node", "init"));
+    if (o.code != 0)
+        fail_msg("node init: %s", o.error);
+    world_output_release(&o);
+    world_process_await(k->node[1], "event=ready", KIT_SETTLE_MS);
+}
+
 static void open_group(struct kit *k, unsigned n)
 {
     k->n_nodes = n;
     for (unsigned id = 1; id <= n; id++)
         kit_new_node(k, id, true);
-    world_process_start_ready(k->node[1], NULL);
+    world_process_start(k->node[1], NULL);
+    world_process_await(k->node[1], "event=waiting", KIT_SETTLE_MS);
+    begin_group(k);
     for (unsigned id = 2; id <= n; id++)
         kit_add_node(k, id);
 }

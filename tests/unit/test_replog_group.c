@@ -249,6 +249,36 @@ static void one_three_one(void **state)
     net_close(&net);
 }
 
+/* It waits with an empty directory until it is told, once; and keeps to that when it is killed at once. */
+static void begun_by_hand(void **state)
+{
+    static struct net net;
+    struct tx_error e;
+
+    (void)state;
+    for (int killed = 0; killed < 2; killed++) {
+        net_open(&net);
+        net_start(&net, 1);
+        net_run(&net, 5 * NET_ELECTION);
+        assert_int_equal(net_leader(&net), 0);
+        assert_int_equal(replog_group(net.nodes[1].r), 0);
+        assert_int_equal(replog_found(net.nodes[1].r, &e), TX_OK);
+        if (killed == 1) {
+            net_kill(&net, 1);
+            net_start(&net, 1);
+        }
+        net_commit(&net, 10);
+        assert_int_equal(replog_found(net.nodes[1].r, &e), TX_EREFUSED);
+        net_start(&net, 2);
+        assert_int_equal(net_add(&net, 2), TX_OK);
+        assert_int_equal(replog_found(net.nodes[2].r, &e), TX_EREFUSED);
+        net_commit(&net, 10);
+        NET_WAIT(&net, net_all_applied(&net));
+        net_check(&net);
+        net_close(&net);
+    }
+}
+
 static void rolling_transfer(void **state)
 {
     static struct net net;
@@ -383,6 +413,7 @@ static void emptied_node_grants_nothing(void **state)
 {
     static struct net net;
     uint64_t leader, slow, emptied;
+    struct tx_error e;
 
     (void)state;
     start_three(&net);
@@ -399,6 +430,9 @@ static void emptied_node_grants_nothing(void **state)
     net_start(&net, emptied);
     net_run(&net, 8 * NET_ELECTION);
     assert_int_equal(net_leader(&net), 0);
+    /* Nor does it begin a group while another node takes it for a member. */
+    assert_int_equal(replog_found(net.nodes[emptied].r, &e), TX_EREFUSED);
+    assert_non_null(strstr(e.msg, "takes this node for a member"));
     net_start(&net, leader);
     NET_WAIT(&net, net_leader(&net) == leader);
     NET_WAIT(&net, net.nodes[emptied].fatals == 1);
@@ -499,6 +533,7 @@ int main(void)
         cmocka_unit_test(killed_while_installing),
         cmocka_unit_test(entries_of_all_sizes),
         cmocka_unit_test(one_three_one),
+        cmocka_unit_test(begun_by_hand),
         cmocka_unit_test(rolling_transfer),
         cmocka_unit_test(removed_node_is_told),
         cmocka_unit_test(silent_newcomer),
