@@ -29,18 +29,19 @@ uint64_t call_now_ms(void)
 
 /* peers */
 
-static struct peer *peer_find(struct calls *cs, const char *address, bool coordinator)
+static struct peer *peer_find(struct calls *cs, const char *address, enum peer_kind kind)
 {
     for (size_t i = 0; i < cs->n_peers; i++) {
-        if (cs->peers[i]->coordinator == coordinator && strcmp(cs->peers[i]->address, address) == 0)
+        if (cs->peers[i]->kind == kind && strcmp(cs->peers[i]->address, address) == 0)
             return cs->peers[i];
     }
     return NULL;
 }
 
-static int peer_add(struct calls *cs, const char *address, bool coordinator, struct peer **out,
+static int peer_add(struct calls *cs, const char *address, enum peer_kind kind, struct peer **out,
                     struct tx_error *e)
 {
+    bool coordinator = kind == PEER_COORDINATOR;
     struct peer *p;
     int rc;
 
@@ -58,7 +59,7 @@ static int peer_add(struct calls *cs, const char *address, bool coordinator, str
     }
     strcpy(p->address, address);
     p->fd = channel_fd(&p->channel);
-    p->coordinator = coordinator;
+    p->kind = kind;
     p->why = "not asked yet";
     TAILQ_INIT(&p->queue);
     cs->n_coordinators += coordinator;
@@ -68,11 +69,11 @@ static int peer_add(struct calls *cs, const char *address, bool coordinator, str
     return TX_OK;
 }
 
-static int peer_find_or_add(struct calls *cs, const char *address, bool coordinator, struct peer **out,
+static int peer_find_or_add(struct calls *cs, const char *address, enum peer_kind kind, struct peer **out,
                             struct tx_error *e)
 {
-    *out = peer_find(cs, address, coordinator);
-    return *out != NULL ? TX_OK : peer_add(cs, address, coordinator, out, e);
+    *out = peer_find(cs, address, kind);
+    return *out != NULL ? TX_OK : peer_add(cs, address, kind, out, e);
 }
 
 const char *peer_address(const struct peer *p)
@@ -89,7 +90,7 @@ static struct peer *peer_next(struct calls *cs, const struct peer *p)
         i++;
     do
         i = i + 1 < cs->n_peers ? i + 1 : 0;
-    while (!cs->peers[i]->coordinator);
+    while (cs->peers[i]->kind != PEER_COORDINATOR);
     return cs->peers[i];
 }
 
@@ -100,8 +101,11 @@ static int calls_dial(struct calls *cs, const char *coordinators, struct tx_erro
     int rc = list == NULL ? err_set(e, TX_ENOMEM, "out of memory") : TX_OK;
 
     while (rc == TX_OK && (address = strsep(&rest, ", ")) != NULL) {
-        if (*address != '\0')
-            rc = peer_find_or_add(cs, address, true, &p, e);
+        if (*address == '\0')
+            continue;
+        rc = peer_find_or_add(cs, address, PEER_COORDINATOR, &p, e);
+        if (rc == TX_OK)
+            p->configured = true;
     }
     free(list);
     if (rc == TX_OK && cs->n_coordinators == 0)
@@ -147,7 +151,7 @@ int calls_agent(struct calls *cs, const char *address, struct peer **out, struct
     int rc;
 
     pthread_mutex_lock(&cs->mutex);
-    rc = peer_find_or_add(cs, address, false, out, e);
+    rc = peer_find_or_add(cs, address, PEER_AGENT, out, e);
     pthread_mutex_unlock(&cs->mutex);
     return rc;
 }
@@ -255,7 +259,7 @@ static void call_redirect(struct call *c, struct peer *from, const char *leader,
     struct peer *p;
 
     from->leaderless = leader == NULL;
-    if (leader == NULL || peer_find_or_add(cs, leader, true, &p, NULL) != TX_OK) {
+    if (leader == NULL || peer_find_or_add(cs, leader, PEER_COORDINATOR, &p, NULL) != TX_OK) {
         from->why = "knows of no leader";
         if (cs->leader == from)
             cs->leader = peer_next(cs, from);
@@ -285,14 +289,47 @@ static bool call_passing(int code)
     return code == TX_EBUSY || code == TX_ETIMEOUT || code == TX_EUNREACHABLE || code == TX_EUNKNOWN;
 }
 
-/* More coordinators of the group, as one of them tells. The list is gone with the next message. */
+static bool is_listed(const struct wire_nodes *nodes, const char *address)
+{
+    for (size_t i = 0; i < nodes->n; i++) {
+        if (strcmp(nodes->addresses[i], address) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The group's coordinators, as its leader tells: whoever else is not configured is none any more. The list is
+ * gone with the next message. */
 static void calls_learn(struct calls *cs, struct wire_nodes *nodes)
 {
     struct peer *p;
 
+    for (size_t i = 0; i < cs->n_peers && nodes->n > 0; i++) {
+        p = cs->peers[i];
+        if (p->kind != PEER_COORDINATOR || p->configured || p == cs->leader || is_listed(nodes, p->address))
+            continue;
+        p->kind = PEER_FORGOTTEN;
+        cs->n_coordinators--;
+        cs->n_forgotten++;
+    }
     for (size_t i = 0; i < nodes->n; i++)
-        (void)peer_find_or_add(cs, nodes->addresses[i], true, &p, NULL);
+        (void)peer_find_or_add(cs, nodes->addresses[i], PEER_COORDINATOR, &p, NULL);
     nodes->n = 0;
+}
+
+void calls_sweep(struct calls *cs)
+{
+    struct peer *p;
+
+    for (size_t i = cs->n_peers; i-- > 0 && cs->n_forgotten > 0;) {
+        p = cs->peers[i];
+        if (p->kind != PEER_FORGOTTEN || p->outstanding > 0 || !TAILQ_EMPTY(&p->queue))
+            continue;
+        channel_close(&p->channel);
+        free(p);
+        memmove(&cs->peers[i], &cs->peers[i + 1], (--cs->n_peers - i) * sizeof p);
+        cs->n_forgotten--;
+    }
 }
 
 /* Takes the message over, if the call has an end with it. */
@@ -317,7 +354,7 @@ static void call_answer(struct call *c, struct peer *from, struct channel_messag
     else if (reply->type != c->want)
         err_set(&c->error, TX_EPROTO, "%s answered a request with «%s»; is it another version?", from->address,
                 wire_type_name(reply->type));
-    if (c->fixed == NULL) {
+    if (c->fixed == NULL && from->kind == PEER_COORDINATOR) {
         c->calls->leader = from;
         from->leaderless = false;
     }
@@ -407,7 +444,7 @@ int call_start(struct call *c, struct calls *cs, struct waiter *w, const struct 
 static const struct peer *call_leaderless(const struct calls *cs)
 {
     for (size_t i = 0; i < cs->n_peers; i++) {
-        if (cs->peers[i]->coordinator && cs->peers[i]->leaderless)
+        if (cs->peers[i]->kind == PEER_COORDINATOR && cs->peers[i]->leaderless)
             return cs->peers[i];
     }
     return NULL;
@@ -426,7 +463,7 @@ static void call_give_up(struct call *c, uint64_t now)
     for (size_t i = 0; i < cs->n_peers && n < sizeof list; i++) {
         const struct peer *p = cs->peers[i];
 
-        if (c->fixed != NULL ? p == c->fixed : p->coordinator)
+        if (c->fixed != NULL ? p == c->fixed : p->kind == PEER_COORDINATOR)
             n +=
                 (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", n > 0 ? ", " : "", p->address, p->why);
     }

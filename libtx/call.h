@@ -2,8 +2,8 @@
  *
  * A call is one encoded request that is sent again, always with the same content and number, until its answer
  * or its deadline has come: to the coordinator that leads, to the one that a follower names, or round the list
- * while none answers. The list grows by what coordinators tell of each other. All of resending, leader search
- * and deadlines is here and nowhere else.
+ * while none answers. The list is what was configured and what the leader tells of the others. All of
+ * resending, leader search and deadlines is here and nowhere else.
  *
  * There is no I/O thread. Whoever waits for an answer polls the sockets if nobody does, hands the answers of
  * others to them, and hands the polling over when its own is in (leader/followers, Schmidt et al. 2000). Every
@@ -27,8 +27,9 @@
 #include "libtx/shared/wire.h"
 
 enum {
-    COORDINATOR_LIMIT = 16, /* addresses of coordinators, configured or named by a follower */
-    PEER_LIMIT = 128,       /* coordinators and agents together */
+    COORDINATOR_LIMIT =
+        16,           /* addresses of coordinators, configured, listed by the leader, or named by a follower */
+    PEER_LIMIT = 128, /* coordinators and agents together */
 };
 
 struct calls;

@@ -10,11 +10,18 @@
 
 enum { CALL_BUCKETS = 256 };
 
+enum peer_kind {
+    PEER_COORDINATOR,
+    PEER_AGENT,
+    PEER_FORGOTTEN, /* was a coordinator; is freed when no call is there any more */
+};
+
 struct peer {
     char address[ADDRESS_LIMIT + 1];
     struct channel channel;
     int fd;
-    bool coordinator;
+    enum peer_kind kind;
+    bool configured;      /* never forgotten */
     unsigned outstanding; /* calls that hold one of its places */
     const char *why;      /* last reason for not getting an answer; a literal */
     bool garbled;         /* has answered what cannot be read */
@@ -34,8 +41,8 @@ TAILQ_HEAD(waiters, waiter);
 
 struct calls {
     pthread_mutex_t mutex;
-    struct peer *peers[PEER_LIMIT]; /* only ever added to */
-    size_t n_peers, n_coordinators;
+    struct peer *peers[PEER_LIMIT];
+    size_t n_peers, n_coordinators, n_forgotten;
     struct peer *leader; /* whom to ask first */
     struct waiter *poller;
     struct waiters asleep, idle;
@@ -56,5 +63,7 @@ void waiters_free(struct waiters *idle);
 
 /* Takes in what has come from this peer and wakes those whom it concerns. */
 void calls_receive(struct calls *cs, struct peer *p, uint64_t now);
+/* Frees those that are forgotten. Nobody polls. */
+void calls_sweep(struct calls *cs);
 
 #endif

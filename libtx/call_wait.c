@@ -137,6 +137,7 @@ static int wait_once(struct calls *cs, struct waiter *w, struct watch *watch, ui
     cs->poller = NULL;
     if (ready > 0)
         watch_receive(watch, cs);
+    calls_sweep(cs);
     return ready;
 }
 

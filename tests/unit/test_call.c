@@ -273,6 +273,59 @@ static void keeps_within_the_limit(void **state)
     kit_stop(k);
 }
 
+/* A leader's list: itself, and one that is there only this time. */
+static int lead_many(struct kit *k, const struct wire_message *in, struct wire_message *out)
+{
+    static char gone[64];
+    static const char *list[2];
+
+    if (in->type != WIRE_HEARTBEAT)
+        return echo(k, in, out);
+    snprintf(gone, sizeof gone, "%s-%u", nowhere, k->asked[WIRE_HEARTBEAT]);
+    list[0] = k->address;
+    list[1] = gone;
+    *out = (struct wire_message){.type = WIRE_HEARTBEAT_OK, .heartbeat_ok.nodes = {2, list}};
+    return 1;
+}
+
+static int ask_one(struct calls *cs, const struct wire_message *m, enum wire_type want, struct tx_error *e)
+{
+    const struct wire_message *reply;
+    struct call call;
+    int rc = call_sync(&call, cs, m, NULL, want, call_now_ms() + 3000, &reply, e);
+
+    call_end(&call);
+    return rc;
+}
+
+/* Nodes come and go for years: what is neither configured nor listed any more makes room. */
+static void forgets_who_is_gone(void **state)
+{
+    struct wire_message beat = {.type = WIRE_HEARTBEAT, .heartbeat.session = KIT_SESSION}, m = question(2);
+    struct kit *first = kit_start(lead_many), *second = kit_start(echo);
+    struct calls *cs;
+    struct tx_error e;
+
+    (void)state;
+    assert_int_equal(calls_new(&cs, first->address, &e), TX_OK);
+    for (int i = 0; i < 3 * COORDINATOR_LIMIT; i++)
+        assert_int_equal(ask_one(cs, &beat, WIRE_HEARTBEAT_OK, &e), TX_OK);
+    pthread_mutex_lock(&first->mutex);
+    first->arg = second->address;
+    first->answer = follow;
+    pthread_mutex_unlock(&first->mutex);
+    assert_int_equal(ask_one(cs, &m, WIRE_OUTCOME_IS, &e), TX_OK);
+    assert_int_equal(second->asked[WIRE_OUTCOME], 1);
+    /* The configured one stays, though the second's list does not name it. */
+    second->answer = lead_many;
+    assert_int_equal(ask_one(cs, &beat, WIRE_HEARTBEAT_OK, &e), TX_OK);
+    first->answer = echo;
+    kit_stop(second);
+    assert_int_equal(ask_one(cs, &m, WIRE_OUTCOME_IS, &e), TX_OK);
+    calls_free(cs);
+    kit_stop(first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +339,7 @@ int main(void)
         cmocka_unit_test(refuses_bad_addresses),
         cmocka_unit_test(gives_every_thread_its_own_answer),
         cmocka_unit_test(keeps_within_the_limit),
+        cmocka_unit_test(forgets_who_is_gone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
