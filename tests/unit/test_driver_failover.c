@@ -328,12 +328,44 @@ static void test_refused_proposal(void **state)
     kit_free(k);
 }
 
+/* As while the lead is handed over: what is refused is proposed again, but not in every turn of the loop. */
+static void test_refused_for_a_while(void **state)
+{
+    enum { MS = 1000, TURNS = 20 /* in each of them */ };
+    struct kit *k = kit_new(NULL);
+    const struct range one = {1, 1};
+    size_t proposed = 0;
+
+    (void)state;
+    (void)kit_decide(k, 1, VERDICT_COMMIT, WAIT_DECIDED, kit_direct);
+    kit_turn(k);
+    (void)kit_beat(k, WIRE_HEARTBEAT, &one, &one); /* its end, and what is acknowledged */
+    (void)kit_decide(k, 2, VERDICT_COMMIT, WAIT_DECIDED, kit_direct);
+    (void)kit_open(k, 5);
+    for (int i = 0; i < MS * TURNS; i++) {
+        if (i % TURNS == 0)
+            k->now++;
+        if (i % (50 * TURNS) == 0)
+            driver_tick(k->d, k->now, KIT_WALL + k->now);
+        kit_flush(k);
+        proposed += k->n_entries;
+        for (size_t n = 0; n < k->n_entries; n++)
+            driver_proposed(k->d, k->now, k->entries[n].ticket, false);
+        kit_drop_entries(k);
+    }
+    assert_in_range(proposed, 2, MS / 50);
+    (void)kit_beat(k, WIRE_HEARTBEAT, &one, NULL); /* the client says it again */
+    kit_pass(k, 200);
+    assert_null(ledger_decision(driver_ledger(k->d), k->session, 1));
+    kit_free(k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_failover),     cmocka_unit_test(test_two_failovers),
         cmocka_unit_test(test_deposed),          cmocka_unit_test(test_lost_proposal),
-        cmocka_unit_test(test_refused_proposal),
+        cmocka_unit_test(test_refused_proposal), cmocka_unit_test(test_refused_for_a_while),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
