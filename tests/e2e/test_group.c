@@ -321,7 +321,8 @@ static void test_refused_changes(void **state)
 
 /* No majority */
 
-static void test_minority(void **state)
+/* Two of three are killed while a transaction is open. */
+static void lose_majority(unsigned first, unsigned second)
 {
     struct tx_client_options options = {.coordinators = world_coordinators(kit.world),
                                         .application_name = "test",
@@ -329,14 +330,12 @@ static void test_minority(void **state)
                                         .session_timeout_ms = 60000,
                                         .transaction_timeout_ms = 5000};
     PGconn *a = kit_connect(&kit, 0), *b = kit_connect(&kit, 1);
-    unsigned leader = kit_await_group(&kit);
     enum tx_outcome outcome;
     char id[KIT_ID_SIZE];
     struct tx_error e;
     tx_client *client, *late;
     txn *t;
 
-    (void)state;
     assert_int_equal(tx_client_open(&client, &options, &e), TX_OK);
     assert_int_equal(txn_begin(client, &t, &e), TX_OK);
     snprintf(id, sizeof id, "%s", txn_id(t));
@@ -344,16 +343,16 @@ static void test_minority(void **state)
     assert_int_equal(txn_enlist_pg(t, "bank_b", b, &e), TX_OK);
     kit_move(a, id, -1);
     kit_move(b, id, 1);
-    world_process_kill(kit.node[leader]);
-    world_process_kill(kit.node[leader % NODES + 1]);
+    world_process_kill(kit.node[first]);
+    world_process_kill(kit.node[second]);
     assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_EINDOUBT);
     txn_free(t);
     options.connect_timeout_ms = 2000;
     assert_int_not_equal(tx_client_open(&late, &options, &e), TX_OK);
     if (strstr(e.msg, "majority") == NULL)
         fail_msg("does not say what is missing: %s", e.msg);
-    world_process_start_ready(kit.node[leader], NULL);
-    world_process_start_ready(kit.node[leader % NODES + 1], NULL);
+    world_process_start_ready(kit.node[first], NULL);
+    world_process_start_ready(kit.node[second], NULL);
     (void)kit_await_group(&kit);
     kit_assert_sound(&kit);
     assert_int_equal(tx_client_outcome(client, id, &outcome, &e), TX_OK);
@@ -361,6 +360,23 @@ static void test_minority(void **state)
     tx_client_close(client);
     PQfinish(a);
     PQfinish(b);
+}
+
+static void test_follower_left_alone(void **state)
+{
+    unsigned leader = kit_await_group(&kit);
+
+    (void)state;
+    lose_majority(leader, leader % NODES + 1);
+}
+
+/* It leads nobody any more, and must not keep those who ask waiting. */
+static void test_leader_left_alone(void **state)
+{
+    unsigned leader = kit_await_group(&kit);
+
+    (void)state;
+    lose_majority(leader % NODES + 1, (leader + 1) % NODES + 1);
 }
 
 /* Backup and restore */
@@ -512,7 +528,8 @@ int main(int argc, char **argv)
         TEST(test_first_node_emptied),
         TEST(test_dead_node_is_replaced),
         TEST(test_refused_changes),
-        TEST(test_minority),
+        TEST(test_follower_left_alone),
+        TEST(test_leader_left_alone),
         TEST(test_backup_and_restore),
     };
 

@@ -90,6 +90,41 @@ static void tail_is_replaced(void **state)
     net_close(&net);
 }
 
+static void cut_one_way(struct net *net, uint64_t from, uint64_t to, bool cut)
+{
+    for (uint64_t i = 1; i < NET_NODES; i++) {
+        if (from != 0)
+            net->cut[from][i] = cut;
+        else
+            net->cut[i][to] = cut;
+    }
+}
+
+/* It is not heard, or hears nobody: in either case it gives up by itself, and whoever waits is told. */
+static void leader_without_contact(void **state)
+{
+    static struct net net;
+    uint64_t leader;
+
+    (void)state;
+    start_three(&net);
+    for (int i = 0; i < 4; i++) {
+        net_commit(&net, 10);
+        NET_WAIT(&net, net_all_applied(&net));
+        leader = net_wait_leader(&net);
+        cut_one_way(&net, i % 2 == 0 ? leader : 0, leader, true);
+        net_propose(&net, leader, 5);
+        NET_WAIT(&net, net.nodes[leader].role == REPLOG_FOLLOWER);
+        assert_int_equal(net.waiting, 0);
+        NET_WAIT(&net, net_leader(&net) != 0 && net_leader(&net) != leader);
+        net_commit(&net, 10);
+        cut_one_way(&net, i % 2 == 0 ? leader : 0, leader, false);
+    }
+    NET_WAIT(&net, net_all_applied(&net));
+    net_check(&net);
+    net_close(&net);
+}
+
 static void catches_up_by_snapshot(void **state)
 {
     static struct net net;
@@ -528,6 +563,7 @@ int main(void)
         cmocka_unit_test(group_of_five),
         cmocka_unit_test(leader_dies_and_returns),
         cmocka_unit_test(tail_is_replaced),
+        cmocka_unit_test(leader_without_contact),
         cmocka_unit_test(catches_up_by_snapshot),
         cmocka_unit_test(large_snapshot),
         cmocka_unit_test(killed_while_installing),
