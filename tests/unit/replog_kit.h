@@ -454,12 +454,18 @@ static inline void net_propose(struct net *net, uint64_t id, size_t count)
     }
 }
 
-/* Through whoever leads; all of them are committed in the end. */
+/* Through whoever leads; all of them are committed in the end. A group that refuses for ever fails. */
 static inline void net_commit(struct net *net, size_t count)
 {
+    uint64_t end = uv_now(&net->loop) + NET_PATIENCE;
     size_t goal = net->committed + count;
 
     while (net->committed < goal) {
+        if (uv_now(&net->loop) > end) {
+            net_dump(net);
+            fail_msg("%zu of %zu are not committed: %zu refused, %zu unknown", goal - net->committed, count,
+                     net->refused, net->unknown);
+        }
         net_propose(net, net_wait_leader(net), goal - net->committed);
         NET_WAIT(net, net->waiting == 0);
         if (net->committed < goal)
