@@ -135,12 +135,20 @@ static void end_leading(struct replog *r)
     replog_core_give_up(r);
 }
 
-static void handle_state(struct replog *r, const struct raft_update *u)
+/* Once the lead is lost. */
+static void leave_lead(struct replog *r)
 {
     bool leads = raft_state(&r->raft) == RAFT_LEADER;
 
     if (r->leading_term != 0 && (!leads || r->leading_term != raft_current_term(&r->raft)))
         end_leading(r);
+}
+
+static void handle_state(struct replog *r, const struct raft_update *u)
+{
+    bool leads = raft_state(&r->raft) == RAFT_LEADER;
+
+    leave_lead(r);
     if (leads && r->leading_term == 0)
         begin_leading(r, u);
 }
@@ -440,6 +448,9 @@ static void handle_update(struct replog *r, const struct raft_update *u)
             return;
         }
     }
+    /* The message that ended the lead may replace the entries of those who wait: they are told before. */
+    if (u->flags & (RAFT_UPDATE_ENTRIES | RAFT_UPDATE_SNAPSHOT))
+        leave_lead(r);
     if (u->flags & RAFT_UPDATE_ENTRIES)
         handle_entries(r, u->entries.index, u->entries.batch, u->entries.n);
     if ((u->flags & RAFT_UPDATE_SNAPSHOT) && !r->fatal)

@@ -321,6 +321,28 @@ static void own_term_commits(void **state)
     net_close(&net);
 }
 
+/* The message that ends its lead brings what takes the place of its last proposals: their end is told all the
+ * same. */
+static void deposed_and_replaced(void **state)
+{
+    (void)state;
+    begin();
+    append(2, 2, 1, 1, 1, 2, 1);
+    assert_int_equal(answer(2).last_log_index, 2);
+    become_leader(3);
+    net_run(&net, 20);
+    acknowledge(3, 3, 3);
+    assert_int_equal(net.nodes[1].role, REPLOG_LEADER);
+    net_propose(&net, 1, 4);
+    net_run(&net, 20);
+    assert_int_equal(net.waiting, 4);
+    append(3, 9, 3, 3, 3, 9, 1);
+    assert_int_equal(net.waiting, 0);
+    assert_int_equal(net.unknown, 4);
+    assert_int_equal(net.nodes[1].role, REPLOG_FOLLOWER);
+    net_close(&net);
+}
+
 /* What no member says */
 
 /* The first entries of all come once more, late, when the log does not reach back to them any more. Nothing
@@ -453,6 +475,7 @@ int main(void)
         cmocka_unit_test(tail_replaced_in_flight),
         cmocka_unit_test(figure_8),
         cmocka_unit_test(own_term_commits),
+        cmocka_unit_test(deposed_and_replaced),
         cmocka_unit_test(late_first_entries),
         cmocka_unit_test(transfer_comes_back),
         cmocka_unit_test(impossible_messages),
