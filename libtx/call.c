@@ -10,7 +10,8 @@
 enum {
     CALL_FIRST_PAUSE_MS = 250, /* without an answer, until it is sent again; doubled up to the next */
     CALL_LAST_PAUSE_MS = 1000,
-    CALL_DOUBT_MS = 750,      /* so long, nobody is sent to a leader that gave no answer to the last request */
+    CALL_DOUBT_MS = 750,      /* so long, nobody is sent to one that gave no answer to the last request */
+    CALL_LOOK_MS = 50,        /* while it waits: is the connection still there */
     CALL_ELECTION_MS = 40,    /* nobody leads, or the leader is too busy: ask again after */
     CALL_UNREACHABLE_MS = 25, /* not connected to anybody: try again after */
     REDIRECT_LIMIT = 4,       /* «he leads» followed at once; more of them wait for the election's end */
@@ -80,8 +81,14 @@ const char *peer_address(const struct peer *p)
     return p->address;
 }
 
+/* It stands still, or its connection is gone: there is better to ask. */
+static bool peer_doubtful(const struct peer *p, uint64_t now)
+{
+    return p->silent_ms != 0 && now - p->silent_ms < CALL_DOUBT_MS;
+}
+
 /* The next coordinator in the list, round and round. */
-static struct peer *peer_next(struct calls *cs, const struct peer *p)
+static struct peer *peer_after(struct calls *cs, const struct peer *p)
 {
     size_t i = 0;
 
@@ -91,6 +98,16 @@ static struct peer *peer_next(struct calls *cs, const struct peer *p)
         i = i + 1 < cs->n_peers ? i + 1 : 0;
     while (!cs->peers[i]->coordinator);
     return cs->peers[i];
+}
+
+/* The next one that is not in doubt; where all are, simply the next. */
+static struct peer *peer_next(struct calls *cs, const struct peer *p, uint64_t now)
+{
+    struct peer *first = peer_after(cs, p), *at = first;
+
+    for (size_t i = 0; i < cs->n_coordinators && peer_doubtful(at, now); i++)
+        at = peer_after(cs, at);
+    return peer_doubtful(at, now) ? first : at;
 }
 
 static int calls_dial(struct calls *cs, const char *coordinators, struct tx_error *e)
@@ -194,6 +211,7 @@ static bool call_send_to(struct call *c, struct peer *p, uint64_t now)
     c->at = p;
     c->sent = true;
     c->again_ms = now + c->pause_ms;
+    c->look_ms = now + CALL_LOOK_MS;
     return true;
 }
 
@@ -206,7 +224,7 @@ static void call_place(struct call *c, struct peer *p, uint64_t now)
         if (call_send_to(c, p, now))
             return;
         if (c->fixed == NULL)
-            p = peer_next(c->calls, p);
+            p = peer_after(c->calls, p);
     }
     c->again_ms = now + CALL_UNREACHABLE_MS;
 }
@@ -217,7 +235,9 @@ static void call_again(struct call *c, uint64_t now)
     struct peer *last = c->at;
 
     if (last != NULL && !c->queued) {
-        last->why = last->garbled ? "its answer cannot be read; is it another version?" : "no answer";
+        last->why = last->garbled                   ? "its answer cannot be read; is it another version?"
+                    : channel_ready(&last->channel) ? "no answer"
+                                                    : "the connection was lost";
         if (last->silent_ms == 0)
             last->silent_ms = now;
         c->pause_ms = c->pause_ms * 2 < CALL_LAST_PAUSE_MS ? c->pause_ms * 2 : CALL_LAST_PAUSE_MS;
@@ -227,7 +247,16 @@ static void call_again(struct call *c, uint64_t now)
     if (c->fixed != NULL)
         call_place(c, c->fixed, now);
     else
-        call_place(c, last != NULL ? peer_next(c->calls, last) : c->calls->leader, now);
+        call_place(c, last != NULL ? peer_next(c->calls, last, now) : c->calls->leader, now);
+}
+
+/* It waits for a coordinator whose connection is gone, and with it the answer. */
+static bool call_cut_off(struct call *c, uint64_t now)
+{
+    if (c->at == NULL || c->queued || c->fixed != NULL || now < c->look_ms)
+        return false;
+    c->look_ms = now + CALL_LOOK_MS;
+    return !channel_ready(&c->at->channel);
 }
 
 /* answers */
@@ -258,13 +287,13 @@ static void call_redirect(struct call *c, struct peer *from, const char *leader,
     if (leader == NULL || peer_find_or_add(cs, leader, true, &p, NULL) != TX_OK) {
         from->why = "knows of no leader";
         if (cs->leader == from)
-            cs->leader = peer_next(cs, from);
+            cs->leader = peer_next(cs, from, now);
         call_pause(c, now);
         return;
     }
     from->why = "does not lead";
-    if (p->silent_ms != 0 && now - p->silent_ms < CALL_DOUBT_MS) {
-        cs->leader = peer_next(cs, from); /* it stands still, most likely, and another is being elected */
+    if (peer_doubtful(p, now)) {
+        cs->leader = peer_next(cs, from, now); /* it stands still, most likely, and another is being elected */
         call_pause(c, now);
         return;
     }
@@ -447,7 +476,7 @@ bool call_step(struct call *c)
         call_give_up(c, now);
         call_finish(c, now);
     }
-    if (!c->done && now >= c->again_ms)
+    if (!c->done && (now >= c->again_ms || call_cut_off(c, now)))
         call_again(c, now);
     over = c->done;
     pthread_mutex_unlock(&c->calls->mutex);
@@ -460,6 +489,8 @@ uint64_t call_due_ms(const struct call *c)
 
     pthread_mutex_lock(&c->calls->mutex);
     due = c->done ? UINT64_MAX : c->again_ms < c->deadline_ms ? c->again_ms : c->deadline_ms;
+    if (!c->done && c->at != NULL && !c->queued && c->fixed == NULL && c->look_ms < due)
+        due = c->look_ms;
     pthread_mutex_unlock(&c->calls->mutex);
     return due;
 }

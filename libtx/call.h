@@ -49,6 +49,7 @@ struct call {
     unsigned redirects; /* taken at once since the last pause */
     unsigned pause_ms;
     uint64_t started_ms, deadline_ms, again_ms;
+    uint64_t look_ms; /* when to see next whether the connection is still there */
     struct buf request;
     struct channel_message message; /* holds what reply borrows */
     struct wire_message reply;
