@@ -244,6 +244,65 @@ static void test_two_failovers(void **state)
                 perform((enum scenario)s, at, again, (at + again) % 2);
 }
 
+static uint32_t pull_of(struct kit *k, const char *name, const char *address, bool introduce)
+{
+    struct wire_message m = {.type = WIRE_PULL};
+    uint32_t number;
+
+    m.pull = (struct wire_pull){.instance = 1,
+                                .number = ++k->pulled,
+                                .name = name,
+                                .address = address,
+                                .n_resources = introduce ? 2 : 0,
+                                .resources = kit_resources};
+    number = kit_ask(k, &m);
+    kit_turn(k);
+    return number;
+}
+
+static const struct branch_ref held_by_a[] = {
+    {.number = 1, .kind = BRANCH_REMOTE, .resource = "bank_a", .agent = "tcp://127.0.0.1:7500"},
+    {.number = 2, .kind = BRANCH_REMOTE, .resource = "bank_b", .agent = "tcp://127.0.0.1:7500"}};
+
+/* Two agents serve both resources, and the one that holds the branches is the last to find the new leader: the
+ * other is not asked to prepare what it knows nothing of, and would have to refuse. */
+static void test_the_holder_prepares(void **state)
+{
+    struct kit *k = kit_new(NULL);
+    uint32_t ask, a, b;
+
+    (void)state;
+    kit_fail_over(k);
+    b = pull_of(k, "agent-b", "tcp://127.0.0.1:7501", true);
+    ask = kit_decide(k, 1, VERDICT_COMMIT, WAIT_DECIDED, held_by_a);
+    kit_pass(k, 500);
+    assert_null(kit_work(k, b, WORK_PREPARE, 1));
+    a = pull_of(k, "agent-a", "tcp://127.0.0.1:7500", true);
+    kit_expect_work(k, a, WORK_PREPARE, 1);
+    kit_expect_work(k, a, WORK_PREPARE, 2);
+    (void)kit_report(k, 1, 1, REPORT_PREPARED);
+    (void)kit_report(k, 1, 2, REPORT_PREPARED);
+    kit_turn(k);
+    kit_expect_decided(k, ask, VERDICT_COMMIT);
+    kit_free(k);
+}
+
+/* It never comes: whoever is there is asked, for it can still tell whether they are prepared. */
+static void test_the_holder_is_gone(void **state)
+{
+    struct kit *k = kit_new(NULL);
+    uint32_t b;
+
+    (void)state;
+    kit_fail_over(k);
+    (void)pull_of(k, "agent-b", "tcp://127.0.0.1:7501", true);
+    (void)kit_decide(k, 1, VERDICT_COMMIT, WAIT_DECIDED, held_by_a);
+    kit_pass(k, 5000);
+    b = pull_of(k, "agent-b", "tcp://127.0.0.1:7501", false);
+    kit_expect_work(k, b, WORK_PREPARE, 1);
+    kit_free(k);
+}
+
 /* A leader that is deposed says so to all that wait, and does nothing any more. */
 static void test_deposed(void **state)
 {
@@ -331,8 +390,12 @@ static void test_refused_proposal(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_failover),     cmocka_unit_test(test_two_failovers),
-        cmocka_unit_test(test_deposed),          cmocka_unit_test(test_lost_proposal),
+        cmocka_unit_test(test_one_failover),
+        cmocka_unit_test(test_two_failovers),
+        cmocka_unit_test(test_deposed),
+        cmocka_unit_test(test_lost_proposal),
+        cmocka_unit_test(test_the_holder_prepares),
+        cmocka_unit_test(test_the_holder_is_gone),
         cmocka_unit_test(test_refused_proposal),
     };
 
