@@ -156,7 +156,7 @@ int driver_inquire(struct driver *d, uint64_t now, const char *resource, const c
                    driver_answer_cb answer, void *arg, struct tx_error *e);
 
 struct driver_counters {
-    uint64_t requests, committed, aborted, entries, records, sessions_opened, sessions_expired, recovered,
+    uint64_t requests, lookups, committed, aborted, entries, records, sessions_opened, sessions_expired, recovered,
         heuristic;
     size_t in_flight, agents;
 };

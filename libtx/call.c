@@ -110,6 +110,13 @@ static struct peer *peer_next(struct calls *cs, const struct peer *p, uint64_t n
     return peer_doubtful(at, now) ? first : at;
 }
 
+/* Whom to ask what any coordinator may know: each in turn. */
+static struct peer *calls_turn(struct calls *cs, uint64_t now)
+{
+    cs->turn = peer_next(cs, cs->turn, now);
+    return cs->turn;
+}
+
 static int calls_dial(struct calls *cs, const char *coordinators, struct tx_error *e)
 {
     char *list = strdup(coordinators), *rest = list, *address;
@@ -142,6 +149,7 @@ int calls_new(struct calls **out, const char *coordinators, struct tx_error *e)
         return rc;
     }
     cs->leader = cs->peers[0];
+    cs->turn = cs->peers[call_now_ms() % cs->n_peers]; /* not the same one for all clients */
     *out = cs;
     return TX_OK;
 }
@@ -346,7 +354,7 @@ static void call_answer(struct call *c, struct peer *from, struct channel_messag
     else if (reply->type != c->want)
         err_set(&c->error, TX_EPROTO, "%s answered a request with «%s»; is it another version?", from->address,
                 wire_type_name(reply->type));
-    if (c->fixed == NULL) {
+    if (c->fixed == NULL && !c->spread) {
         c->calls->leader = from;
         from->leaderless = false;
     }
@@ -421,13 +429,14 @@ int call_start(struct call *c, struct calls *cs, struct waiter *w, const struct 
     c->waiter = w;
     c->want = want;
     c->fixed = agent;
+    c->spread = m->type == WIRE_OUTCOME;
     c->started_ms = now;
     c->deadline_ms = deadline_ms;
     c->pause_ms = CALL_FIRST_PAUSE_MS;
     pthread_mutex_lock(&cs->mutex);
     c->id = ++cs->last_id & 0x7fffffff;
     LIST_INSERT_HEAD(&cs->pending[c->id % CALL_BUCKETS], c, pending);
-    call_place(c, agent != NULL ? agent : cs->leader, now);
+    call_place(c, agent != NULL ? agent : c->spread ? calls_turn(cs, now) : cs->leader, now);
     pthread_mutex_unlock(&cs->mutex);
     return TX_OK;
 }

@@ -37,6 +37,7 @@ struct calls {
     struct peer *peers[PEER_LIMIT]; /* only ever added to */
     size_t n_peers, n_coordinators;
     struct peer *leader; /* whom to ask first */
+    struct peer *turn;   /* who was asked last what any of them may know */
     struct waiter *poller;
     struct waiters asleep, idle;
     uint32_t last_id;

@@ -4,8 +4,10 @@
  *
  * What a failover takes is printed, not asserted.
  */
+#include <cjson/cJSON.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/lib/kit.h"
@@ -196,6 +198,45 @@ static void test_transfer(void **state)
     end_load();
     assert_admin(WORLD_ARGS("node", "transfer", "3"), 1, "leads the group already");
     assert_admin(WORLD_ARGS("node", "transfer", "9"), 1, "no member");
+}
+
+/* Look-ups */
+
+/* How many a node has answered since it was started. */
+static double lookups_of(const char *address)
+{
+    cJSON *answer = world_admin_json(kit.world, WORLD_ARGS("--coordinators", address, "status"), NULL);
+    double n = cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetObjectItem(answer, "counters"), "lookups"));
+
+    cJSON_Delete(answer);
+    return n;
+}
+
+/* Of a commit whose client died before it heard of it: any node knows it, and each is asked in turn. */
+static void test_lookups_are_spread(void **state)
+{
+    static struct kit_account account;
+    struct world_process *client = kit_start_patient(&kit, "ASSENT_CRASH=client.decided=kill");
+    char *list = strdup(world_coordinators(kit.world)), *rest = list, *address;
+    enum tx_outcome outcome;
+    tx_client *asking;
+
+    (void)state;
+    account.n = 0;
+    kit_hear(client, &account, KIT_SETTLE_MS);
+    assert_int_equal(world_process_wait(client, KIT_SETTLE_MS), -SIGKILL);
+    kit_assert_sound(&kit);
+    asking = kit_client(&kit);
+    for (int i = 0; i < 6 * NODES; i++) {
+        assert_int_equal(tx_client_outcome(asking, account.told[0].id, &outcome, NULL), TX_OK);
+        assert_int_equal(outcome, TX_OUTCOME_COMMITTED);
+    }
+    tx_client_close(asking);
+    while ((address = strsep(&rest, ",")) != NULL) {
+        if (!(lookups_of(address) > 0))
+            fail_msg("%s was not asked, or did not answer", address);
+    }
+    free(list);
 }
 
 /* The group changes */
@@ -467,6 +508,7 @@ int main(int argc, char **argv)
         TEST(test_leader_frozen),
         TEST(test_rolling_restart),
         TEST(test_transfer),
+        TEST(test_lookups_are_spread),
         TEST(test_three_to_one_and_back),
         TEST(test_wiped_node_is_refused),
         TEST(test_dead_node_is_replaced),

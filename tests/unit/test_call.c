@@ -150,6 +150,43 @@ static void leaves_a_silent_leader_alone(void **state)
     kit_stop(b);
 }
 
+static void *many_asks(void *arg)
+{
+    struct calls *cs = arg;
+
+    for (uint64_t i = 1; i <= CALLS; i++) {
+        struct wire_message m = question(i);
+        const struct wire_message *reply;
+        struct call call;
+
+        if (call_sync(&call, cs, &m, NULL, WIRE_OUTCOME_IS, call_now_ms() + 10000, &reply, NULL) != TX_OK ||
+            reply->outcome_is.outcome != i % 4)
+            abort();
+        call_end(&call);
+    }
+    return NULL;
+}
+
+/* A question for an outcome goes to each coordinator in turn; a follower that knows it answers it itself. */
+static void spreads_questions_for_outcomes(void **state)
+{
+    struct kit *k[3] = {kit_start(echo), kit_start(echo), kit_start(follow)};
+    char list[512];
+    struct calls *cs;
+    struct tx_error e;
+
+    (void)state;
+    k[2]->arg = k[0]->address;
+    snprintf(list, sizeof list, "%s,%s,%s", k[0]->address, k[1]->address, k[2]->address);
+    assert_int_equal(calls_new(&cs, list, &e), TX_OK);
+    many_asks(cs);
+    for (int i = 0; i < 3; i++)
+        assert_in_range(k[i]->asked[WIRE_OUTCOME], CALLS / 6, CALLS);
+    calls_free(cs);
+    for (int i = 0; i < 3; i++)
+        kit_stop(k[i]);
+}
+
 static void survives_two_who_send_it_to_each_other(void **state)
 {
     struct kit *a = kit_start(follow), *b = kit_start(follow);
@@ -225,23 +262,6 @@ static int unreliable(struct kit *k, const struct wire_message *in, struct wire_
     return n % 97 == 0 ? 0 : n % 4 == 0 ? 2 : 1;
 }
 
-static void *many_asks(void *arg)
-{
-    struct calls *cs = arg;
-
-    for (uint64_t i = 1; i <= CALLS; i++) {
-        struct wire_message m = question(i);
-        const struct wire_message *reply;
-        struct call call;
-
-        if (call_sync(&call, cs, &m, NULL, WIRE_OUTCOME_IS, call_now_ms() + 10000, &reply, NULL) != TX_OK ||
-            reply->outcome_is.outcome != i % 4)
-            abort();
-        call_end(&call);
-    }
-    return NULL;
-}
-
 static void gives_every_thread_its_own_answer(void **state)
 {
     struct kit *k = kit_start(unreliable);
@@ -303,6 +323,7 @@ int main(void)
         cmocka_unit_test(asks_again_when_an_answer_is_lost),
         cmocka_unit_test(follows_to_the_leader),
         cmocka_unit_test(waits_for_an_election),
+        cmocka_unit_test(spreads_questions_for_outcomes),
         cmocka_unit_test(leaves_a_silent_leader_alone),
         cmocka_unit_test(survives_two_who_send_it_to_each_other),
         cmocka_unit_test(passes_over_who_is_not_there),
