@@ -451,14 +451,26 @@ static const struct peer *call_leaderless(const struct calls *cs)
     return NULL;
 }
 
+static size_t calls_answering(const struct calls *cs)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < cs->n_peers; i++) {
+        const struct peer *p = cs->peers[i];
+
+        n += p->coordinator && p->silent_ms == 0 && channel_ready(&p->channel);
+    }
+    return n;
+}
+
 /* «no coordinator answered within 5000 ms: tcp://a:1 (cannot be reached), tcp://b:1 (no answer)»
- * «no coordinator led within 5000 ms, for want of a majority: tcp://a:1 (cannot be reached), tcp://b:1 (knows
- * of no leader)» */
+ * «no coordinator led within 5000 ms, for want of a majority: 1 of 3 answers: tcp://a:1 (cannot be reached),
+ * tcp://b:1 (no answer), tcp://c:1 (knows of no leader)» */
 static void call_give_up(struct call *c, uint64_t now)
 {
     const struct calls *cs = c->calls;
     bool leaderless = c->fixed == NULL && call_leaderless(cs) != NULL;
-    char list[sizeof c->error.msg] = "";
+    char list[sizeof c->error.msg] = "", majority[64] = "";
     size_t n = 0;
 
     for (size_t i = 0; i < cs->n_peers && n < sizeof list; i++) {
@@ -468,11 +480,14 @@ static void call_give_up(struct call *c, uint64_t now)
             n +=
                 (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", n > 0 ? ", " : "", p->address, p->why);
     }
+    if (leaderless)
+        snprintf(majority, sizeof majority, ", for want of a majority: %zu of %zu answers", calls_answering(cs),
+                 cs->n_coordinators);
     err_set(&c->error, c->sent ? TX_ETIMEOUT : TX_EUNREACHABLE, "no %s within %llu ms%s: %s",
             c->fixed != NULL ? "agent answered"
             : leaderless     ? "coordinator led"
                              : "coordinator answered",
-            (unsigned long long)(now - c->started_ms), leaderless ? ", for want of a majority" : "", list);
+            (unsigned long long)(now - c->started_ms), majority, list);
 }
 
 bool call_step(struct call *c)

@@ -367,8 +367,10 @@ static void test_minority(void **state)
     txn_free(t);
     options.connect_timeout_ms = 2000;
     assert_int_not_equal(tx_client_open(&late, &options, &e), TX_OK);
-    if (strstr(e.msg, "majority") == NULL)
+    if (strstr(e.msg, "majority: 1 of 3 answers") == NULL || strstr(e.msg, "knows of no leader") == NULL)
         fail_msg("does not say what is missing: %s", e.msg);
+    assert_admin(WORLD_ARGS("sessions"), 4, "is unreachable, 1 of 3 reachable, 2 needed");
+    assert_admin(WORLD_ARGS("sessions"), 4, "cannot be reached");
     world_process_start_ready(kit.node[leader], NULL);
     world_process_start_ready(kit.node[leader % NODES + 1], NULL);
     (void)kit_await_group(&kit);
