@@ -258,5 +258,7 @@ uint64_t driver_wall(const struct driver *d);
 void driver_reply(struct driver *d, const struct reply_to *to, const struct wire_message *m);
 void driver_reply_error(struct driver *d, const struct reply_to *to, int code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* What it asked for was proposed, and nobody knows whether it is in the log: it is to ask again. */
+void driver_reply_unknown(struct driver *d, const struct reply_to *to);
 
 #endif

@@ -535,6 +535,8 @@ void flights_lost(struct driver *d, uint64_t ticket)
     {
         if (f->ticket != ticket)
             continue;
+        for (size_t i = 0; f->commit.state == COMMIT_DECIDING && i < f->n_waiters; i++)
+            driver_reply_unknown(d, &f->waiters[i].to);
         if (f->commit.state == COMMIT_DECIDING || (f->commit.state == COMMIT_ENDING && !f->ending_queued))
             step(d, f, COMMIT_LOST);
     }

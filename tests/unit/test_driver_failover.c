@@ -333,7 +333,7 @@ static void test_deposed(void **state)
     kit_free(k);
 }
 
-/* A proposal whose end is not known: nobody is answered, and asking again is safe. */
+/* A proposal whose end is not known: those who wait are told so at once, and asking again is safe. */
 static void test_lost_proposal(void **state)
 {
     struct kit *k = kit_new(NULL);
@@ -345,8 +345,8 @@ static void test_lost_proposal(void **state)
     e = k->entries[0];
     k->n_entries = 0;
     driver_proposed(k->d, k->now, e.ticket, false);
-    kit_expect_silence(k, ask);
-    kit_expect_silence(k, open);
+    kit_expect_error(k, ask, TX_EUNKNOWN);
+    kit_expect_error(k, open, TX_EUNKNOWN);
     ask = kit_decide(k, 1, VERDICT_ABORT, WAIT_DECIDED, kit_direct);
     kit_flush(k);
     assert_int_equal(driver_apply(k->d, k->now, ++k->index, e.data, e.len, NULL), 0); /* it was in the log */
@@ -371,6 +371,7 @@ static void test_refused_proposal(void **state)
             break;
         kit_expect_silence(k, ask);
         driver_proposed(k->d, k->now, k->entries[0].ticket, false);
+        kit_expect_error(k, ask, TX_EUNKNOWN);
         kit_drop_entries(k);
     }
     kit_apply(k);
