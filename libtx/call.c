@@ -12,7 +12,8 @@ enum {
     CALL_LAST_PAUSE_MS = 1000,
     CALL_DOUBT_MS = 750,      /* so long, nobody is sent to one that gave no answer to the last request */
     CALL_LOOK_MS = 50,        /* while it waits: is the connection still there */
-    CALL_ELECTION_MS = 40,    /* nobody leads, or the leader is too busy: ask again after */
+    CALL_SHORT_MS = 5,        /* nobody leads, or the leader is too busy: ask again after, */
+    CALL_ELECTION_MS = 40,    /* doubled up to this */
     CALL_UNREACHABLE_MS = 25, /* not connected to anybody: try again after */
     REDIRECT_LIMIT = 4,       /* «he leads» followed at once; more of them wait for the election's end */
     RECEIVE_LIMIT = 256,      /* messages taken from one socket before the others have their turn */
@@ -281,7 +282,8 @@ static void call_finish(struct call *c, uint64_t now)
 static void call_pause(struct call *c, uint64_t now)
 {
     call_leave(c, now);
-    c->again_ms = now + CALL_ELECTION_MS;
+    c->again_ms = now + c->election_ms;
+    c->election_ms = c->election_ms * 2 < CALL_ELECTION_MS ? c->election_ms * 2 : CALL_ELECTION_MS;
     waiter_wake(c->waiter);
 }
 
@@ -433,6 +435,7 @@ int call_start(struct call *c, struct calls *cs, struct waiter *w, const struct 
     c->started_ms = now;
     c->deadline_ms = deadline_ms;
     c->pause_ms = CALL_FIRST_PAUSE_MS;
+    c->election_ms = CALL_SHORT_MS;
     pthread_mutex_lock(&cs->mutex);
     c->id = ++cs->last_id & 0x7fffffff;
     LIST_INSERT_HEAD(&cs->pending[c->id % CALL_BUCKETS], c, pending);

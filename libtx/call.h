@@ -49,7 +49,7 @@ struct call {
     bool queued;        /* waits for one of the peer's OUTSTANDING_LIMIT places */
     bool sent;          /* has left this process at least once */
     unsigned redirects; /* taken at once since the last pause */
-    unsigned pause_ms;
+    unsigned pause_ms, election_ms;
     uint64_t started_ms, deadline_ms, again_ms;
     uint64_t look_ms; /* when to see next whether the connection is still there */
     struct buf request;

@@ -200,6 +200,37 @@ static void test_transfer(void **state)
     assert_admin(WORLD_ARGS("node", "transfer", "9"), 1, "no member");
 }
 
+/* The leader dies in the middle of a commit: the next one takes it up from the client's request. */
+static void leader_dies_at(const char *point, enum kit_mode mode)
+{
+    unsigned id = kit_await_group(&kit) % NODES + 1;
+    char env[64];
+
+    snprintf(env, sizeof env, "ASSENT_CRASH=%s=kill", point);
+    world_process_kill(kit.node[id]);
+    world_process_start_ready(kit.node[id], env);
+    make_leader(id);
+    begin_load(mode);
+    if (world_process_wait(kit.node[id], KIT_SETTLE_MS) != -SIGKILL)
+        fail_msg("the leader has not died at %s", point);
+    world_process_start_ready(kit.node[id], NULL);
+    end_load();
+}
+
+static void test_leader_dies_during_a_commit(void **state)
+{
+    static const char *const points[] = {"coord.commit_received", "coord.prepare_sent",
+                                         "coord.all_voted",       "coord.applied",
+                                         "coord.answered",        "coord.commit_work_sent"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++)
+        leader_dies_at(points[i], KIT_MIXED);
+    leader_dies_at("coord.prepare_sent", KIT_REMOTE);
+    leader_dies_at("coord.all_voted", KIT_LOGGED);
+    leader_dies_at("coord.applied", KIT_LOGGED);
+}
+
 /* Look-ups */
 
 /* How many a node has answered since it was started. */
@@ -507,6 +538,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(test_leader_killed),
         TEST(test_leader_killed_with_agents_at_work),
+        TEST(test_leader_dies_during_a_commit),
         TEST(test_leader_frozen),
         TEST(test_rolling_restart),
         TEST(test_transfer),

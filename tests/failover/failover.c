@@ -24,7 +24,8 @@ static struct settings {
 static const struct conf_key keys[] = {
     {"rounds", CONF_UINT, &set.rounds, "20", "N", "failovers for each mode and fault", 1, FAILOVER_ROUNDS_MAX,
      NULL},
-    {"modes", CONF_STRING, &set.modes, "direct,remote,mixed", "LIST", "how branches work", 0, 0, NULL},
+    {"modes", CONF_STRING, &set.modes, "direct,remote,mixed", "LIST",
+     "how branches work: direct, remote, mixed, or logged (direct, TXN_DECISION_LOGGED)", 0, 0, NULL},
     {"faults", CONF_STRING, &set.faults, "kill,freeze,stop,transfer", "LIST",
      "kill -9, SIGSTOP or SIGTERM of the leader, txadmin node transfer", 0, 0, NULL},
     {"election", CONF_STRING, &set.election, "300ms", "TIME", "the coordinators' setting", 0, 0, NULL},
@@ -113,7 +114,7 @@ static bool measure(const unsigned *modes, size_t n_modes, const unsigned *fault
     if (set.json)
         failover_print_json(cells, n);
     else
-        failover_print_foot();
+        failover_print_foot(set.election, set.heartbeat);
     if (world_sum_balances(s.world) != 2LL * ACCOUNTS * BALANCE)
         sound = false;
     world_free(s.world, !sound);

@@ -10,8 +10,8 @@
 
 enum { FAILOVER_THREADS = 4, FAILOVER_NODES = 3, FAILOVER_ROUNDS_MAX = 200 };
 
-/* How the two branches of a transfer work. */
-enum failover_mode { FAILOVER_DIRECT, FAILOVER_REMOTE, FAILOVER_MIXED, FAILOVER_MODES };
+/* How the two branches of a transfer work; LOGGED: direct, and the commit returns when it is decided. */
+enum failover_mode { FAILOVER_DIRECT, FAILOVER_REMOTE, FAILOVER_MIXED, FAILOVER_LOGGED, FAILOVER_MODES };
 /* What becomes of the leader. */
 enum failover_fault { FAILOVER_KILL, FAILOVER_FREEZE, FAILOVER_STOP, FAILOVER_TRANSFER, FAILOVER_FAULTS };
 
@@ -61,7 +61,7 @@ bool cell_sound(const struct cell *c);
 /* failover_print.c */
 void failover_print_head(void);
 void failover_print_row(const struct cell *c);
-void failover_print_foot(void);
+void failover_print_foot(const char *election, const char *heartbeat);
 void failover_print_json(const struct cell *cells, size_t n);
 
 #endif

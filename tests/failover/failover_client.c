@@ -97,7 +97,7 @@ static bool transfer(struct mover *m)
         told.rc = work(m, t, i, told.key, &e);
     told.commit_us = now_us();
     if (told.rc == TX_OK)
-        told.rc = txn_commit(t, TXN_COMPLETED, &e);
+        told.rc = txn_commit(t, m->mode == FAILOVER_LOGGED ? TXN_DECISION_LOGGED : TXN_COMPLETED, &e);
     told.end_us = now_us();
     txn_free(t);
     if (told.rc != TX_OK || told.end_us - told.commit_us > SLOW_US)

@@ -6,7 +6,7 @@
 
 #include "tests/failover/failover.h"
 
-const char *const failover_mode_names[FAILOVER_MODES] = {"direct", "remote", "mixed"};
+const char *const failover_mode_names[FAILOVER_MODES] = {"direct", "remote", "mixed", "logged"};
 const char *const failover_fault_names[FAILOVER_FAULTS] = {"kill", "freeze", "stop", "transfer"};
 
 static const char *const fault_texts[FAILOVER_FAULTS] = {"kill -9", "SIGSTOP", "SIGTERM", "node transfer"};
@@ -58,13 +58,17 @@ void failover_print_row(const struct cell *c)
     fflush(stdout);
 }
 
-void failover_print_foot(void)
+void failover_print_foot(const char *election, const char *heartbeat)
 {
     printf(
         "\nFirst new commit: from the fault to the end of the first commit whose transaction began behind it. "
-        "In flight:\nthe longest that a commit took which was under way at the fault. %d threads are at "
-        "work.\n",
-        FAILOVER_THREADS);
+        "In "
+        "flight: the longest\nthat a commit took which was under way at the fault. %d threads are at work.\n\n"
+        "What bounds it: after kill -9 and SIGSTOP the others wait for one to two election timeouts (%s; the "
+        "leader says\nevery %s that it is there), and the slower of the two decides. Clients then ask every 40 "
+        "ms at most who leads;\nagents likewise. With SIGTERM and node transfer there is no election to wait "
+        "for.\n",
+        FAILOVER_THREADS, election, heartbeat);
 }
 
 static cJSON *json_figures(struct figures f)
