@@ -65,7 +65,11 @@ void agents_locate(struct driver *d, const struct reply_to *from, const struct w
     const struct seat *seat = agents_first(d, m->resource);
     struct wire_message answer = {.type = WIRE_LOCATED};
 
-    if (seat == NULL) {
+    if (seat == NULL && d->now - d->leading_since < APPEAR_MS &&
+        ledger_resource(d->ledger, m->resource) != NULL) {
+        driver_reply_error(d, from, TX_EUNREACHABLE, "no agent of resource %s has found this new leader yet",
+                           m->resource);
+    } else if (seat == NULL) {
         driver_reply_error(d, from, TX_ENOTFOUND,
                            "no living agent serves resource %s; start txagentd for it or correct the name",
                            m->resource);

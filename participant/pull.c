@@ -273,8 +273,8 @@ static void pull_not_leader(struct pull *p, struct pull_line *l, const struct wi
 
 static void pull_error(struct pull *p, struct pull_line *l, const struct wire_error *error)
 {
-    if (error->code == TX_ENOTFOUND) { /* a leader's answer to the question */
-        pull_leads(p, l);
+    if (error->code == TX_ENOTFOUND || error->code == TX_EUNREACHABLE) {
+        pull_leads(p, l); /* a leader's answer to the question, before it knows of this agent */
     } else if (error->code == TX_ENOTLEADER) {
         pull_not_leader(p, l, error);
     } else if (l == p->leader) {

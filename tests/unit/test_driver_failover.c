@@ -303,6 +303,32 @@ static void test_the_holder_is_gone(void **state)
     kit_free(k);
 }
 
+static uint32_t locate(struct kit *k, const char *resource)
+{
+    struct wire_message m = {.type = WIRE_LOCATE, .locate = {resource}};
+
+    return kit_ask(k, &m);
+}
+
+/* A new leader has not heard of the agents yet: whoever looks for one is to ask again, not to give up. */
+static void test_agents_are_on_their_way(void **state)
+{
+    struct kit *k = kit_new(NULL);
+    struct wire_message m;
+
+    (void)state;
+    kit_fail_over(k);
+    kit_expect_error(k, locate(k, "bank_a"), TX_EUNREACHABLE);
+    kit_expect_error(k, locate(k, "nobody_has_this"), TX_ENOTFOUND);
+    (void)pull_of(k, "agent-a", "tcp://127.0.0.1:7500", true);
+    assert_true(kit_answer(k, locate(k, "bank_a"), &m));
+    assert_int_equal(m.type, WIRE_LOCATED);
+    kit_fail_over(k);
+    kit_pass(k, 5000);
+    kit_expect_error(k, locate(k, "bank_a"), TX_ENOTFOUND);
+    kit_free(k);
+}
+
 /* A leader that is deposed says so to all that wait, and does nothing any more. */
 static void test_deposed(void **state)
 {
@@ -397,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_lost_proposal),
         cmocka_unit_test(test_the_holder_prepares),
         cmocka_unit_test(test_the_holder_is_gone),
+        cmocka_unit_test(test_agents_are_on_their_way),
         cmocka_unit_test(test_refused_proposal),
     };
 
