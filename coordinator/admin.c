@@ -2,6 +2,7 @@
  * admin_*.c. */
 #include "coordinator/admin.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,16 +190,31 @@ static const struct verb *verb_find(const cJSON *question)
     return NULL;
 }
 
-static void admin_run(struct admin *a, const struct verb *verb, struct admin_task *t)
+/* The leader is named, or what is in its way. */
+static void reply_not_leader(struct admin *a, const struct reply_to *to)
 {
     const char *leader = driver_leader(a->with.driver);
+    struct replog_status log;
+    char why[TEXT_LIMIT + 1], text[sizeof why + 64];
+
+    if (*leader != '\0') {
+        reply_error(a, to, TX_ENOTLEADER, "this coordinator does not lead its group", leader);
+        return;
+    }
+    replog_status(a->with.replog, &log);
+    group_describe(a->with.group, why, sizeof why);
+    snprintf(text, sizeof text, "node %" PRIu64 " has no leader: %s", log.node_id, why);
+    reply_error(a, to, TX_ENOTLEADER, text, NULL);
+}
+
+static void admin_run(struct admin *a, const struct verb *verb, struct admin_task *t)
+{
     int rc;
 
     if (verb == NULL)
         rc = err_set(&t->error, TX_EINVAL, "not a question with a verb that this coordinator knows");
     else if (verb->by_leader && !driver_leading(a->with.driver)) {
-        reply_error(a, &t->from, TX_ENOTLEADER, "this coordinator does not lead its group",
-                    *leader == '\0' ? NULL : leader);
+        reply_not_leader(a, &t->from);
         task_free(t);
         return;
     } else

@@ -59,6 +59,7 @@ static void add_counters(struct admin_task *t)
 
     driver_count(t->with->driver, &n);
     admin_add_number(o, "requests", n.requests);
+    admin_add_number(o, "lookups", n.lookups);
     admin_add_number(o, "committed", n.committed);
     admin_add_number(o, "aborted", n.aborted);
     admin_add_number(o, "entries", n.entries);

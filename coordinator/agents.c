@@ -65,7 +65,11 @@ void agents_locate(struct driver *d, const struct reply_to *from, const struct w
     const struct seat *seat = agents_first(d, m->resource);
     struct wire_message answer = {.type = WIRE_LOCATED};
 
-    if (seat == NULL) {
+    if (seat == NULL && d->now - d->leading_since < APPEAR_MS &&
+        ledger_resource(d->ledger, m->resource) != NULL) {
+        driver_reply_error(d, from, TX_EUNREACHABLE, "no agent of resource %s has found this new leader yet",
+                           m->resource);
+    } else if (seat == NULL) {
         driver_reply_error(d, from, TX_ENOTFOUND,
                            "no living agent serves resource %s; start txagentd for it or correct the name",
                            m->resource);
@@ -146,14 +150,43 @@ void agents_cancel(struct work *w)
     w->served = NULL;
 }
 
-/* Takes up to `room` errands from a queue. */
-static size_t take(struct driver *d, struct work **queue, struct wire_work_item *items, size_t room)
+static bool holder_lives(const struct driver *d, const struct served *s, const char *address)
 {
+    const struct seat *seat;
+
+    DL_FOREACH2(s->seats, seat, mate_next)
+    {
+        if (agents_alive(d, seat->agent) && strcmp(seat->agent->address, address) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A branch is prepared by the agent that holds it. Where that one is gone for good the first agent is asked,
+ * which can still tell whether it was prepared; a new leader first gives it the time to appear. */
+static bool is_for(const struct driver *d, const struct work *w, const struct seat *seat)
+{
+    if (w->holder == NULL || !w->first_only)
+        return first_seat(d, seat->served) == seat;
+    if (strcmp(w->holder, seat->agent->address) == 0)
+        return true;
+    return d->now - d->leading_since >= APPEAR_MS && first_seat(d, seat->served) == seat &&
+           !holder_lives(d, seat->served, w->holder);
+}
+
+/* Takes up to `room` errands from one of its resource's queues; all: not only what is for this seat. */
+static size_t take(struct driver *d, const struct seat *seat, bool all, struct wire_work_item *items,
+                   size_t room)
+{
+    struct work *queue = all ? seat->served->any : seat->served->first, *w, *next;
     size_t n = 0;
 
-    while (n < room && *queue != NULL) {
-        struct work *w = *queue;
-
+    DL_FOREACH_SAFE(queue, w, next)
+    {
+        if (n == room)
+            break;
+        if (!all && !is_for(d, w, seat))
+            continue;
         items[n++] = w->item;
         agents_cancel(w);
         w->tries++;
@@ -169,9 +202,8 @@ static size_t take_for(struct driver *d, const struct agent *a)
 
     DL_FOREACH(a->seats, seat)
     {
-        if (first_seat(d, seat->served) == seat)
-            n += take(d, &seat->served->first, d->items + n, REPORT_LIMIT - n);
-        n += take(d, &seat->served->any, d->items + n, REPORT_LIMIT - n);
+        n += take(d, seat, false, d->items + n, REPORT_LIMIT - n);
+        n += take(d, seat, true, d->items + n, REPORT_LIMIT - n);
     }
     return n;
 }

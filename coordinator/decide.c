@@ -144,6 +144,7 @@ void decide_answer_outcome(struct driver *d, const struct reply_to *to, const st
         return;
     }
     answer.outcome_is.outcome = (uint8_t)outcomes[standing];
+    d->counters.lookups++;
     driver_reply(d, to, &answer);
 }
 

@@ -88,6 +88,11 @@ void driver_reply_error(struct driver *d, const struct reply_to *to, int code, c
     driver_reply(d, to, &m);
 }
 
+void driver_reply_unknown(struct driver *d, const struct reply_to *to)
+{
+    driver_reply_error(d, to, TX_EUNKNOWN, "it is not known whether the log has taken it; ask again");
+}
+
 /* Begin and end */
 
 static void set_defaults(struct driver_options *o)

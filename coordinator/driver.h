@@ -156,8 +156,8 @@ int driver_inquire(struct driver *d, uint64_t now, const char *resource, const c
                    driver_answer_cb answer, void *arg, struct tx_error *e);
 
 struct driver_counters {
-    uint64_t requests, committed, aborted, entries, records, sessions_opened, sessions_expired, recovered,
-        heuristic;
+    uint64_t requests, lookups, committed, aborted, entries, records, sessions_opened, sessions_expired,
+        recovered, heuristic;
     size_t in_flight, agents;
 };
 void driver_count(const struct driver *d, struct driver_counters *out);

@@ -29,6 +29,7 @@ enum {
     LAZY_MS = 100,            /* ends and acknowledgements wait for an entry to ride on */
     RESEND_MS = 1000,         /* work that nobody reported on is handed out again */
     KEEPALIVE_MS = 1000,      /* a parked PULL is answered without work */
+    APPEAR_MS = 3000,         /* by then every living agent has found a new leader */
     INQUIRY_MS = 3000,        /* an agent's answer to an inquiry */
     FOUND_MS = 30000,         /* a found branch that no scan sees any more is forgotten */
     STANDSTILL_MS = 2000,     /* between two ticks: the process was stopped, or its machine slept */
@@ -40,7 +41,8 @@ enum {
 struct work {
     struct work *prev, *next;
     struct served *served; /* where it is queued; NULL: it is not */
-    bool first_only;       /* for the resource's first agent alone */
+    bool first_only;       /* for the resource's first agent alone, or for the one that holds the branch: */
+    const char *holder;    /* its address, its owner's; NULL: not known */
     unsigned tries;        /* times sent */
     uint64_t sent_ms;
     struct wire_work_item item;
@@ -54,6 +56,7 @@ struct waiter {
 /* What belongs to a branch of a flight beside struct commit_branch. */
 struct errand {
     struct work work;
+    char *holder;  /* address of the agent that has its connection; may be NULL */
     char *problem; /* as last reported; may be NULL */
     bool noted;    /* a heuristic outcome is proposed for the log; applied, it finishes the branch */
 };
@@ -255,5 +258,7 @@ uint64_t driver_wall(const struct driver *d);
 void driver_reply(struct driver *d, const struct reply_to *to, const struct wire_message *m);
 void driver_reply_error(struct driver *d, const struct reply_to *to, int code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* What it asked for was proposed, and nobody knows whether it is in the log: it is to ask again. */
+void driver_reply_unknown(struct driver *d, const struct reply_to *to);
 
 #endif

@@ -46,6 +46,7 @@ static void release_errands(struct flight *f)
     for (size_t i = 0; i < f->commit.n; i++) {
         agents_cancel(&f->errands[i].work);
         free(f->errands[i].problem);
+        free(f->errands[i].holder);
         memset(&f->errands[i], 0, sizeof f->errands[i]);
     }
 }
@@ -64,6 +65,14 @@ static void make_room(struct flight *f, size_t n)
     f->capacity = n;
 }
 
+static void set_holder(struct errand *errand, const struct branch_ref *b)
+{
+    if (b->kind != BRANCH_REMOTE || b->agent == NULL)
+        return;
+    errand->holder = driver_alloc(1, strlen(b->agent) + 1);
+    strcpy(errand->holder, b->agent);
+}
+
 struct flight *flights_add(struct driver *d, const struct flight_start *start)
 {
     struct flight *f = driver_alloc(1, sizeof *f);
@@ -75,9 +84,11 @@ struct flight *flights_add(struct driver *d, const struct flight_start *start)
     f->started_ms = f->since_ms = d->now;
     make_room(f, start->n);
     commit_init(&f->commit, start->verdict, start->agents_finish, f->commit.branches, start->n);
-    for (size_t i = 0; i < start->n; i++)
+    for (size_t i = 0; i < start->n; i++) {
         commit_branch_init(&f->commit.branches[i], &start->branches[i],
                            start->branches[i].kind == BRANCH_REMOTE ? BRANCH_PREPARING : BRANCH_PREPARED);
+        set_holder(&f->errands[i], &start->branches[i]);
+    }
     HASH_ADD(hh, d->flights, key, sizeof f->key, f);
     schedule(d, f);
     HASH_FIND(hh, d->leases, &f->id.session, sizeof f->id.session, lease);
@@ -194,6 +205,7 @@ static void queue_branch(struct driver *d, struct flight *f, size_t i, enum work
         return;
     f->errands[i].noted = false;
     w->first_only = kind == WORK_PREPARE; /* the branch is in that agent's connection */
+    w->holder = kind == WORK_PREPARE ? f->errands[i].holder : NULL;
     w->item = (struct wire_work_item){.kind = (uint8_t)kind,
                                       .id = f->id,
                                       .branch = b->number,
@@ -523,6 +535,8 @@ void flights_lost(struct driver *d, uint64_t ticket)
     {
         if (f->ticket != ticket)
             continue;
+        for (size_t i = 0; f->commit.state == COMMIT_DECIDING && i < f->n_waiters; i++)
+            driver_reply_unknown(d, &f->waiters[i].to);
         if (f->commit.state == COMMIT_DECIDING || (f->commit.state == COMMIT_ENDING && !f->ending_queued))
             step(d, f, COMMIT_LOST);
     }

@@ -154,6 +154,25 @@ bool group_alive(const struct group *g, const struct group_node *n)
            (n->heard_ms != 0 && uv_now(g->loop) - n->heard_ms <= GROUP_SILENCE_MS);
 }
 
+void group_describe(const struct group *g, char *text, size_t size)
+{
+    size_t voters = group_voters(g), reachable = 0, at = 0;
+
+    *text = '\0';
+    for (size_t i = 0; i < g->n; i++) {
+        const struct group_node *n = &g->nodes[i];
+
+        if (!n->voter)
+            continue;
+        reachable += group_alive(g, n);
+        if (!group_alive(g, n) && at < size)
+            at += (size_t)snprintf(text + at, size - at, "node %" PRIu64 " (%s) is unreachable, ", n->id,
+                                   n->address);
+    }
+    if (at < size)
+        snprintf(text + at, size - at, "%zu of %zu reachable, %zu needed", reachable, voters, voters / 2 + 1);
+}
+
 /* Life */
 
 int group_open(struct group **out, uv_loop_t *loop, const struct group_options *options, struct tx_error *e)

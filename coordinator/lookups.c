@@ -29,7 +29,6 @@ static void lookup_free(struct driver *d, struct lookup *l)
     free(l);
 }
 
-/* One whose entry was not committed is asked again by its client. */
 void lookups_proposed(struct driver *d, uint64_t ticket, bool committed)
 {
     struct lookup *l, *next;
@@ -40,6 +39,8 @@ void lookups_proposed(struct driver *d, uint64_t ticket, bool committed)
             continue;
         if (committed)
             decide_answer_outcome(d, &l->to, &l->id);
+        else
+            driver_reply_unknown(d, &l->to);
         lookup_free(d, l);
     }
 }

@@ -289,15 +289,20 @@ void sessions_lost(struct driver *d, uint64_t ticket)
 
     HASH_ITER(hh, d->leases, lease, next)
     {
+        if (lease->closing && lease->ticket == ticket)
+            driver_reply_unknown(d, &lease->closer);
         if ((lease->closing || lease->expiring) && lease->ticket == ticket)
             lease->closing = lease->expiring = false;
-        if (lease->heartbeat_sent && lease->heartbeat_ticket == ticket)
+        if (lease->heartbeat_sent && lease->heartbeat_ticket == ticket) {
+            driver_reply_unknown(d, &lease->heartbeat);
             stop_heartbeat(d, lease);
+        }
     }
     HASH_ITER(hh, d->openings, o, next_opening)
     {
         if (o->ticket != ticket)
             continue;
+        driver_reply_unknown(d, &o->to);
         HASH_DEL(d->openings, o);
         free(o);
     }

@@ -10,8 +10,10 @@
 enum {
     CALL_FIRST_PAUSE_MS = 250, /* without an answer, until it is sent again; doubled up to the next */
     CALL_LAST_PAUSE_MS = 1000,
-    CALL_DOUBT_MS = 750,      /* so long, nobody is sent to a leader that gave no answer to the last request */
-    CALL_ELECTION_MS = 40,    /* nobody leads, or the leader is too busy: ask again after */
+    CALL_DOUBT_MS = 750,      /* so long, nobody is sent to one that gave no answer to the last request */
+    CALL_LOOK_MS = 50,        /* while it waits: is the connection still there */
+    CALL_SHORT_MS = 5,        /* nobody leads, or the leader is too busy: ask again after, */
+    CALL_ELECTION_MS = 40,    /* doubled up to this */
     CALL_UNREACHABLE_MS = 25, /* not connected to anybody: try again after */
     REDIRECT_LIMIT = 4,       /* «he leads» followed at once; more of them wait for the election's end */
     RECEIVE_LIMIT = 256,      /* messages taken from one socket before the others have their turn */
@@ -81,8 +83,14 @@ const char *peer_address(const struct peer *p)
     return p->address;
 }
 
+/* It stands still, or its connection is gone: there is better to ask. */
+static bool peer_doubtful(const struct peer *p, uint64_t now)
+{
+    return p->silent_ms != 0 && now - p->silent_ms < CALL_DOUBT_MS;
+}
+
 /* The next coordinator in the list, round and round. */
-static struct peer *peer_next(struct calls *cs, const struct peer *p)
+static struct peer *peer_after(struct calls *cs, const struct peer *p)
 {
     size_t i = 0;
 
@@ -92,6 +100,23 @@ static struct peer *peer_next(struct calls *cs, const struct peer *p)
         i = i + 1 < cs->n_peers ? i + 1 : 0;
     while (cs->peers[i]->kind != PEER_COORDINATOR);
     return cs->peers[i];
+}
+
+/* The next one that is not in doubt; where all are, simply the next. */
+static struct peer *peer_next(struct calls *cs, const struct peer *p, uint64_t now)
+{
+    struct peer *first = peer_after(cs, p), *at = first;
+
+    for (size_t i = 0; i < cs->n_coordinators && peer_doubtful(at, now); i++)
+        at = peer_after(cs, at);
+    return peer_doubtful(at, now) ? first : at;
+}
+
+/* Whom to ask what any coordinator may know: each in turn. */
+static struct peer *calls_turn(struct calls *cs, uint64_t now)
+{
+    cs->turn = peer_next(cs, cs->turn, now);
+    return cs->turn;
 }
 
 static int calls_dial(struct calls *cs, const char *coordinators, struct tx_error *e)
@@ -129,6 +154,7 @@ int calls_new(struct calls **out, const char *coordinators, struct tx_error *e)
         return rc;
     }
     cs->leader = cs->peers[0];
+    cs->turn = cs->peers[call_now_ms() % cs->n_peers]; /* not the same one for all clients */
     *out = cs;
     return TX_OK;
 }
@@ -198,6 +224,7 @@ static bool call_send_to(struct call *c, struct peer *p, uint64_t now)
     c->at = p;
     c->sent = true;
     c->again_ms = now + c->pause_ms;
+    c->look_ms = now + CALL_LOOK_MS;
     return true;
 }
 
@@ -210,7 +237,7 @@ static void call_place(struct call *c, struct peer *p, uint64_t now)
         if (call_send_to(c, p, now))
             return;
         if (c->fixed == NULL)
-            p = peer_next(c->calls, p);
+            p = peer_after(c->calls, p);
     }
     c->again_ms = now + CALL_UNREACHABLE_MS;
 }
@@ -221,7 +248,9 @@ static void call_again(struct call *c, uint64_t now)
     struct peer *last = c->at;
 
     if (last != NULL && !c->queued) {
-        last->why = last->garbled ? "its answer cannot be read; is it another version?" : "no answer";
+        last->why = last->garbled                   ? "its answer cannot be read; is it another version?"
+                    : channel_ready(&last->channel) ? "no answer"
+                                                    : "the connection was lost";
         if (last->silent_ms == 0)
             last->silent_ms = now;
         c->pause_ms = c->pause_ms * 2 < CALL_LAST_PAUSE_MS ? c->pause_ms * 2 : CALL_LAST_PAUSE_MS;
@@ -231,7 +260,16 @@ static void call_again(struct call *c, uint64_t now)
     if (c->fixed != NULL)
         call_place(c, c->fixed, now);
     else
-        call_place(c, last != NULL ? peer_next(c->calls, last) : c->calls->leader, now);
+        call_place(c, last != NULL ? peer_next(c->calls, last, now) : c->calls->leader, now);
+}
+
+/* It waits for a coordinator whose connection is gone, and with it the answer. */
+static bool call_cut_off(struct call *c, uint64_t now)
+{
+    if (c->at == NULL || c->queued || c->fixed != NULL || now < c->look_ms)
+        return false;
+    c->look_ms = now + CALL_LOOK_MS;
+    return !channel_ready(&c->at->channel);
 }
 
 /* answers */
@@ -248,7 +286,8 @@ static void call_finish(struct call *c, uint64_t now)
 static void call_pause(struct call *c, uint64_t now)
 {
     call_leave(c, now);
-    c->again_ms = now + CALL_ELECTION_MS;
+    c->again_ms = now + c->election_ms;
+    c->election_ms = c->election_ms * 2 < CALL_ELECTION_MS ? c->election_ms * 2 : CALL_ELECTION_MS;
     waiter_wake(c->waiter);
 }
 
@@ -262,13 +301,13 @@ static void call_redirect(struct call *c, struct peer *from, const char *leader,
     if (leader == NULL || peer_find_or_add(cs, leader, PEER_COORDINATOR, &p, NULL) != TX_OK) {
         from->why = "knows of no leader";
         if (cs->leader == from)
-            cs->leader = peer_next(cs, from);
+            cs->leader = peer_next(cs, from, now);
         call_pause(c, now);
         return;
     }
     from->why = "does not lead";
-    if (p->silent_ms != 0 && now - p->silent_ms < CALL_DOUBT_MS) {
-        cs->leader = peer_next(cs, from); /* it stands still, most likely, and another is being elected */
+    if (peer_doubtful(p, now)) {
+        cs->leader = peer_next(cs, from, now); /* it stands still, most likely, and another is being elected */
         call_pause(c, now);
         return;
     }
@@ -354,7 +393,7 @@ static void call_answer(struct call *c, struct peer *from, struct channel_messag
     else if (reply->type != c->want)
         err_set(&c->error, TX_EPROTO, "%s answered a request with «%s»; is it another version?", from->address,
                 wire_type_name(reply->type));
-    if (c->fixed == NULL && from->kind == PEER_COORDINATOR) {
+    if (c->fixed == NULL && !c->spread && from->kind == PEER_COORDINATOR) {
         c->calls->leader = from;
         from->leaderless = false;
     }
@@ -429,13 +468,15 @@ int call_start(struct call *c, struct calls *cs, struct waiter *w, const struct 
     c->waiter = w;
     c->want = want;
     c->fixed = agent;
+    c->spread = m->type == WIRE_OUTCOME;
     c->started_ms = now;
     c->deadline_ms = deadline_ms;
     c->pause_ms = CALL_FIRST_PAUSE_MS;
+    c->election_ms = CALL_SHORT_MS;
     pthread_mutex_lock(&cs->mutex);
     c->id = ++cs->last_id & 0x7fffffff;
     LIST_INSERT_HEAD(&cs->pending[c->id % CALL_BUCKETS], c, pending);
-    call_place(c, agent != NULL ? agent : cs->leader, now);
+    call_place(c, agent != NULL ? agent : c->spread ? calls_turn(cs, now) : cs->leader, now);
     pthread_mutex_unlock(&cs->mutex);
     return TX_OK;
 }
@@ -450,14 +491,26 @@ static const struct peer *call_leaderless(const struct calls *cs)
     return NULL;
 }
 
+static size_t calls_answering(const struct calls *cs)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < cs->n_peers; i++) {
+        const struct peer *p = cs->peers[i];
+
+        n += p->kind == PEER_COORDINATOR && p->silent_ms == 0 && channel_ready(&p->channel);
+    }
+    return n;
+}
+
 /* «no coordinator answered within 5000 ms: tcp://a:1 (cannot be reached), tcp://b:1 (no answer)»
- * «no coordinator led within 5000 ms, for want of a majority: tcp://a:1 (cannot be reached), tcp://b:1 (knows
- * of no leader)» */
+ * «no coordinator led within 5000 ms, for want of a majority: 1 of 3 answers: tcp://a:1 (cannot be reached),
+ * tcp://b:1 (no answer), tcp://c:1 (knows of no leader)» */
 static void call_give_up(struct call *c, uint64_t now)
 {
     const struct calls *cs = c->calls;
     bool leaderless = c->fixed == NULL && call_leaderless(cs) != NULL;
-    char list[sizeof c->error.msg] = "";
+    char list[sizeof c->error.msg] = "", majority[64] = "";
     size_t n = 0;
 
     for (size_t i = 0; i < cs->n_peers && n < sizeof list; i++) {
@@ -467,11 +520,14 @@ static void call_give_up(struct call *c, uint64_t now)
             n +=
                 (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", n > 0 ? ", " : "", p->address, p->why);
     }
+    if (leaderless)
+        snprintf(majority, sizeof majority, ", for want of a majority: %zu of %zu answers", calls_answering(cs),
+                 cs->n_coordinators);
     err_set(&c->error, c->sent ? TX_ETIMEOUT : TX_EUNREACHABLE, "no %s within %llu ms%s: %s",
             c->fixed != NULL ? "agent answered"
             : leaderless     ? "coordinator led"
                              : "coordinator answered",
-            (unsigned long long)(now - c->started_ms), leaderless ? ", for want of a majority" : "", list);
+            (unsigned long long)(now - c->started_ms), majority, list);
 }
 
 bool call_step(struct call *c)
@@ -484,7 +540,7 @@ bool call_step(struct call *c)
         call_give_up(c, now);
         call_finish(c, now);
     }
-    if (!c->done && now >= c->again_ms)
+    if (!c->done && (now >= c->again_ms || call_cut_off(c, now)))
         call_again(c, now);
     over = c->done;
     pthread_mutex_unlock(&c->calls->mutex);
@@ -497,6 +553,8 @@ uint64_t call_due_ms(const struct call *c)
 
     pthread_mutex_lock(&c->calls->mutex);
     due = c->done ? UINT64_MAX : c->again_ms < c->deadline_ms ? c->again_ms : c->deadline_ms;
+    if (!c->done && c->at != NULL && !c->queued && c->fixed == NULL && c->look_ms < due)
+        due = c->look_ms;
     pthread_mutex_unlock(&c->calls->mutex);
     return due;
 }

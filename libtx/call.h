@@ -2,8 +2,10 @@
  *
  * A call is one encoded request that is sent again, always with the same content and number, until its answer
  * or its deadline has come: to the coordinator that leads, to the one that a follower names, or round the list
- * while none answers. The list is what was configured and what the leader tells of the others. All of
- * resending, leader search and deadlines is here and nowhere else.
+ * while none answers. A question for an outcome goes to each coordinator in turn, for any may know. One that
+ * gave no answer lately, or whose connection broke, is passed over while there are others. The list is what was
+ * configured and what the leader tells of the others. All of resending, leader search and deadlines is here and
+ * nowhere else.
  *
  * There is no I/O thread. Whoever waits for an answer polls the sockets if nobody does, hands the answers of
  * others to them, and hands the polling over when its own is in (leader/followers, Schmidt et al. 2000). Every
@@ -44,12 +46,14 @@ struct call {
     enum wire_type want; /* type of the answer */
     uint32_t id;
     struct peer *fixed; /* the agent to ask; NULL: whichever coordinator leads */
+    bool spread;        /* any coordinator may have the answer; who has not names the leader */
     struct peer *at;    /* where it is, sent or queued; NULL: nowhere reachable */
     bool queued;        /* waits for one of the peer's OUTSTANDING_LIMIT places */
     bool sent;          /* has left this process at least once */
     unsigned redirects; /* taken at once since the last pause */
-    unsigned pause_ms;
+    unsigned pause_ms, election_ms;
     uint64_t started_ms, deadline_ms, again_ms;
+    uint64_t look_ms; /* when to see next whether the connection is still there */
     struct buf request;
     struct channel_message message; /* holds what reply borrows */
     struct wire_message reply;

@@ -44,6 +44,7 @@ struct calls {
     struct peer *peers[PEER_LIMIT];
     size_t n_peers, n_coordinators, n_forgotten;
     struct peer *leader; /* whom to ask first */
+    struct peer *turn;   /* who was asked last what any of them may know */
     struct waiter *poller;
     struct waiters asleep, idle;
     uint32_t last_id;

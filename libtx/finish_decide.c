@@ -35,7 +35,7 @@ static size_t finish_refs(const struct finish *f, enum verdict verdict, struct b
 
         if (!finish_was_prepared(b) && (b->kind == BRANCH_DIRECT || verdict == VERDICT_ABORT))
             continue;
-        refs[n++] = (struct branch_ref){b->number, b->kind, b->resource, finish_proof(b)};
+        refs[n++] = (struct branch_ref){b->number, b->kind, b->resource, finish_proof(b), b->agent};
     }
     return n;
 }

@@ -79,6 +79,7 @@ static int remote_ask_first(struct txn_branch *b, struct call *call, const struc
         rc = client_locate(client, b->resource, deadline_ms, &l->agent, e);
         if (rc != TX_OK)
             return rc;
+        b->agent = peer_address(l->agent);
         until_ms = call_now_ms() + REMOTE_LOCATE_MS;
         if (until_ms > deadline_ms)
             until_ms = deadline_ms;
@@ -87,6 +88,7 @@ static int remote_ask_first(struct txn_branch *b, struct call *call, const struc
             return rc;
         call_end(call);
         l->agent = NULL;
+        b->agent = NULL;
         client_forget_agent(client, b->resource);
         if (until_ms == deadline_ms)
             return rc;

@@ -358,6 +358,7 @@ static void agent_met(void *arg)
 {
     struct agent *a = arg;
 
+    a->tell_resources = true; /* it would have to ask for them */
     for (size_t i = 0; i < a->n_resources; i++)
         scan_request(&a->resources[i], false);
 }

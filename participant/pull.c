@@ -9,16 +9,17 @@
 
 enum {
     PULL_TICK_MS = 50,
-    PULL_RENEW_MS = 2000,   /* the leader takes an agent for gone that is silent for 10 s */
-    PULL_PROBE_MS = 1200,   /* silence after which the leader is asked whether it is there */
-    PULL_SILENCE_MS = 2000, /* silence after which it is given up, */
-    PULL_ALONE_MS = 8000,   /* where there is no other */
-    PULL_BROKEN_MS = 150,   /* without a connection, the same */
-    PULL_CONNECT_MS = 250,  /* for a connection, */
-    PULL_DIAL_MS = 500,     /* and for a first answer; longer where there is no other */
-    PULL_BACKOFF_MS = 100,
-    PULL_BACKOFF_MAX_MS = 500,
-    PULL_HOPS = 3, /* from leader to leader without a pause */
+    PULL_RENEW_MS = 2000,    /* the leader takes an agent for gone that is silent for 10 s */
+    PULL_WORKING_MS = 5000,  /* so long after its last work somebody may be waiting for the next */
+    PULL_ASK_MS = 200,       /* silence after which the leader is asked whether it is there, */
+    PULL_ASK_IDLE_MS = 1200, /* where there was no work lately; it is said to be there every second */
+    PULL_DOUBT_MS = 100,     /* without an answer to that, the others are asked who leads */
+    PULL_SILENCE_MS = 2000,  /* silence after which it is given up, */
+    PULL_ALONE_MS = 8000,    /* where there is no other */
+    PULL_FIRST_PAUSE_MS = 5, /* between two questions to all; doubled up to the next, */
+    PULL_PAUSE_MS = 40,
+    PULL_LONG_PAUSE_MS = 500, /* and to this one where nobody leads for long */
+    PULL_LONG_MS = 3000,
 };
 
 static uint64_t pull_now(const struct pull *p)
@@ -26,132 +27,125 @@ static uint64_t pull_now(const struct pull *p)
     return uv_now(p->options.loop);
 }
 
-static void pull_poll_freed(uv_handle_t *handle)
+/* lines */
+
+static void line_readable(uv_poll_t *handle, int status, int events);
+
+static void line_poll_freed(uv_handle_t *handle)
 {
     free(handle);
 }
 
+static void line_hang_up(struct pull_line *l)
+{
+    if (l->poll != NULL)
+        uv_close((uv_handle_t *)l->poll, line_poll_freed);
+    l->poll = NULL;
+    channel_close(&l->channel);
+}
+
+static int line_dial(struct pull_line *l, struct tx_error *e)
+{
+    int rc = channel_dial(&l->channel, l->address, MESSAGE_LIMIT, e);
+
+    if (rc != TX_OK)
+        return rc;
+    l->poll = malloc(sizeof *l->poll);
+    if (l->poll == NULL || uv_poll_init(l->pull->options.loop, l->poll, channel_fd(&l->channel)) != 0) {
+        free(l->poll);
+        l->poll = NULL;
+        channel_close(&l->channel);
+        return err_set(e, TX_ENOMEM, "no memory for a connection to %s", l->address);
+    }
+    l->poll->data = l;
+    uv_poll_start(l->poll, UV_READABLE, line_readable);
+    return TX_OK;
+}
+
+/* What its other end may still say to requests on the old connection is not heard. Where it cannot be dialled
+ * now it is at the next tick. */
+static void line_redial(struct pull_line *l)
+{
+    line_hang_up(l);
+    (void)line_dial(l, NULL);
+}
+
+static void line_free(struct pull_line *l)
+{
+    line_hang_up(l);
+    free(l);
+}
+
+static struct pull_line *pull_find(const struct pull *p, const char *address)
+{
+    for (size_t i = 0; i < p->n_lines; i++) {
+        if (strcmp(p->lines[i]->address, address) == 0)
+            return p->lines[i];
+    }
+    return NULL;
+}
+
+/* NULL: no room, or it cannot be dialled. */
+static struct pull_line *pull_add(struct pull *p, const char *address, struct tx_error *e)
+{
+    struct pull_line *l;
+
+    if (p->n_lines == PULL_COORDINATORS || strlen(address) > ADDRESS_LIMIT) {
+        err_set(e, TX_EINVAL, "write tcp://host:port, up to %d of them, with commas", PULL_COORDINATORS);
+        return NULL;
+    }
+    l = calloc(1, sizeof *l);
+    if (l == NULL) {
+        err_set(e, TX_ENOMEM, "out of memory");
+        return NULL;
+    }
+    l->pull = p;
+    l->channel.socket = -1;
+    snprintf(l->address, sizeof l->address, "%s", address);
+    if (line_dial(l, e) != TX_OK) {
+        free(l);
+        return NULL;
+    }
+    p->lines[p->n_lines++] = l;
+    return l;
+}
+
+/* Frees the lines to those that are gone. Never from inside a message. */
+static void pull_sweep(struct pull *p)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->n_lines; i++) {
+        struct pull_line *l = p->lines[i];
+
+        if (l->gone && l != p->leader) {
+            line_free(l);
+            continue;
+        }
+        if (l->poll == NULL)
+            line_redial(l);
+        p->lines[n++] = l;
+    }
+    p->n_lines = n;
+}
+
 static void pull_hang_up(struct pull *p)
 {
-    if (p->poll != NULL)
-        uv_close((uv_handle_t *)p->poll, pull_poll_freed);
-    p->poll = NULL;
-    channel_close(&p->channel);
-    p->connected = false;
-}
-
-/* Gives the present coordinator up; `leader`: who is said to lead, or NULL for the next of the list. One line
- * is logged for a loss, however many are tried until the recovery. */
-static void pull_give_up(struct pull *p, const char *why, const char *leader)
-{
-    if (!p->lost_told && (p->connected || leader == NULL))
-        log_line(LOG_WARN, "coordinator", "state=lost address=%s error=\"%s\"", p->address, why);
-    p->lost_told = p->lost_told || p->connected || leader == NULL;
-    pull_hang_up(p);
-    snprintf(p->reason, sizeof p->reason, "%s", why);
-    if (leader != NULL && p->hops++ < PULL_HOPS) {
-        snprintf(p->address, sizeof p->address, "%s", leader);
-        p->dial_at_ms = pull_now(p);
-        return;
-    }
-    p->hops = 0;
-    snprintf(p->address, sizeof p->address, "%s", p->addresses[p->next]);
-    p->next = (p->next + 1) % p->n_addresses;
-    p->dial_at_ms = pull_now(p) + p->backoff_ms;
-    if (p->next == 0) /* the whole list was tried */
-        p->backoff_ms = p->backoff_ms * 2 < PULL_BACKOFF_MAX_MS ? p->backoff_ms * 2 : PULL_BACKOFF_MAX_MS;
-}
-
-/* receiving */
-
-static void pull_met(struct pull *p)
-{
-    if (p->connected)
-        return;
-    p->connected = true;
-    p->lost_told = false;
-    p->hops = 0;
-    p->backoff_ms = PULL_BACKOFF_MS;
-    log_line(LOG_INFO, "coordinator", "state=connected address=%s", p->address);
-    p->options.met(p->options.arg);
-}
-
-static void pull_error(struct pull *p, const struct wire_error *error)
-{
-    if (error->code == TX_ENOTFOUND) { /* a leader's answer to the probe */
-        pull_met(p);
-        return;
-    }
-    if (error->code != TX_ENOTLEADER) {
-        if (strcmp(p->reason, error->text) != 0)
-            log_line(LOG_WARN, "coordinator", "state=refuses address=%s error=\"%s\"", p->address, error->text);
-        snprintf(p->reason, sizeof p->reason, "%s", error->text);
-        return;
-    }
-    if (error->leader != NULL && strcmp(error->leader, p->address) != 0)
-        pull_give_up(p, "does not lead", error->leader);
-    else
-        pull_give_up(p, error->text, NULL);
-}
-
-/* The configured ones stay, whatever they are now. */
-static void pull_learn(struct pull *p, const struct wire_nodes *nodes)
-{
-    size_t n = p->n_configured, k;
-
-    for (size_t i = 0; i < nodes->n && n < PULL_COORDINATORS; i++) {
-        for (k = 0; k < n && strcmp(p->addresses[k], nodes->addresses[i]) != 0; k++)
-            ;
-        if (k == n)
-            snprintf(p->addresses[n++], sizeof p->addresses[0], "%s", nodes->addresses[i]);
-    }
-    p->n_addresses = n;
-    p->next = p->next < n ? p->next : 0;
-}
-
-static void pull_message(struct pull *p, const struct channel_message *in)
-{
-    struct wire_message m;
-    struct tx_error e;
-
-    if (wire_decode(&m, in->data, in->len, p->scratch, &e) != TX_OK) {
-        log_line(LOG_WARN, "refused", "from=%s error=\"%s\"", p->address, e.msg);
-        return;
-    }
-    p->heard_ms = pull_now(p);
-    if (m.type == WIRE_ERROR) {
-        pull_error(p, &m.error);
-    } else if (m.type == WIRE_WORK) {
-        pull_met(p);
-        pull_learn(p, &m.work.nodes);
-        p->options.work(p->options.arg, &m.work);
-    } else if (m.type == WIRE_LOCATED) {
-        pull_met(p);
-    }
-}
-
-static void pull_readable(uv_poll_t *handle, int status, int events)
-{
-    struct pull *p = handle->data;
-    struct channel_message in;
-
-    (void)status;
-    (void)events;
-    while (p->poll == handle && channel_receive(&p->channel, &in) == 1) {
-        pull_message(p, &in);
-        channel_release(&in);
-    }
+    for (size_t i = 0; i < p->n_lines; i++)
+        line_free(p->lines[i]);
+    p->n_lines = 0;
+    p->leader = NULL;
 }
 
 /* sending */
 
-static bool pull_send_message(struct pull *p, const struct wire_message *m)
+static bool pull_send_message(struct pull *p, struct pull_line *l, const struct wire_message *m)
 {
     buf_reset(&p->out);
-    if (wire_encode(m, &p->out) != TX_OK)
+    if (l->poll == NULL || wire_encode(m, &p->out) != TX_OK)
         return false;
     p->request = (p->request + 1) & 0x7fffffff;
-    return channel_send(&p->channel, p->request, p->out.data, p->out.len) == TX_OK;
+    return channel_send(&l->channel, p->request, p->out.data, p->out.len) == TX_OK;
 }
 
 static void pull_send(struct pull *p)
@@ -160,7 +154,7 @@ static void pull_send(struct pull *p)
 
     m.pull.number = p->number + 1;
     p->options.fill(p->options.arg, &m.pull);
-    if (!pull_send_message(p, &m)) {
+    if (!pull_send_message(p, p->leader, &m)) {
         p->due = true;
         return;
     }
@@ -170,20 +164,27 @@ static void pull_send(struct pull *p)
     p->options.sent(p->options.arg, &m.pull);
 }
 
-static void pull_probe(struct pull *p)
+static void pull_ask(struct pull *p, struct pull_line *l)
 {
     struct wire_message m = {.type = WIRE_LOCATE};
 
     m.locate.resource = p->options.probe;
-    p->probed_ms = pull_now(p);
-    pull_send_message(p, &m);
+    (void)pull_send_message(p, l, &m);
+}
+
+static void pull_ask_others(struct pull *p)
+{
+    for (size_t i = 0; i < p->n_lines; i++) {
+        if (p->lines[i] != p->leader)
+            pull_ask(p, p->lines[i]);
+    }
 }
 
 static void pull_turn(uv_prepare_t *handle)
 {
     struct pull *p = handle->data;
 
-    if (p->due && p->connected)
+    if (p->due && p->leader != NULL)
         pull_send(p);
 }
 
@@ -194,48 +195,158 @@ void pull_wake(struct pull *p)
 
 bool pull_connected(const struct pull *p)
 {
-    return p->connected;
+    return p->leader != NULL;
+}
+
+/* looking for the leader */
+
+static void pull_search(uv_timer_t *timer)
+{
+    struct pull *p = timer->data;
+    bool long_ago = pull_now(p) - p->heard_ms >= PULL_LONG_MS;
+
+    if (p->leader != NULL)
+        return;
+    pull_ask_others(p);
+    uv_timer_start(&p->search, pull_search, long_ago ? PULL_LONG_PAUSE_MS : p->pause_ms, 0);
+    p->pause_ms = p->pause_ms * 2 < PULL_PAUSE_MS ? p->pause_ms * 2 : PULL_PAUSE_MS;
+}
+
+/* Looks at once, and then soon again: another one may be about to lead. */
+static void pull_begin_search(struct pull *p)
+{
+    p->pause_ms = PULL_FIRST_PAUSE_MS;
+    uv_timer_start(&p->search, pull_search, 0, 0);
+}
+
+/* The present leader is none any more. */
+static void pull_give_up(struct pull *p, const char *why)
+{
+    struct pull_line *l = p->leader;
+
+    if (!p->lost_told)
+        log_line(LOG_WARN, "coordinator", "state=lost address=%s error=\"%s\"", l->address, why);
+    p->lost_told = true;
+    snprintf(p->reason, sizeof p->reason, "%s", why);
+    p->leader = NULL;
+    line_redial(l);
+}
+
+static void pull_met(struct pull *p, struct pull_line *l)
+{
+    p->leader = l;
+    p->lost_told = false;
+    p->heard_ms = p->ready_ms = p->worked_ms = pull_now(p);
+    p->sent_ms = p->asked_ms = 0;
+    p->due = true;
+    log_line(LOG_INFO, "coordinator", "state=connected address=%s", l->address);
+    p->options.met(p->options.arg);
+}
+
+static bool pull_doubted(const struct pull *p)
+{
+    return p->asked_ms > p->heard_ms && pull_now(p) - p->asked_ms >= PULL_DOUBT_MS;
+}
+
+/* It has answered as leaders do. Another one that does so while the present leader is well was one before, and
+ * has not noticed yet. */
+static void pull_leads(struct pull *p, struct pull_line *l)
+{
+    if (l == p->leader || (p->leader != NULL && !pull_doubted(p)))
+        return;
+    if (p->leader != NULL)
+        pull_give_up(p, "no answer, and another coordinator leads");
+    pull_met(p, l);
+}
+
+/* receiving */
+
+static void pull_not_leader(struct pull *p, struct pull_line *l, const struct wire_error *error)
+{
+    if (error->leader != NULL && pull_find(p, error->leader) == NULL)
+        (void)pull_add(p, error->leader, NULL);
+    if (l != p->leader)
+        return;
+    pull_give_up(p, error->text);
+    pull_begin_search(p);
+}
+
+static void pull_error(struct pull *p, struct pull_line *l, const struct wire_error *error)
+{
+    if (error->code == TX_ENOTFOUND || error->code == TX_EUNREACHABLE) {
+        pull_leads(p, l); /* a leader's answer to the question, before it knows of this agent */
+    } else if (error->code == TX_ENOTLEADER) {
+        pull_not_leader(p, l, error);
+    } else if (l == p->leader) {
+        if (strcmp(p->reason, error->text) != 0)
+            log_line(LOG_WARN, "coordinator", "state=refuses address=%s error=\"%s\"", l->address, error->text);
+        snprintf(p->reason, sizeof p->reason, "%s", error->text);
+    }
+}
+
+/* The configured ones stay, whatever they are now. */
+static void pull_learn(struct pull *p, const struct wire_nodes *nodes)
+{
+    struct pull_line *l;
+
+    for (size_t i = 0; i < p->n_lines; i++)
+        p->lines[i]->gone = !p->lines[i]->configured && nodes->n > 0;
+    for (size_t i = 0; i < nodes->n; i++) {
+        l = pull_find(p, nodes->addresses[i]);
+        if (l == NULL)
+            l = pull_add(p, nodes->addresses[i], NULL);
+        if (l != NULL)
+            l->gone = false;
+    }
+}
+
+static void pull_message(struct pull_line *l, const struct channel_message *in)
+{
+    struct pull *p = l->pull;
+    struct wire_message m;
+    struct tx_error e;
+
+    if (wire_decode(&m, in->data, in->len, p->scratch, &e) != TX_OK) {
+        log_line(LOG_WARN, "refused", "from=%s error=\"%s\"", l->address, e.msg);
+        return;
+    }
+    if (l == p->leader)
+        p->heard_ms = pull_now(p);
+    if (m.type == WIRE_ERROR) {
+        pull_error(p, l, &m.error);
+    } else if (m.type == WIRE_WORK && l == p->leader) {
+        pull_learn(p, &m.work.nodes);
+        if (m.work.n_items > 0)
+            p->worked_ms = pull_now(p);
+        p->options.work(p->options.arg, &m.work);
+    } else if (m.type == WIRE_LOCATED) {
+        pull_leads(p, l);
+    }
+}
+
+static void line_readable(uv_poll_t *handle, int status, int events)
+{
+    struct pull_line *l = handle->data;
+    struct channel_message in;
+
+    (void)status;
+    (void)events;
+    while (l->poll == handle && channel_receive(&l->channel, &in) == 1) {
+        pull_message(l, &in);
+        channel_release(&in);
+    }
 }
 
 /* keeping the line */
 
-static void pull_dial(struct pull *p)
-{
-    struct tx_error e = {0};
-    int rc = channel_dial(&p->channel, p->address, MESSAGE_LIMIT, &e);
-
-    p->dialled_ms = p->heard_ms = p->ready_ms = pull_now(p);
-    p->sent_ms = 0;
-    p->probed_ms = 0;
-    p->due = true;
-    if (rc == TX_OK) {
-        p->poll = malloc(sizeof *p->poll);
-        if (p->poll != NULL && uv_poll_init(p->options.loop, p->poll, channel_fd(&p->channel)) == 0) {
-            p->poll->data = p;
-            uv_poll_start(p->poll, UV_READABLE, pull_readable);
-            return;
-        }
-        free(p->poll);
-        p->poll = NULL;
-    }
-    pull_give_up(p, rc == TX_OK ? "out of memory" : e.msg, NULL);
-}
-
-/* Why the present coordinator is to be given up; NULL: it is not. */
+/* Why the present leader is to be given up; NULL: it is not. */
 static const char *pull_lost(struct pull *p, uint64_t now)
 {
-    unsigned slow = p->n_addresses > 1 ? 1 : PULL_ALONE_MS / PULL_SILENCE_MS;
-    bool ready = channel_ready(&p->channel);
-
-    if (ready)
+    if (channel_ready(&p->leader->channel))
         p->ready_ms = now;
-    if (!p->connected && !ready && now - p->dialled_ms >= PULL_CONNECT_MS * slow)
-        return "cannot be reached";
-    if (!p->connected && now - p->dialled_ms >= PULL_DIAL_MS * slow)
-        return "no answer";
-    if (p->connected && now - p->ready_ms >= PULL_BROKEN_MS && p->n_addresses > 1)
+    else if (now - p->ready_ms >= PULL_TICK_MS)
         return "the connection is lost";
-    if (p->connected && now - p->heard_ms >= PULL_SILENCE_MS * slow)
+    if (now - p->heard_ms >= (p->n_lines > 1 ? PULL_SILENCE_MS : PULL_ALONE_MS))
         return "no answer";
     return NULL;
 }
@@ -243,57 +354,54 @@ static const char *pull_lost(struct pull *p, uint64_t now)
 static void pull_tick(uv_timer_t *timer)
 {
     struct pull *p = timer->data;
-    uint64_t now = pull_now(p);
+    uint64_t now = pull_now(p), ask_ms;
     const char *why;
 
-    if (p->poll == NULL) {
-        if (now >= p->dial_at_ms)
-            pull_dial(p);
+    pull_sweep(p);
+    if (p->leader == NULL)
         return;
-    }
     why = pull_lost(p, now);
     if (why != NULL) {
-        pull_give_up(p, why, NULL);
+        pull_give_up(p, why);
+        pull_begin_search(p);
         return;
     }
-    if (now - p->heard_ms >= (p->connected ? PULL_PROBE_MS : PULL_TICK_MS) &&
-        now - p->probed_ms >= PULL_PROBE_MS / 2)
-        pull_probe(p);
+    ask_ms = now - p->worked_ms < PULL_WORKING_MS ? PULL_ASK_MS : PULL_ASK_IDLE_MS;
+    if (pull_doubted(p))
+        pull_ask_others(p);
+    else if (now - p->heard_ms >= ask_ms && p->asked_ms <= p->heard_ms) {
+        p->asked_ms = now;
+        pull_ask(p, p->leader);
+    }
     if (now - p->sent_ms >= PULL_RENEW_MS || p->due)
         pull_send(p);
 }
 
+/* life */
+
+/* What cannot be an address is told at the start. */
 static int pull_parse(struct pull *p, const char *list, struct tx_error *e)
 {
-    const char *s = list;
+    char address[ADDRESS_LIMIT + 1];
+    struct pull_line *l;
     size_t n;
 
-    while (*s != '\0') {
+    for (const char *s = list; *s != '\0'; s += n + (s[n] == ',' ? 1 : 0)) {
         n = strcspn(s, ",");
-        if (n == 0 || n > ADDRESS_LIMIT || p->n_addresses == PULL_COORDINATORS)
+        if (n == 0 || n > ADDRESS_LIMIT)
             return err_set(e, TX_EINVAL, "«%s»: write tcp://host:port, up to %d of them, with commas", list,
                            PULL_COORDINATORS);
-        memcpy(p->addresses[p->n_addresses++], s, n);
-        s += n + (s[n] == ',' ? 1 : 0);
+        memcpy(address, s, n);
+        address[n] = '\0';
+        l = pull_find(p, address);
+        if (l == NULL)
+            l = pull_add(p, address, e);
+        if (l == NULL)
+            return e->code;
+        l->configured = true;
     }
-    p->n_configured = p->n_addresses;
-    if (p->n_addresses == 0)
+    if (p->n_lines == 0)
         return err_set(e, TX_EINVAL, "no coordinator is named; write --coordinators tcp://host:port[,…]");
-    return TX_OK;
-}
-
-/* An address that cannot be one is told at the start, not when its turn comes. */
-static int pull_check(const struct pull *p, struct tx_error *e)
-{
-    struct channel c;
-    int rc;
-
-    for (size_t i = 0; i < p->n_addresses; i++) {
-        rc = channel_dial(&c, p->addresses[i], MESSAGE_LIMIT, e);
-        if (rc != TX_OK)
-            return rc;
-        channel_close(&c);
-    }
     return TX_OK;
 }
 
@@ -303,25 +411,24 @@ int pull_open(struct pull *p, const struct pull_options *options, struct tx_erro
 
     memset(p, 0, sizeof *p);
     p->options = *options;
-    p->channel.socket = -1;
-    p->backoff_ms = PULL_BACKOFF_MS;
     buf_init(&p->out);
     rc = pull_parse(p, options->coordinators, e);
     if (rc == TX_OK)
-        rc = pull_check(p, e);
-    if (rc != TX_OK)
+        p->scratch = malloc(sizeof *p->scratch);
+    if (rc == TX_OK && p->scratch == NULL)
+        rc = err_set(e, TX_ENOMEM, "no memory for messages");
+    if (rc != TX_OK) {
+        pull_hang_up(p);
         return err_wrap(e, rc, "coordinators");
-    p->scratch = malloc(sizeof *p->scratch);
-    if (p->scratch == NULL)
-        return err_set(e, TX_ENOMEM, "no memory for messages");
-    snprintf(p->address, sizeof p->address, "%s", p->addresses[0]);
-    p->next = 1 % p->n_addresses;
+    }
     uv_timer_init(options->loop, &p->tick);
+    uv_timer_init(options->loop, &p->search);
     uv_prepare_init(options->loop, &p->turn);
-    p->tick.data = p;
-    p->turn.data = p;
-    uv_timer_start(&p->tick, pull_tick, 0, PULL_TICK_MS);
+    p->tick.data = p->search.data = p->turn.data = p;
+    p->heard_ms = pull_now(p);
+    uv_timer_start(&p->tick, pull_tick, PULL_TICK_MS, PULL_TICK_MS);
     uv_prepare_start(&p->turn, pull_turn);
+    pull_begin_search(p);
     return TX_OK;
 }
 
@@ -331,6 +438,7 @@ void pull_close(struct pull *p)
         return;
     pull_hang_up(p);
     uv_close((uv_handle_t *)&p->tick, NULL);
+    uv_close((uv_handle_t *)&p->search, NULL);
     uv_close((uv_handle_t *)&p->turn, NULL);
 }
 

@@ -1,9 +1,12 @@
-/* pull: the agent's line to the coordinator that leads: keeps one PULL open, finds the leader, reconnects for
- * ever. agent.c fills the PULLs and takes the WORK.
+/* pull: the agent's line to the coordinator that leads: keeps one PULL open, finds the leader, for ever.
+ * agent.c fills the PULLs and takes the WORK.
  *
- * A leader that has nothing to do for the agent says little, so silence is told from death by a question that
- * is answered at once (WIRE_LOCATE). Every WORK names the group's coordinators, so those that were added later
- * are tried as well.
+ * There is a connection to every coordinator, so that looking for the leader is one question to all of them
+ * (WIRE_LOCATE): who answers it leads, for a follower refuses. They are asked when the leader says that it
+ * leads no more, when its connection breaks, and when it does not answer that question itself. A leader that is
+ * silent is left only for another one that has answered, or for good after a longer time.
+ *
+ * Every WORK names the group's coordinators, so those that were added later are asked as well.
  */
 #ifndef ASSENT_PULL_H
 #define ASSENT_PULL_H
@@ -32,19 +35,30 @@ struct pull_options {
     void *arg;
 };
 
+struct pull;
+
+/* To one coordinator. */
+struct pull_line {
+    struct pull *pull;
+    char address[ADDRESS_LIMIT + 1];
+    bool configured; /* the others are learned of */
+    bool gone;       /* no member any more; to be freed */
+    struct channel channel;
+    uv_poll_t *poll; /* NULL: not dialled */
+};
+
 struct pull {
     struct pull_options options;
-    char addresses[PULL_COORDINATORS][ADDRESS_LIMIT + 1];
-    size_t n_configured;             /* the first of them; the others are learned of */
-    size_t n_addresses, next;        /* next: to be tried when the present one fails */
-    char address[ADDRESS_LIMIT + 1]; /* dialled, or being so */
-    struct channel channel;
-    uv_poll_t *poll;
-    uv_timer_t tick;
+    struct pull_line *lines[PULL_COORDINATORS]; /* owned */
+    size_t n_lines;
+    struct pull_line *leader; /* NULL: it is being looked for */
+    uv_timer_t tick, search;
     uv_prepare_t turn;
-    bool due, connected, lost_told;
-    unsigned backoff_ms, hops;
-    uint64_t number, dial_at_ms, dialled_ms, ready_ms, sent_ms, heard_ms, probed_ms;
+    bool due, lost_told;
+    unsigned pause_ms; /* between two questions to all */
+    uint64_t number;
+    uint64_t ready_ms, sent_ms, heard_ms, asked_ms; /* of the leader */
+    uint64_t worked_ms;                             /* when it last had work */
     uint32_t request;
     struct buf out;
     struct wire_scratch *scratch;

@@ -25,6 +25,7 @@ struct node {
     char address[ADDRESS_LIMIT + 1];
     struct channel channel;
     bool dialed;
+    char said[TEXT_LIMIT + 1]; /* how the last attempt there ended; "": there was none */
 };
 
 struct caller {
@@ -158,12 +159,14 @@ static enum attempt take_error(struct caller *c, const struct wire_error *error)
 
     switch (error->code) {
     case TX_ENOTLEADER:
+        snprintf(c->nodes[c->current].said, TEXT_LIMIT + 1, "%s", error->text);
         leader = error->leader != NULL ? caller_node(c, error->leader) : c->n;
         if (leader == c->n || leader == c->current)
             return ATTEMPT_NEXT;
         c->current = leader;
         return ATTEMPT_AGAIN;
     case TX_EBUSY:
+        snprintf(c->nodes[c->current].said, TEXT_LIMIT + 1, "%s", error->text);
         return ATTEMPT_AGAIN;
     default:
         complain("%s", error->text);
@@ -199,8 +202,14 @@ static enum attempt caller_attempt(struct caller *c, cJSON **answer)
     /* The leader's address may be a new one. */
     if (caller_dial(node) < 0)
         return ATTEMPT_FAILED;
-    if (!attempt_send(c, node) || !attempt_receive(c, node, &in))
+    if (!attempt_send(c, node)) {
+        snprintf(node->said, sizeof node->said, "cannot be reached");
         return ATTEMPT_NEXT;
+    }
+    if (!attempt_receive(c, node, &in)) {
+        snprintf(node->said, sizeof node->said, "no answer");
+        return ATTEMPT_NEXT;
+    }
     result = take_reply(c, &in, answer);
     channel_release(&in);
     return result;
@@ -208,11 +217,27 @@ static enum attempt caller_attempt(struct caller *c, cJSON **answer)
 
 /* A question */
 
+/* «tcp://a:7401: cannot be reached; tcp://b:7401: node 2 has no leader: …» */
+static void list_attempts(const struct caller *c, char *text, size_t size)
+{
+    size_t at = 0;
+
+    *text = '\0';
+    for (size_t i = 0; i < c->n && at < size; i++) {
+        const struct node *n = &c->nodes[i];
+
+        at += (size_t)snprintf(text + at, size - at, "%s%s: %s", i > 0 ? "; " : "", n->address,
+                               *n->said != '\0' ? n->said : "not asked");
+    }
+}
+
 static enum exit_status give_up(const struct caller *c, const struct arguments *a)
 {
+    char attempts[4 * TEXT_LIMIT];
+
+    list_attempts(c, attempts, sizeof attempts);
     if (c->connected)
-        complain("no leading coordinator answered within %s (asked %s); see the coordinators' logs",
-                 age_text(a->timeout_ms), a->coordinators);
+        complain("no leading coordinator answered within %s: %s", age_text(a->timeout_ms), attempts);
     else
         complain("no coordinator can be reached at %s within %s; is txcoordd running?", a->coordinators,
                  age_text(a->timeout_ms));

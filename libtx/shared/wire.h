@@ -19,7 +19,7 @@
 #include "libtx/shared/txid.h"
 #include "libtx/shared/words.h"
 
-enum { WIRE_VERSION = 2 };
+enum { WIRE_VERSION = 3 };
 
 enum wire_type {
     /* application -> coordinator, and the answer */

@@ -78,6 +78,7 @@ void wire_put_branches(struct wire_writer *w, const struct branch_ref *branches,
         buf_put_u8(w->to, branches[i].kind);
         wire_put_str(w, branches[i].resource, NAME_LIMIT);
         wire_put_optional(w, branches[i].proof, PROOF_LIMIT);
+        wire_put_optional(w, branches[i].agent, ADDRESS_LIMIT);
     }
 }
 
@@ -249,6 +250,7 @@ const struct branch_ref *wire_get_branches(struct wire_reader *r, size_t *n)
         branches[i].kind = wire_get_enum(r, "branch kind", BRANCH_DIRECT, BRANCH_REMOTE);
         branches[i].resource = wire_get_name(r, "resource");
         branches[i].proof = wire_get_optional(r, "proof", PROOF_LIMIT);
+        branches[i].agent = wire_get_optional(r, "agent", ADDRESS_LIMIT);
     }
     return branches;
 }

@@ -45,6 +45,7 @@ struct branch_ref {
     const char *resource;
     const char *proof; /* what the resource manager needs to tell the outcome after «not found»; opaque
                           elsewhere; may be NULL */
+    const char *agent; /* remote, in a request: the address of the agent that holds its connection, or NULL */
 };
 
 /* Sequence numbers from..to, both included. */

@@ -164,17 +164,6 @@ static void play(struct story *s)
     say(s, "the applications have stopped");
 }
 
-static void load_receipts(struct world_server *server, struct keys *k)
-{
-    PGconn *conn = world_server_connect(server, "app");
-    PGresult *r = PQexec(conn, "SELECT key FROM receipts ORDER BY key");
-
-    for (int i = 0; i < PQntuples(r); i++)
-        keys_add(k, atoll(PQgetvalue(r, i, 0)));
-    PQclear(r);
-    PQfinish(conn);
-}
-
 /* How many of the keys are not as they should be in both databases. */
 static size_t wrong(const struct keys *told, const struct keys receipts[2], bool should_be_there)
 {
@@ -207,7 +196,7 @@ static bool check(struct story *s)
 
     world_wait_nothing_prepared(s->stage.world, SETTLE_MS);
     for (int b = 0; b < 2; b++) {
-        load_receipts(s->stage.bank[b], &receipts[b]);
+        keys_load(&receipts[b], s->stage.bank[b]);
         keys_sort(&receipts[b]);
     }
     after = world_sum_balances(s->stage.world);

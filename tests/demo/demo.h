@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tests/lib/keys.h"
 #include "tests/lib/world.h"
 
 enum { DEMO_ACCOUNTS = 10000, DEMO_BALANCE = 1000, DEMO_APPLICATIONS = 4 };
@@ -19,17 +20,6 @@ struct stage {
 
 /* agent_flags: more of them for the agents; NULL: none. */
 void stage_open(struct stage *s, const char *name, const char *const *agent_flags);
-
-/* Transfers' keys, by what their application was told. */
-struct keys {
-    long long *items; /* owned */
-    size_t n, cap;
-};
-
-void keys_add(struct keys *k, long long key);
-void keys_sort(struct keys *k);
-bool keys_contain(const struct keys *k, long long key); /* sorted */
-void keys_release(struct keys *k);
 
 /* The application: transfers money from bank_a to bank_b until it is killed or told to stop, and tells a line
  * for each transfer: «committed KEY», «aborted KEY» or «in-doubt KEY». argv: name, number, conninfo a, conninfo

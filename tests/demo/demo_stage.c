@@ -1,7 +1,4 @@
-/* demo_stage: two banks, their agents, a coordinator; and the book-keeping of keys. */
-#include <stdlib.h>
-#include <string.h>
-
+/* demo_stage: two banks, their agents, a coordinator. */
 #include "tests/demo/demo.h"
 
 void stage_open(struct stage *s, const char *name, const char *const *agent_flags)
@@ -20,39 +17,4 @@ void stage_open(struct stage *s, const char *name, const char *const *agent_flag
         s->agent[i] = world_agent_new(s->world, agents[i], &s->bank[i], 1, agent_flags);
         world_process_start_ready(s->agent[i], NULL);
     }
-}
-
-void keys_add(struct keys *k, long long key)
-{
-    if (k->n == k->cap) {
-        k->cap = k->cap == 0 ? 4096 : k->cap * 2;
-        k->items = realloc(k->items, k->cap * sizeof *k->items);
-        if (k->items == NULL)
-            abort();
-    }
-    k->items[k->n++] = key;
-}
-
-static int compare(const void *a, const void *b)
-{
-    long long x = *(const long long *)a, y = *(const long long *)b;
-
-    return (x > y) - (x < y);
-}
-
-void keys_sort(struct keys *k)
-{
-    if (k->n > 0)
-        qsort(k->items, k->n, sizeof *k->items, compare);
-}
-
-bool keys_contain(const struct keys *k, long long key)
-{
-    return k->n > 0 && bsearch(&key, k->items, k->n, sizeof *k->items, compare) != NULL;
-}
-
-void keys_release(struct keys *k)
-{
-    free(k->items);
-    memset(k, 0, sizeof *k);
 }

@@ -4,8 +4,10 @@
  *
  * What a failover takes is printed, not asserted.
  */
+#include <cjson/cJSON.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/lib/kit.h"
@@ -198,6 +200,76 @@ static void test_transfer(void **state)
     assert_admin(WORLD_ARGS("node", "transfer", "9"), 1, "no member");
 }
 
+/* The leader dies in the middle of a commit: the next one takes it up from the client's request. */
+static void leader_dies_at(const char *point, enum kit_mode mode)
+{
+    unsigned id = kit_await_group(&kit) % NODES + 1;
+    char env[64];
+
+    snprintf(env, sizeof env, "ASSENT_CRASH=%s=kill", point);
+    world_process_kill(kit.node[id]);
+    world_process_start_ready(kit.node[id], env);
+    make_leader(id);
+    begin_load(mode);
+    if (world_process_wait(kit.node[id], KIT_SETTLE_MS) != -SIGKILL)
+        fail_msg("the leader has not died at %s", point);
+    world_process_start_ready(kit.node[id], NULL);
+    end_load();
+}
+
+static void test_leader_dies_during_a_commit(void **state)
+{
+    static const char *const points[] = {"coord.commit_received", "coord.prepare_sent",
+                                         "coord.all_voted",       "coord.applied",
+                                         "coord.answered",        "coord.commit_work_sent"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++)
+        leader_dies_at(points[i], KIT_MIXED);
+    leader_dies_at("coord.prepare_sent", KIT_REMOTE);
+    leader_dies_at("coord.all_voted", KIT_LOGGED);
+    leader_dies_at("coord.applied", KIT_LOGGED);
+}
+
+/* Look-ups */
+
+/* How many a node has answered since it was started. */
+static double lookups_of(const char *address)
+{
+    cJSON *answer = world_admin_json(kit.world, WORLD_ARGS("--coordinators", address, "status"), NULL);
+    double n = cJSON_GetNumberValue(cJSON_GetObjectItem(cJSON_GetObjectItem(answer, "counters"), "lookups"));
+
+    cJSON_Delete(answer);
+    return n;
+}
+
+/* Of a commit whose client died before it heard of it: any node knows it, and each is asked in turn. */
+static void test_lookups_are_spread(void **state)
+{
+    static struct kit_account account;
+    struct world_process *client = kit_start_patient(&kit, "ASSENT_CRASH=client.decided=kill");
+    char *list = strdup(world_coordinators(kit.world)), *rest = list, *address;
+    enum tx_outcome outcome;
+    tx_client *asking;
+
+    (void)state;
+    account.n = 0;
+    kit_hear(client, &account, KIT_SETTLE_MS);
+    assert_int_equal(world_process_wait(client, KIT_SETTLE_MS), -SIGKILL);
+    kit_assert_sound(&kit);
+    asking = kit_client(&kit);
+    for (int i = 0; i < 6 * NODES; i++) {
+        assert_int_equal(tx_client_outcome(asking, account.told[0].id, &outcome, NULL), TX_OK);
+        assert_int_equal(outcome, TX_OUTCOME_COMMITTED);
+    }
+    tx_client_close(asking);
+    while ((address = strsep(&rest, ",")) != NULL) {
+        if (!(lookups_of(address) > 0))
+            fail_msg("%s was not asked, or did not answer", address);
+    }
+    free(list);
+}
+
 /* The group changes */
 
 static void remove_node(unsigned id)
@@ -349,8 +421,10 @@ static void lose_majority(unsigned first, unsigned second)
     txn_free(t);
     options.connect_timeout_ms = 2000;
     assert_int_not_equal(tx_client_open(&late, &options, &e), TX_OK);
-    if (strstr(e.msg, "majority") == NULL)
+    if (strstr(e.msg, "majority: 1 of 3 answers") == NULL || strstr(e.msg, "knows of no leader") == NULL)
         fail_msg("does not say what is missing: %s", e.msg);
+    assert_admin(WORLD_ARGS("sessions"), 4, "is unreachable, 1 of 3 reachable, 2 needed");
+    assert_admin(WORLD_ARGS("sessions"), 4, "cannot be reached");
     world_process_start_ready(kit.node[first], NULL);
     world_process_start_ready(kit.node[second], NULL);
     (void)kit_await_group(&kit);
@@ -520,9 +594,11 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(test_leader_killed),
         TEST(test_leader_killed_with_agents_at_work),
+        TEST(test_leader_dies_during_a_commit),
         TEST(test_leader_frozen),
         TEST(test_rolling_restart),
         TEST(test_transfer),
+        TEST(test_lookups_are_spread),
         TEST(test_three_to_one_and_back),
         TEST(test_wiped_node_is_refused),
         TEST(test_first_node_emptied),

@@ -68,8 +68,8 @@ static inline void kit_do(struct kit *k, enum record_type type, uint64_t session
 static inline void kit_decide(struct kit *k, uint64_t session, uint64_t sequence, enum verdict verdict,
                               enum origin origin, size_t n_branches)
 {
-    static const struct branch_ref branches[] = {{1, BRANCH_DIRECT, "bank_a", "proof"},
-                                                 {2, BRANCH_REMOTE, "bank_b", NULL}};
+    static const struct branch_ref branches[] = {{1, BRANCH_DIRECT, "bank_a", "proof", NULL},
+                                                 {2, BRANCH_REMOTE, "bank_b", NULL, NULL}};
 
     kit_apply(k, (struct record){.type = RECORD_DECIDE,
                                  .session = session,

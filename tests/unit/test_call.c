@@ -89,6 +89,12 @@ static int refuse(struct kit *k, const struct wire_message *in, struct wire_mess
     return kit_error(out, TX_ENOTFOUND, NULL);
 }
 
+/* Names the leader that was, until it is the leader itself. */
+static int elected_in_its_place(struct kit *k, const struct wire_message *in, struct wire_message *out)
+{
+    return k->asked[WIRE_OUTCOME] < 5 ? kit_error(out, TX_ENOTLEADER, k->arg) : echo(k, in, out);
+}
+
 static void asks_again_when_an_answer_is_lost(void **state)
 {
     struct kit *k = kit_start(echo_second);
@@ -124,6 +130,61 @@ static void waits_for_an_election(void **state)
     (void)state;
     assert_int_equal(ask(k->address, 3000, &e, NULL), TX_OK);
     kit_stop(k);
+}
+
+/* The leader stands still, and the others still name it: it is not asked again while there are others to ask.
+ */
+static void leaves_a_silent_leader_alone(void **state)
+{
+    struct kit *frozen = kit_start(mute), *a = kit_start(elected_in_its_place), *b = kit_start(follow);
+    char list[512];
+    struct tx_error e;
+
+    (void)state;
+    a->arg = b->arg = frozen->address;
+    snprintf(list, sizeof list, "%s,%s,%s", frozen->address, a->address, b->address);
+    assert_int_equal(ask(list, 5000, &e, NULL), TX_OK);
+    assert_int_equal(frozen->asked[WIRE_OUTCOME], 1);
+    kit_stop(frozen);
+    kit_stop(a);
+    kit_stop(b);
+}
+
+static void *many_asks(void *arg)
+{
+    struct calls *cs = arg;
+
+    for (uint64_t i = 1; i <= CALLS; i++) {
+        struct wire_message m = question(i);
+        const struct wire_message *reply;
+        struct call call;
+
+        if (call_sync(&call, cs, &m, NULL, WIRE_OUTCOME_IS, call_now_ms() + 10000, &reply, NULL) != TX_OK ||
+            reply->outcome_is.outcome != i % 4)
+            abort();
+        call_end(&call);
+    }
+    return NULL;
+}
+
+/* A question for an outcome goes to each coordinator in turn; a follower that knows it answers it itself. */
+static void spreads_questions_for_outcomes(void **state)
+{
+    struct kit *k[3] = {kit_start(echo), kit_start(echo), kit_start(follow)};
+    char list[512];
+    struct calls *cs;
+    struct tx_error e;
+
+    (void)state;
+    k[2]->arg = k[0]->address;
+    snprintf(list, sizeof list, "%s,%s,%s", k[0]->address, k[1]->address, k[2]->address);
+    assert_int_equal(calls_new(&cs, list, &e), TX_OK);
+    many_asks(cs);
+    for (int i = 0; i < 3; i++)
+        assert_in_range(k[i]->asked[WIRE_OUTCOME], CALLS / 6, CALLS);
+    calls_free(cs);
+    for (int i = 0; i < 3; i++)
+        kit_stop(k[i]);
 }
 
 static void survives_two_who_send_it_to_each_other(void **state)
@@ -199,23 +260,6 @@ static int unreliable(struct kit *k, const struct wire_message *in, struct wire_
 
     echo(k, in, out);
     return n % 97 == 0 ? 0 : n % 4 == 0 ? 2 : 1;
-}
-
-static void *many_asks(void *arg)
-{
-    struct calls *cs = arg;
-
-    for (uint64_t i = 1; i <= CALLS; i++) {
-        struct wire_message m = question(i);
-        const struct wire_message *reply;
-        struct call call;
-
-        if (call_sync(&call, cs, &m, NULL, WIRE_OUTCOME_IS, call_now_ms() + 10000, &reply, NULL) != TX_OK ||
-            reply->outcome_is.outcome != i % 4)
-            abort();
-        call_end(&call);
-    }
-    return NULL;
 }
 
 static void gives_every_thread_its_own_answer(void **state)
@@ -332,6 +376,8 @@ int main(void)
         cmocka_unit_test(asks_again_when_an_answer_is_lost),
         cmocka_unit_test(follows_to_the_leader),
         cmocka_unit_test(waits_for_an_election),
+        cmocka_unit_test(spreads_questions_for_outcomes),
+        cmocka_unit_test(leaves_a_silent_leader_alone),
         cmocka_unit_test(survives_two_who_send_it_to_each_other),
         cmocka_unit_test(passes_over_who_is_not_there),
         cmocka_unit_test(tells_never_sent_from_not_answered),

@@ -244,6 +244,91 @@ static void test_two_failovers(void **state)
                 perform((enum scenario)s, at, again, (at + again) % 2);
 }
 
+static uint32_t pull_of(struct kit *k, const char *name, const char *address, bool introduce)
+{
+    struct wire_message m = {.type = WIRE_PULL};
+    uint32_t number;
+
+    m.pull = (struct wire_pull){.instance = 1,
+                                .number = ++k->pulled,
+                                .name = name,
+                                .address = address,
+                                .n_resources = introduce ? 2 : 0,
+                                .resources = kit_resources};
+    number = kit_ask(k, &m);
+    kit_turn(k);
+    return number;
+}
+
+static const struct branch_ref held_by_a[] = {
+    {.number = 1, .kind = BRANCH_REMOTE, .resource = "bank_a", .agent = "tcp://127.0.0.1:7500"},
+    {.number = 2, .kind = BRANCH_REMOTE, .resource = "bank_b", .agent = "tcp://127.0.0.1:7500"}};
+
+/* Two agents serve both resources, and the one that holds the branches is the last to find the new leader: the
+ * other is not asked to prepare what it knows nothing of, and would have to refuse. */
+static void test_the_holder_prepares(void **state)
+{
+    struct kit *k = kit_new(NULL);
+    uint32_t ask, a, b;
+
+    (void)state;
+    kit_fail_over(k);
+    b = pull_of(k, "agent-b", "tcp://127.0.0.1:7501", true);
+    ask = kit_decide(k, 1, VERDICT_COMMIT, WAIT_DECIDED, held_by_a);
+    kit_pass(k, 500);
+    assert_null(kit_work(k, b, WORK_PREPARE, 1));
+    a = pull_of(k, "agent-a", "tcp://127.0.0.1:7500", true);
+    kit_expect_work(k, a, WORK_PREPARE, 1);
+    kit_expect_work(k, a, WORK_PREPARE, 2);
+    (void)kit_report(k, 1, 1, REPORT_PREPARED);
+    (void)kit_report(k, 1, 2, REPORT_PREPARED);
+    kit_turn(k);
+    kit_expect_decided(k, ask, VERDICT_COMMIT);
+    kit_free(k);
+}
+
+/* It never comes: whoever is there is asked, for it can still tell whether they are prepared. */
+static void test_the_holder_is_gone(void **state)
+{
+    struct kit *k = kit_new(NULL);
+    uint32_t b;
+
+    (void)state;
+    kit_fail_over(k);
+    (void)pull_of(k, "agent-b", "tcp://127.0.0.1:7501", true);
+    (void)kit_decide(k, 1, VERDICT_COMMIT, WAIT_DECIDED, held_by_a);
+    kit_pass(k, 5000);
+    b = pull_of(k, "agent-b", "tcp://127.0.0.1:7501", false);
+    kit_expect_work(k, b, WORK_PREPARE, 1);
+    kit_free(k);
+}
+
+static uint32_t locate(struct kit *k, const char *resource)
+{
+    struct wire_message m = {.type = WIRE_LOCATE, .locate = {resource}};
+
+    return kit_ask(k, &m);
+}
+
+/* A new leader has not heard of the agents yet: whoever looks for one is to ask again, not to give up. */
+static void test_agents_are_on_their_way(void **state)
+{
+    struct kit *k = kit_new(NULL);
+    struct wire_message m;
+
+    (void)state;
+    kit_fail_over(k);
+    kit_expect_error(k, locate(k, "bank_a"), TX_EUNREACHABLE);
+    kit_expect_error(k, locate(k, "nobody_has_this"), TX_ENOTFOUND);
+    (void)pull_of(k, "agent-a", "tcp://127.0.0.1:7500", true);
+    assert_true(kit_answer(k, locate(k, "bank_a"), &m));
+    assert_int_equal(m.type, WIRE_LOCATED);
+    kit_fail_over(k);
+    kit_pass(k, 5000);
+    kit_expect_error(k, locate(k, "bank_a"), TX_ENOTFOUND);
+    kit_free(k);
+}
+
 /* A leader that is deposed says so to all that wait, and does nothing any more. */
 static void test_deposed(void **state)
 {
@@ -274,7 +359,7 @@ static void test_deposed(void **state)
     kit_free(k);
 }
 
-/* A proposal whose end is not known: nobody is answered, and asking again is safe. */
+/* A proposal whose end is not known: those who wait are told so at once, and asking again is safe. */
 static void test_lost_proposal(void **state)
 {
     struct kit *k = kit_new(NULL);
@@ -286,8 +371,8 @@ static void test_lost_proposal(void **state)
     e = k->entries[0];
     k->n_entries = 0;
     driver_proposed(k->d, k->now, e.ticket, false);
-    kit_expect_silence(k, ask);
-    kit_expect_silence(k, open);
+    kit_expect_error(k, ask, TX_EUNKNOWN);
+    kit_expect_error(k, open, TX_EUNKNOWN);
     ask = kit_decide(k, 1, VERDICT_ABORT, WAIT_DECIDED, kit_direct);
     kit_flush(k);
     assert_int_equal(driver_apply(k->d, k->now, ++k->index, e.data, e.len, NULL), 0); /* it was in the log */
@@ -312,6 +397,7 @@ static void test_refused_proposal(void **state)
             break;
         kit_expect_silence(k, ask);
         driver_proposed(k->d, k->now, k->entries[0].ticket, false);
+        kit_expect_error(k, ask, TX_EUNKNOWN);
         kit_drop_entries(k);
     }
     kit_apply(k);
@@ -363,9 +449,15 @@ static void test_refused_for_a_while(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_failover),     cmocka_unit_test(test_two_failovers),
-        cmocka_unit_test(test_deposed),          cmocka_unit_test(test_lost_proposal),
-        cmocka_unit_test(test_refused_proposal), cmocka_unit_test(test_refused_for_a_while),
+        cmocka_unit_test(test_one_failover),
+        cmocka_unit_test(test_two_failovers),
+        cmocka_unit_test(test_deposed),
+        cmocka_unit_test(test_lost_proposal),
+        cmocka_unit_test(test_the_holder_prepares),
+        cmocka_unit_test(test_the_holder_is_gone),
+        cmocka_unit_test(test_agents_are_on_their_way),
+        cmocka_unit_test(test_refused_proposal),
+        cmocka_unit_test(test_refused_for_a_while),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -385,7 +385,7 @@ static void assert_apply_survives(struct record r)
 
 static void test_apply_out_of_memory(void **state)
 {
-    static const struct branch_ref branch = {1, BRANCH_DIRECT, "bank_a", NULL};
+    static const struct branch_ref branch = {1, BRANCH_DIRECT, "bank_a", NULL, NULL};
     static const struct range ranges[] = {{100, 100}, {200, 200}, {300, 300}, {400, 400}, {500, 500}};
 
     (void)state;

@@ -25,7 +25,7 @@ static int set_up(void **state)
     memset(proof127, 'p', sizeof proof127 - 1);
     memset(proof128, 'p', sizeof proof128 - 1);
     for (uint16_t i = 0; i < BRANCH_LIMIT; i++)
-        branches[i] = (struct branch_ref){(uint16_t)(i + 1), i % 2, name63, i % 3 == 0 ? NULL : proof127};
+        branches[i] = (struct branch_ref){(uint16_t)(i + 1), i % 2, name63, i % 3 == 0 ? NULL : proof127, NULL};
     for (uint64_t i = 0; i < RANGE_LIMIT; i++)
         ranges[i] = (struct range){i * 10, i * 10 + i};
     return 0;
@@ -249,8 +249,9 @@ static void test_every_byte_flipped(void **state)
 /* What could not be read back is not written. */
 static void test_append_refuses(void **state)
 {
-    static const struct branch_ref bad_kind = {1, 2, "a", NULL}, no_resource = {1, 0, NULL, NULL},
-                                   long_resource = {1, 0, name64, NULL}, long_proof = {1, 0, "a", proof128};
+    static const struct branch_ref bad_kind = {1, 2, "a", NULL, NULL}, no_resource = {1, 0, NULL, NULL, NULL},
+                                   long_resource = {1, 0, name64, NULL, NULL},
+                                   long_proof = {1, 0, "a", proof128, NULL};
     static const struct range upside_down = {2, 1};
     const struct record bad[] = {
         {.type = (enum record_type)0},
@@ -320,7 +321,7 @@ static int read_patched(const struct record *r, size_t at, const void *bytes, si
 /* Each value that is out of bounds, as somebody else could have written it. */
 static void test_malformed(void **state)
 {
-    static const struct branch_ref branch = {1, BRANCH_DIRECT, "abc", NULL};
+    static const struct branch_ref branch = {1, BRANCH_DIRECT, "abc", NULL, NULL};
     static const struct range range = {1, 1};
     const struct record decide = {.type = RECORD_DECIDE,
                                   .decide = {.verdict = VERDICT_COMMIT, .n_branches = 1, .branches = &branch}};

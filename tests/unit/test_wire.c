@@ -6,9 +6,9 @@ static struct wire_scratch scratch;
 
 static const struct txid id = {0x1122334455667788, 12, 345678, 0xFEDCBA9876543210};
 static const struct range some_ranges[] = {{1, 1}, {3, 9}, {12, UINT64_MAX}};
-static const struct branch_ref some_branches[] = {{1, BRANCH_DIRECT, "bank_a", "xid=77"},
-                                                  {2, BRANCH_REMOTE, "bank.b-2", NULL},
-                                                  {UINT16_MAX, BRANCH_DIRECT, "c", ""}};
+static const struct branch_ref some_branches[] = {{1, BRANCH_DIRECT, "bank_a", "xid=77", NULL},
+                                                  {2, BRANCH_REMOTE, "bank.b-2", NULL, "tcp://10.0.0.1:7402"},
+                                                  {UINT16_MAX, BRANCH_DIRECT, "c", "", NULL}};
 static const struct wire_resource some_resources[] = {{"bank_a", "postgresql", 1, 3, 99000, NULL},
                                                       {"bank_b", "mariadb", 0, 0, 0, "connection refused"}};
 static const struct wire_report some_reports[] = {
@@ -146,6 +146,7 @@ static void same_decide(const struct wire_decide *a, const struct wire_decide *b
         assert_int_equal(a->branches[i].kind, b->branches[i].kind);
         same_text(a->branches[i].resource, b->branches[i].resource);
         same_text(a->branches[i].proof, b->branches[i].proof);
+        same_text(a->branches[i].agent, b->branches[i].agent);
     }
     same_news(&a->news, &b->news);
 }
@@ -417,7 +418,7 @@ static void foreign_headers_are_refused(void **state)
         const char *why;
     } cases[] = {
         {0, 'B', "not a message"},          {3, 1, "not a message"},  {1, 0, "version 0"},
-        {1, WIRE_VERSION + 1, "version 3"}, {2, 0, "unknown type 0"}, {2, WIRE_ERROR + 1, "unknown type"},
+        {1, WIRE_VERSION + 1, "version 4"}, {2, 0, "unknown type 0"}, {2, WIRE_ERROR + 1, "unknown type"},
         {2, 255, "unknown type 255"},
     };
 
@@ -433,8 +434,8 @@ static void foreign_headers_are_refused(void **state)
 /* Each enumerated field of each message with the values next to its bounds. */
 static void enumerated_fields_are_checked(void **state)
 {
-    struct branch_ref branch = {1, BRANCH_REMOTE + 1, "a", NULL};
-    struct branch_ref unnumbered = {0, BRANCH_REMOTE, "a", NULL};
+    struct branch_ref branch = {1, BRANCH_REMOTE + 1, "a", NULL, NULL};
+    struct branch_ref unnumbered = {0, BRANCH_REMOTE, "a", NULL, NULL};
     struct wire_resource half_up = {"a", "postgresql", 2, 0, 0, NULL};
     struct wire_report report_0 = {0, id, 1, "a", 0, NULL, NULL};
     struct wire_report report_12 = {REPORT_ANSWER + 1, id, 1, "a", 0, NULL, NULL};
@@ -525,7 +526,7 @@ static void required_strings_may_not_be_null(void **state)
 
     (void)state;
     buf_init(&b);
-    buf_put_bytes(&b, "A\2\13\0", 4); /* locate */
+    buf_put_bytes(&b, "A\3\13\0", 4); /* locate */
     buf_put_str(&b, NULL);
     assert_refused(&b, "resource");
 }
