@@ -76,7 +76,7 @@ bool rm_pg_proof_parse_one_phase(const char *proof, char xid[PG_XID_SIZE], char 
     int end = 0;
 
     epoch[0] = '\0';
-    if (sscanf(proof, "xid=%20[0-9]%n epoch=%63[-0-9./A-F]%n", xid, &end, epoch, &end) < 1)
+    if (sscanf(proof, "xid=%20[0-9]%n epoch=%39[0-9./A-F]%n", xid, &end, epoch, &end) < 1)
         return false;
     return proof[end] == '\0';
 }

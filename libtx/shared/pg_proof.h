@@ -32,13 +32,13 @@ enum { PG_XID_SIZE = 24, PG_SYSTEM_SIZE = 24 };
 #define PG_PROOF_SYSTEM "(SELECT system_identifier FROM pg_catalog.pg_control_system())"
 
 /* For a COMMIT in one phase, whose xid may not have reached the disk: the server's incarnation as text,
- * PostgreSQL 15 and later. When its statistics began, which every crash sets anew, but which a copy of a data
- * directory shares; its timeline, which every failover sets anew; and the system identifier. «Committed» is
- * believed in the incarnation that the xid is from, and in no other. «Aborted» is true in any. */
+ * PostgreSQL 15 and later: when its statistics began, which every crash sets anew, but which a copy of a data
+ * directory inherits, and its timeline, which every failover sets anew. «Committed» is believed in the
+ * incarnation that the xid is from, and in no other. «Aborted» is true in any. */
 #define PG_INCARNATION                                                                \
     "extract(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time()) || '/' ||" \
-    " pg_catalog.substr(" PG_PROOF_TIMELINE ", 1, 8) || '/' || " PG_PROOF_SYSTEM
-enum { PG_INCARNATION_SIZE = 64 };
+    " pg_catalog.substr(" PG_PROOF_TIMELINE ", 1, 8)"
+enum { PG_INCARNATION_SIZE = 40 };
 
 struct pg_proof {
     char xid[PG_XID_SIZE];       /* decimal, 64 bits; "": none */
