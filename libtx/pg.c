@@ -24,6 +24,7 @@ struct pg_link {
     struct pg_query query;
     char incarnation[PG_COLUMN_SIZE]; /* of the server when it gave the xid, see pg_proof.h */
     struct pg_status *status;         /* OP_STATUS */
+    struct pg_system system;          /* of the server; OP_PREPARE asks for it where it is not known */
 };
 
 static const struct branch_driver pg_driver;
@@ -149,9 +150,8 @@ static void pg_sql(const struct txn_branch *b, enum branch_op op, char out[PG_SQ
         snprintf(out, PG_SQL_SIZE, "SELECT pg_catalog.pg_current_xact_id_if_assigned()");
     else if (op == OP_PREPARE)
         snprintf(out, PG_SQL_SIZE,
-                 "SELECT " PG_PROOF_COLUMNS ", " PG_PROOF_TIMELINE ", " PG_PROOF_SYSTEM
-                 "; PREPARE TRANSACTION '%s'",
-                 gid);
+                 "SELECT " PG_PROOF_COLUMNS ", " PG_PROOF_TIMELINE "%s; PREPARE TRANSACTION '%s'",
+                 *l->system.system == '\0' ? ", " PG_PROOF_SYSTEM : "", gid);
     else if (op == OP_COMMIT_PREPARED || op == OP_ROLLBACK_PREPARED)
         snprintf(out, PG_SQL_SIZE, "%s PREPARED '%s'", op == OP_COMMIT_PREPARED ? "COMMIT" : "ROLLBACK", gid);
     else
@@ -189,6 +189,30 @@ static bool pg_nothing_to_roll_back(struct txn_branch *b)
     return PQtransactionStatus(l->conn) == PQTRANS_IDLE || b->answer == ANSWER_LOST;
 }
 
+static void pg_find_system(struct txn_branch *b)
+{
+    struct tx_client *client = b->txn->client;
+    struct pg_link *l = b->link;
+
+    l->system = (struct pg_system){.conn = l->conn, .pid = PQbackendPID(l->conn), .fd = PQsocket(l->conn)};
+    pthread_mutex_lock(&client->mutex);
+    pg_system_find(&client->systems, &l->system, call_now_ms());
+    pthread_mutex_unlock(&client->mutex);
+}
+
+static void pg_learn_system(struct txn_branch *b, const char *system)
+{
+    struct tx_client *client = b->txn->client;
+    struct pg_link *l = b->link;
+
+    if (*l->system.system != '\0')
+        return;
+    snprintf(l->system.system, sizeof l->system.system, "%.20s", system);
+    pthread_mutex_lock(&client->mutex);
+    pg_system_note(&client->systems, &l->system, call_now_ms());
+    pthread_mutex_unlock(&client->mutex);
+}
+
 static void pg_start(struct txn_branch *b, enum branch_op op, uint64_t deadline_ms)
 {
     struct pg_link *l = b->link;
@@ -204,6 +228,8 @@ static void pg_start(struct txn_branch *b, enum branch_op op, uint64_t deadline_
         b->answer = ANSWER_LOST;
         return;
     }
+    if (op == OP_PREPARE)
+        pg_find_system(b);
     pg_sql(b, op, sql);
     pg_query_start(&l->query, l->conn, sql);
 }
@@ -224,7 +250,8 @@ static void pg_learn(struct txn_branch *b, const struct pg_reply *r)
         snprintf(p.xid, sizeof p.xid, "%.20s", r->column[1]);
         p.lsn = pg_lsn_parse(r->column[2]);
         p.timeline = pg_timeline_parse(r->column[3]);
-        snprintf(p.system, sizeof p.system, "%.20s", r->column[4]);
+        pg_learn_system(b, r->column[4]);
+        memcpy(p.system, l->system.system, sizeof p.system);
     }
     pg_proof_format(&p, b->proof);
 }

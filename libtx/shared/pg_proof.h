@@ -29,7 +29,7 @@ enum { PG_XID_SIZE = 24, PG_SYSTEM_SIZE = 24 };
 /* The name of the current file of the log, which begins with the timeline, and the system identifier. Not in
  * recovery. */
 #define PG_PROOF_TIMELINE "pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn())"
-#define PG_PROOF_SYSTEM "(SELECT system_identifier FROM pg_catalog.pg_control_system())"
+#define PG_PROOF_SYSTEM "(pg_catalog.pg_control_system()).system_identifier"
 
 /* For a COMMIT in one phase, whose xid may not have reached the disk: the server's incarnation as text,
  * PostgreSQL 15 and later: when its statistics began, which every crash sets anew, but which a copy of a data

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "libtx/pg_system.h"
 #include "participant/rm_pg.h"
 
 static void same(const struct pg_proof *a, const struct pg_proof *b)
@@ -177,6 +178,28 @@ static void one_phase_proof_holds_an_incarnation(void **state)
     assert_false(rm_pg_proof_parse_one_phase("xid=5 epoch=x", xid, epoch));
 }
 
+static void knows_a_connections_server_for_a_while(void **state)
+{
+    static struct pg_systems systems;
+    struct pg_system one = {.conn = &one, .pid = 7, .fd = 3, .system = "77"},
+                     again = {.conn = &one, .pid = 7, .fd = 3};
+    struct pg_system reconnected = {.conn = &one, .pid = 8, .fd = 3},
+                     other = {.conn = &other, .pid = 7, .fd = 3};
+
+    (void)state;
+    pg_system_find(&systems, &again, 1000);
+    assert_string_equal(again.system, "");
+    pg_system_note(&systems, &one, 1000);
+    pg_system_find(&systems, &again, 1000 + PG_SYSTEM_MS - 1);
+    assert_string_equal(again.system, "77");
+    pg_system_find(&systems, &reconnected, 1000);
+    assert_string_equal(reconnected.system, "");
+    pg_system_find(&systems, &other, 1000);
+    assert_string_equal(other.system, "");
+    pg_system_find(&systems, &again, 1000 + PG_SYSTEM_MS);
+    assert_string_equal(again.system, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +210,7 @@ int main(void)
         cmocka_unit_test(finds_the_fork),
         cmocka_unit_test(knows_the_same_server_from_another),
         cmocka_unit_test(one_phase_proof_holds_an_incarnation),
+        cmocka_unit_test(knows_a_connections_server_for_a_while),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
