@@ -187,6 +187,7 @@ static void test_an_xid_given_out_again_is_no_proof(void **state)
 /* Without a look at the history nothing is proved, and the operator is told how to allow it. */
 static void test_without_the_history_it_is_a_hazard(void **state)
 {
+    struct world_output o;
     char id[KIT_ID_SIZE];
 
     (void)state;
@@ -194,6 +195,10 @@ static void test_without_the_history_it_is_a_hazard(void **state)
     world_sql(kit.bank[1], "DROP SCHEMA assent CASCADE");
     start_agent_b();
     assert_hazard(id, WORLD_ARGS("from timeline 1 to 2", "setup-postgresql.sql"));
+    o = world_admin(kit.world, WORLD_ARGS("doctor"));
+    if (strstr(o.text, "the history of timelines cannot be read") == NULL)
+        fail_msg("doctor does not say it: %s", o.text);
+    world_output_release(&o);
 }
 
 static void test_another_cluster_under_the_name_is_a_hazard(void **state)
