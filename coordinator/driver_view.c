@@ -24,12 +24,20 @@ struct view {
 
 /* Branches */
 
-static uint8_t heuristic_of(const struct view *v, uint16_t number)
+/* As the ledger knows the branch; NULL: it does not. */
+static const struct decision_branch *recorded(const struct view *v, uint16_t number)
 {
     for (size_t i = 0; v->decision != NULL && i < v->decision->n_branches; i++)
         if (v->decision->branches[i].number == number)
-            return v->decision->branches[i].heuristic;
-    return HEURISTIC_NONE;
+            return &v->decision->branches[i];
+    return NULL;
+}
+
+static uint8_t heuristic_of(const struct view *v, uint16_t number)
+{
+    const struct decision_branch *b = recorded(v, number);
+
+    return b != NULL ? b->heuristic : HEURISTIC_NONE;
 }
 
 static const char *finished_name(enum verdict verdict, uint8_t heuristic)
@@ -80,7 +88,8 @@ static void add_flight_branches(struct view *v)
         struct driver_branch *b = branch_add(v, from->number, from->kind, from->resource);
 
         b->state = branch_state(v, from, b->heuristic);
-        b->problem = v->flight->errands[i].problem;
+        b->problem = b->heuristic != HEURISTIC_NONE ? recorded(v, from->number)->heuristic_text
+                                                    : v->flight->errands[i].problem;
     }
 }
 

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "libtx/call.h"
+#include "libtx/pg_system.h"
 #include "libtx/session.h"
 
 enum { NOTE_LIMIT = 64 }; /* resources that a client remembers something about */
@@ -25,9 +26,10 @@ struct tx_client {
     struct calls *calls;
     struct app_session session;
     uint32_t transaction_timeout_ms, commit_timeout_ms;
-    pthread_mutex_t mutex; /* guards the notes */
+    pthread_mutex_t mutex; /* guards the notes and systems */
     struct note notes[NOTE_LIMIT];
     size_t n_notes;
+    struct pg_systems systems; /* of libpq connections: pg.c */
 };
 
 /* Whether the branch on this resource is expected to write. */

@@ -1,7 +1,7 @@
 /* pg: direct branches on the application's libpq connections (libtx_pg.h): the driver for finish.c.
  *
- * One operation is one string of SQL on the connection, see the table in pg_sql(). The proof of a branch is its
- * transaction's xid, «xid=…»: it is taken before or with the PREPARE and believed once that has succeeded.
+ * One operation is one string of SQL on the connection, see the table in pg_sql(). The proof of a branch
+ * (pg_proof.h) is taken in one string with the PREPARE and believed once that has succeeded.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +11,10 @@
 #include "libtx/pg_query.h"
 #include "libtx/pg_status.h"
 #include "libtx/shared/err.h"
+#include "libtx/shared/pg_proof.h"
 #include "libtx/txn.h"
 
-enum { PG_SQL_SIZE = 320, PG_OLDEST = 130000, PG_STATS_SINCE = 150000 };
+enum { PG_SQL_SIZE = 512, PG_OLDEST = 130000, PG_STATS_SINCE = 150000 };
 
 #define PROOF_PREFIX "xid="
 
@@ -21,8 +22,9 @@ struct pg_link {
     PGconn *conn; /* the application's */
     bool over;    /* the answer came without a question to the server */
     struct pg_query query;
-    char epoch[PG_COLUMN_SIZE]; /* of the server when it gave the xid, see pg_status.h */
-    struct pg_status *status;   /* OP_STATUS */
+    char incarnation[PG_COLUMN_SIZE]; /* of the server when it gave the xid, see pg_proof.h */
+    struct pg_status *status;         /* OP_STATUS */
+    struct pg_system system;          /* of the server; OP_PREPARE asks for it where it is not known */
 };
 
 static const struct branch_driver pg_driver;
@@ -135,8 +137,7 @@ static bool pg_ready(struct txn_branch *b)
     }
 }
 
-/* The SQL of an operation. A branch whose xid is known is not asked again for it; one that is expected to write
- * is given an xid if it has none, as PREPARE would. */
+/* The SQL of an operation. A branch that is prepared is given an xid if it has none, as PREPARE would. */
 static void pg_sql(const struct txn_branch *b, enum branch_op op, char out[PG_SQL_SIZE])
 {
     const struct pg_link *l = b->link;
@@ -144,16 +145,13 @@ static void pg_sql(const struct txn_branch *b, enum branch_op op, char out[PG_SQ
 
     gid_format(&b->txn->id, b->number, gid);
     if (op == OP_ASK && PQserverVersion(l->conn) >= PG_STATS_SINCE)
-        snprintf(out, PG_SQL_SIZE, "SELECT pg_catalog.pg_current_xact_id_if_assigned(), " PG_STATUS_EPOCH);
+        snprintf(out, PG_SQL_SIZE, "SELECT pg_catalog.pg_current_xact_id_if_assigned(), " PG_INCARNATION);
     else if (op == OP_ASK)
         snprintf(out, PG_SQL_SIZE, "SELECT pg_catalog.pg_current_xact_id_if_assigned()");
-    else if (op == OP_PREPARE && *b->proof == '\0')
-        snprintf(out, PG_SQL_SIZE,
-                 "SELECT pg_catalog.pg_current_xact_id_if_assigned(), pg_catalog.pg_current_xact_id();"
-                 "PREPARE TRANSACTION '%s'",
-                 gid);
     else if (op == OP_PREPARE)
-        snprintf(out, PG_SQL_SIZE, "PREPARE TRANSACTION '%s'", gid);
+        snprintf(out, PG_SQL_SIZE,
+                 "SELECT " PG_PROOF_COLUMNS ", " PG_PROOF_TIMELINE "%s; PREPARE TRANSACTION '%s'",
+                 *l->system.system == '\0' ? ", " PG_PROOF_SYSTEM : "", gid);
     else if (op == OP_COMMIT_PREPARED || op == OP_ROLLBACK_PREPARED)
         snprintf(out, PG_SQL_SIZE, "%s PREPARED '%s'", op == OP_COMMIT_PREPARED ? "COMMIT" : "ROLLBACK", gid);
     else
@@ -191,6 +189,30 @@ static bool pg_nothing_to_roll_back(struct txn_branch *b)
     return PQtransactionStatus(l->conn) == PQTRANS_IDLE || b->answer == ANSWER_LOST;
 }
 
+static void pg_find_system(struct txn_branch *b)
+{
+    struct tx_client *client = b->txn->client;
+    struct pg_link *l = b->link;
+
+    l->system = (struct pg_system){.conn = l->conn, .pid = PQbackendPID(l->conn), .fd = PQsocket(l->conn)};
+    pthread_mutex_lock(&client->mutex);
+    pg_system_find(&client->systems, &l->system, call_now_ms());
+    pthread_mutex_unlock(&client->mutex);
+}
+
+static void pg_learn_system(struct txn_branch *b, const char *system)
+{
+    struct tx_client *client = b->txn->client;
+    struct pg_link *l = b->link;
+
+    if (*l->system.system != '\0')
+        return;
+    snprintf(l->system.system, sizeof l->system.system, "%.20s", system);
+    pthread_mutex_lock(&client->mutex);
+    pg_system_note(&client->systems, &l->system, call_now_ms());
+    pthread_mutex_unlock(&client->mutex);
+}
+
 static void pg_start(struct txn_branch *b, enum branch_op op, uint64_t deadline_ms)
 {
     struct pg_link *l = b->link;
@@ -201,27 +223,37 @@ static void pg_start(struct txn_branch *b, enum branch_op op, uint64_t deadline_
     if (l->over)
         return;
     if (op == OP_STATUS) {
-        l->over = pg_status_start(&l->status, l->conn, b->proof + strlen(PROOF_PREFIX), l->epoch) != TX_OK;
+        l->over =
+            pg_status_start(&l->status, l->conn, b->proof + strlen(PROOF_PREFIX), l->incarnation) != TX_OK;
         b->answer = ANSWER_LOST;
         return;
     }
+    if (op == OP_PREPARE)
+        pg_find_system(b);
     pg_sql(b, op, sql);
     pg_query_start(&l->query, l->conn, sql);
 }
 
-/* Remembers what a SELECT brought: the xid, whether it had been there, and the server's epoch. */
+/* Remembers what a SELECT brought: the proof, and whether the branch has written. */
 static void pg_learn(struct txn_branch *b, const struct pg_reply *r)
 {
     struct pg_link *l = b->link;
-    const char *xid = b->op == OP_ASK ? r->column[0] : r->column[1];
+    struct pg_proof p = {.timeline = 0};
 
     if (!r->rows || (b->op != OP_ASK && b->op != OP_PREPARE))
         return;
     b->wrote = *r->column[0] != '\0';
-    if (*xid != '\0')
-        snprintf(b->proof, sizeof b->proof, PROOF_PREFIX "%s", xid);
-    if (b->op == OP_ASK)
-        memcpy(l->epoch, r->column[1], sizeof l->epoch);
+    if (b->op == OP_ASK) {
+        memcpy(l->incarnation, r->column[1], sizeof l->incarnation);
+        snprintf(p.xid, sizeof p.xid, "%.20s", r->column[0]);
+    } else {
+        snprintf(p.xid, sizeof p.xid, "%.20s", r->column[1]);
+        p.lsn = pg_lsn_parse(r->column[2]);
+        p.timeline = pg_timeline_parse(r->column[3]);
+        pg_learn_system(b, r->column[4]);
+        memcpy(p.system, l->system.system, sizeof p.system);
+    }
+    pg_proof_format(&p, b->proof);
 }
 
 /* In doubt, a person is told where and how to look. */

@@ -8,7 +8,7 @@
 
 #include "libtx/txn_branch.h"
 
-enum { PG_COLUMNS = 3, PG_COLUMN_SIZE = 64 };
+enum { PG_COLUMNS = 5, PG_COLUMN_SIZE = 64 };
 
 struct pg_reply {
     bool lost; /* the connection is gone */

@@ -7,6 +7,7 @@
 
 #include "libtx/call.h"
 #include "libtx/pg_query.h"
+#include "libtx/shared/pg_proof.h"
 
 enum {
     STATUS_CONNECT_MS = 3000, /* for one attempt */
@@ -17,7 +18,7 @@ enum {
 struct pg_status {
     PQconninfoOption *options; /* owns the strings of the next two */
     const char *keywords[STATUS_OPTIONS + 1], *values[STATUS_OPTIONS + 1];
-    char sql[320], epoch[PG_COLUMN_SIZE];
+    char sql[640], incarnation[PG_COLUMN_SIZE];
     PGconn *conn; /* NULL: between two attempts */
     bool connected;
     PostgresPollingStatusType polling;
@@ -25,7 +26,7 @@ struct pg_status {
     struct pg_query query;
 };
 
-int pg_status_start(struct pg_status **out, const PGconn *lost, const char *xid, const char *epoch)
+int pg_status_start(struct pg_status **out, const PGconn *lost, const char *xid, const char *incarnation)
 {
     struct pg_status *s = calloc(1, sizeof *s);
     size_t n = 0;
@@ -39,11 +40,11 @@ int pg_status_start(struct pg_status **out, const PGconn *lost, const char *xid,
         s->keywords[n] = o->keyword;
         s->values[n++] = o->val;
     }
-    snprintf(s->epoch, sizeof s->epoch, "%s", epoch);
+    snprintf(s->incarnation, sizeof s->incarnation, "%s", incarnation);
     snprintf(s->sql, sizeof s->sql,
              "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'recovery'"
              " ELSE pg_catalog.pg_xact_status('%.20s'::pg_catalog.xid8) END%s",
-             xid, *epoch != '\0' ? ", " PG_STATUS_EPOCH : "");
+             xid, *incarnation != '\0' ? ", " PG_INCARNATION : "");
     *out = s;
     return TX_OK;
 }
@@ -86,7 +87,8 @@ static bool status_judge(const struct pg_status *s, enum branch_answer *answer)
     if (strcmp(r->sqlstate, "22023") == 0 || strcmp(r->column[0], "aborted") == 0)
         *answer = ANSWER_NO;
     else if (strcmp(r->column[0], "committed") == 0)
-        *answer = *s->epoch != '\0' && strcmp(r->column[1], s->epoch) == 0 ? ANSWER_YES : ANSWER_LOST;
+        *answer =
+            *s->incarnation != '\0' && strcmp(r->column[1], s->incarnation) == 0 ? ANSWER_YES : ANSWER_LOST;
     else if (r->rows && *r->column[0] == '\0')
         *answer = ANSWER_LOST; /* so old that its status is gone */
     else

@@ -1,9 +1,9 @@
 /* pg_status: what became of a COMMIT whose answer was lost, asked on a connection of its own until it is known.
  *
  * pg_xact_status(xid) tells, but an xid that had not reached the disk is handed out again after a crash of the
- * server, and «committed» may then be another transaction's. So the xid is taken together with the server's
- * epoch, the moment its statistics began, which every crash, restore and failover sets anew; «committed» is
- * believed in the same epoch alone. «Aborted» is true in any.
+ * server or a failover, and «committed» may then be another transaction's. So the xid is taken together with
+ * the server's incarnation (pg_proof.h); «committed» is believed in the same one alone. «Aborted» is true in
+ * any.
  *
  * Used by pg.
  */
@@ -15,13 +15,10 @@
 
 #include "libtx/txn_branch.h"
 
-/* SQL of the epoch, as text; PostgreSQL 15 and later. */
-#define PG_STATUS_EPOCH "extract(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time())"
-
 struct pg_status;
 
-/* Connects to where `lost` was connected. epoch "": not known. TX_ENOMEM. */
-int pg_status_start(struct pg_status **out, const PGconn *lost, const char *xid, const char *epoch);
+/* Connects to where `lost` was connected. incarnation "": not known. TX_ENOMEM. */
+int pg_status_start(struct pg_status **out, const PGconn *lost, const char *xid, const char *incarnation);
 /* True: *answer is YES (committed), NO (not committed and never will be) or LOST (cannot be told). */
 bool pg_status_step(struct pg_status *s, enum branch_answer *answer);
 size_t pg_status_wants(struct pg_status *s, struct pollfd *fd, uint64_t *until_ms);

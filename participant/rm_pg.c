@@ -44,27 +44,29 @@ const char *rm_pg_value(const PGresult *r, int column)
     return PQgetvalue(r, 0, column);
 }
 
-void rm_pg_proof_format(const char *xid, char out[PROOF_LIMIT + 1])
+static struct pg_proof proof_here(const struct pg_conn *c)
 {
-    if (xid == NULL)
-        out[0] = '\0';
-    else
-        snprintf(out, PROOF_LIMIT + 1, "xid=%.20s", xid);
+    struct pg_proof p = {.timeline = c->timeline};
+
+    snprintf(p.system, sizeof p.system, "%s", c->system);
+    return p;
 }
 
-const char *rm_pg_proof_xid(const char *proof)
+void rm_pg_proof_of_vote(const struct pg_conn *c, const PGresult *r, char out[PROOF_LIMIT + 1])
 {
-    size_t n;
+    struct pg_proof p = proof_here(c);
+    const char *xid = rm_pg_value(r, 1);
 
-    if (proof == NULL || strncmp(proof, "xid=", 4) != 0)
-        return NULL;
-    n = strspn(proof + 4, "0123456789");
-    return n >= 1 && n <= 20 && proof[4 + n] == '\0' ? proof + 4 : NULL;
+    snprintf(p.xid, sizeof p.xid, "%s", xid == NULL ? "" : xid);
+    p.lsn = pg_lsn_parse(rm_pg_value(r, 2));
+    pg_proof_format(&p, out);
 }
 
 void rm_pg_proof_format_one_phase(const char *xid, const char *epoch, char out[PROOF_LIMIT + 1])
 {
-    rm_pg_proof_format(xid, out);
+    out[0] = '\0';
+    if (xid != NULL)
+        snprintf(out, PROOF_LIMIT + 1, "xid=%.20s", xid);
     if (xid != NULL && epoch != NULL)
         snprintf(out + strlen(out), PG_EPOCH_SIZE + 8, " epoch=%.*s", PG_EPOCH_SIZE - 1, epoch);
 }
@@ -74,15 +76,16 @@ bool rm_pg_proof_parse_one_phase(const char *proof, char xid[PG_XID_SIZE], char 
     int end = 0;
 
     epoch[0] = '\0';
-    if (sscanf(proof, "xid=%20[0-9]%n epoch=%39[0-9.]%n", xid, &end, epoch, &end) < 1)
+    if (sscanf(proof, "xid=%20[0-9]%n epoch=%39[0-9./A-F]%n", xid, &end, epoch, &end) < 1)
         return false;
     return proof[end] == '\0';
 }
 
-void rm_pg_proof_of_prepared(const char *xid32, const char *snapshot_end, char out[PROOF_LIMIT + 1])
+void rm_pg_proof_of_prepared(const struct pg_conn *c, const char *xid32, const char *snapshot_end,
+                             char out[PROOF_LIMIT + 1])
 {
+    struct pg_proof p = proof_here(c);
     uint64_t end;
-    char full[24];
 
     out[0] = '\0';
     if (xid32 == NULL || snapshot_end == NULL)
@@ -90,8 +93,8 @@ void rm_pg_proof_of_prepared(const char *xid32, const char *snapshot_end, char o
     end = strtoull(snapshot_end, NULL, 10);
     /* Less than 2^31 before the snapshot's end, as every xid that is still running. */
     end -= (uint32_t)((uint32_t)end - (uint32_t)strtoul(xid32, NULL, 10));
-    snprintf(full, sizeof full, "%" PRIu64, end);
-    rm_pg_proof_format(full, out);
+    snprintf(p.xid, sizeof p.xid, "%" PRIu64, end);
+    pg_proof_format(&p, out);
 }
 
 /* the list */
@@ -142,7 +145,7 @@ static void list_replied(struct pg_job *job, struct pg_conn *c, const struct pg_
     char(*proofs)[PROOF_LIMIT + 1] = calloc((size_t)n + 1, sizeof *proofs);
 
     for (int i = 0; i < n && found != NULL && proofs != NULL; i++) {
-        rm_pg_proof_of_prepared(PQgetvalue(r, i, 2), PQgetvalue(r, i, 3), proofs[i]);
+        rm_pg_proof_of_prepared(c, PQgetvalue(r, i, 2), PQgetvalue(r, i, 3), proofs[i]);
         found[i].gid = PQgetvalue(r, i, 0);
         found[i].age_ms = strtoull(PQgetvalue(r, i, 1), NULL, 10);
         found[i].proof = proofs[i];

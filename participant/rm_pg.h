@@ -7,6 +7,7 @@
  * rm_pg_work.c       a branch's work: statements, prepare, one-phase commit, rollback
  * rm_pg_statement.c  statements that a branch may not have
  * rm_pg_finish.c     a prepared branch: look, commit, rollback, proof
+ * rm_pg_lineage.c    whether a vote's xid means the same on the server that is there now
  * rm_pg_inspect.c    for the operator
  *
  * A job is what has a connection to itself for a while. It waits in the pool; start() gets it a connection, on
@@ -20,6 +21,7 @@
 #include <libpq-fe.h>
 
 #include "libtx/shared/buf.h"
+#include "libtx/shared/pg_proof.h"
 #include "libtx/shared/txid.h"
 #include "participant/rm.h"
 
@@ -41,15 +43,8 @@ enum {
     PG_USER_SIZE = 64,
     PG_VERSION_MIN = 130000, /* pg_current_xact_id(), pg_xact_status(xid8) */
     PG_VERSION_EPOCH = 150000,
-    PG_XID_SIZE = 24,
-    PG_EPOCH_SIZE = 40,
+    PG_EPOCH_SIZE = PG_INCARNATION_SIZE,
 };
-
-/* SQL of the server's epoch as text: the moment its statistics began, which every crash, restore and failover
- * sets anew. An xid that had not reached the disk is handed out again after a crash, and «committed» may then
- * be another transaction's: so it is believed in the epoch that the xid is from, and in no other. «Aborted» is
- * true in any. From PG_VERSION_EPOCH on. */
-#define PG_EPOCH "extract(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time())"
 
 struct pg_conn;
 
@@ -131,6 +126,9 @@ struct pg_conn {
     uint64_t since_ms;          /* when connecting, or cleaning, began */
     struct pg_resolve *resolve; /* its host is being looked up; NULL: not */
     char backend[80];           /* SQL condition that tells this backend from every other: pid and start */
+    /* The server's. A primary keeps both for as long as a connection to it lasts. */
+    char system[PG_SYSTEM_SIZE];
+    uint32_t timeline;
 };
 
 /* NULL: out of memory or handles; then nothing is left behind. */
@@ -169,17 +167,32 @@ bool rm_pg_is_sqlstate(const PGresult *r, const char *state);
 bool rm_pg_is_tag(const PGresult *r, const char *tag);
 /* A value of the first row; NULL for null, no row or no result. */
 const char *rm_pg_value(const PGresult *r, int column);
-/* "xid=<n>" out of a value such as pg_current_xact_id() gives; empty for NULL. */
-void rm_pg_proof_format(const char *xid, char out[PROOF_LIMIT + 1]);
-/* The number in it; NULL where it is none of ours. */
-const char *rm_pg_proof_xid(const char *proof);
+/* The proof of a vote out of a row of PG_PROOF_COLUMNS. */
+void rm_pg_proof_of_vote(const struct pg_conn *c, const PGresult *r, char out[PROOF_LIMIT + 1]);
 /* The proof of a commit in one phase, "xid=<n> epoch=<when>"; without an epoch where that is NULL, and empty
  * for an xid of NULL. Not one of a prepared branch: whose xid is on the disk and needs no epoch. */
 void rm_pg_proof_format_one_phase(const char *xid, const char *epoch, char out[PROOF_LIMIT + 1]);
 /* Its parts; the epoch is empty where there is none. False: it is none of ours. */
 bool rm_pg_proof_parse_one_phase(const char *proof, char xid[PG_XID_SIZE], char epoch[PG_EPOCH_SIZE]);
-/* The proof of a row of pg_prepared_xacts: its 32-bit xid, made whole by the snapshot's end. */
-void rm_pg_proof_of_prepared(const char *xid32, const char *snapshot_end, char out[PROOF_LIMIT + 1]);
+/* The proof of a row of pg_prepared_xacts: its 32-bit xid, made whole by the snapshot's end. Without a place in
+ * the log: where it was prepared nobody knows any more. */
+void rm_pg_proof_of_prepared(const struct pg_conn *c, const char *xid32, const char *snapshot_end,
+                             char out[PROOF_LIMIT + 1]);
+
+/* failover: rm_pg_lineage.c */
+
+/* NULL: an xid of this vote is its own on the server that c is connected to, as far as timelines tell. Else why
+ * it is not, as text, or *ask: the answer to rm_pg_lineage_question() decides. */
+const char *rm_pg_lineage(const struct pg_conn *c, const struct pg_proof *vote, bool *ask,
+                          char text[TEXT_LIMIT + 1]);
+/* SQL of the history of the timeline that c's server is on. */
+void rm_pg_lineage_question(const struct pg_conn *c, char sql[96]);
+/* Its answer: as rm_pg_lineage(); *again: it could not be asked now, for the reason in text. */
+const char *rm_pg_lineage_answer(const struct pg_conn *c, const struct pg_proof *vote, const PGresult *r,
+                                 bool *again, char text[TEXT_LIMIT + 1]);
+/* Where a timeline was left, by the history of one that comes from it (PostgreSQL 15 manual, «Timelines»).
+ * False: it does not come from it. */
+bool rm_pg_history_fork(const char *history, uint32_t timeline, uint64_t *lsn);
 
 /* statements: rm_pg_statement.c */
 

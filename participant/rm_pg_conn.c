@@ -202,6 +202,8 @@ static void session_replied(struct pg_job *job, struct pg_conn *c, const struct 
     snprintf(c->rm->user, sizeof c->rm->user, "%s", PQgetvalue(r, 0, 2));
     c->rm->superuser = strcmp(PQgetvalue(r, 0, 3), "t") == 0;
     c->rm->version = PQserverVersion(c->pg);
+    snprintf(c->system, sizeof c->system, "%s", PQgetvalue(r, 0, 5));
+    c->timeline = pg_timeline_parse(PQgetvalue(r, 0, 6));
     c->job = NULL;
     c->state = PG_IDLE;
     c->rm->n_connecting--;
@@ -222,7 +224,8 @@ static void conn_connected(struct pg_conn *c)
     c->own.replied = session_replied;
     c->job = &c->own;
     rm_pg_send(c, "SELECT pid, backend_start AT TIME ZONE 'UTC' || '+00', current_user,"
-                  " current_setting('is_superuser') = 'on', pg_is_in_recovery()"
+                  " current_setting('is_superuser') = 'on', pg_is_in_recovery()," PG_PROOF_SYSTEM ","
+                  " CASE WHEN NOT pg_is_in_recovery() THEN " PG_PROOF_TIMELINE " END"
                   " FROM pg_stat_activity WHERE pid = pg_backend_pid()");
 }
 

@@ -2,9 +2,10 @@
  *
  * commit, rollback: COMMIT PREPARED or ROLLBACK PREPARED on any connection of the database. Its owner or a
  * superuser may, and a member of the owner only as the owner, after SET ROLE. Whose it is tells
- * pg_prepared_xacts. not there (42704)  is the same for committed, rolled back, never prepared, and not
- * prepared yet: the branch's xid tells, by pg_xact_status(); without it nothing does not allowed, …     goes on
- * until somebody acts: RM_FAILED, with what to do busy (55000), connection lost: RM_UNKNOWN
+ * pg_prepared_xacts. Not there (42704) is the same for committed, rolled back, never prepared, and not prepared
+ * yet: the branch's xid tells, by pg_xact_status(), where it is still its own (rm_pg_lineage.c); else nothing
+ * does. Not allowed, …: goes on until somebody acts: RM_FAILED, with what to do. Busy (55000), connection lost:
+ * RM_UNKNOWN.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,11 +19,12 @@
     " FROM pg_prepared_xacts WHERE gid = "
 
 enum finish_phase {
-    IN_OWNER, /* whose is it? */
-    IN_DO,    /* COMMIT PREPARED or ROLLBACK PREPARED is sent */
-    IN_PROOF, /* not there: what became of the xid? */
-    IN_LOOK,  /* only looks whether it is there */
-    IN_PROVE, /* only asks what became of a commit in one phase */
+    IN_OWNER,   /* whose is it? */
+    IN_DO,      /* COMMIT PREPARED or ROLLBACK PREPARED is sent */
+    IN_HISTORY, /* not there, and the server has failed over: is the xid still its own? */
+    IN_PROOF,   /* not there: what became of the xid? */
+    IN_LOOK,    /* only looks whether it is there */
+    IN_PROVE,   /* only asks what became of a commit in one phase */
 };
 
 struct pg_finish {
@@ -36,6 +38,7 @@ struct pg_finish {
     char gid[GID_SIZE], proof[PROOF_LIMIT + 1], text[TEXT_LIMIT + 1];
     char owner[PG_USER_SIZE];                    /* to SET ROLE to; "": none needed */
     char backend[80];                            /* IN_LOOK: the one that may still be preparing */
+    struct pg_proof vote;                        /* what the proof says; IN_HISTORY and IN_PROOF */
     char xid[PG_XID_SIZE], epoch[PG_EPOCH_SIZE]; /* IN_PROVE: what the proof consists of */
 };
 
@@ -97,11 +100,20 @@ static void finish_do(struct pg_finish *f)
 
 static void finish_ask_proof(struct pg_finish *f)
 {
-    const char *xid = rm_pg_proof_xid(f->proof);
-    struct rm_statement s = {"SELECT pg_xact_status($1::xid8)", 1, &xid};
+    const char *xid = f->vote.xid;
+    struct rm_statement s = {"SELECT pg_xact_status($1::xid8), pg_current_wal_insert_lsn()", 1, &xid};
 
     f->phase = IN_PROOF;
     rm_pg_send_statement(f->conn, &s, false);
+}
+
+static void finish_ask_history(struct pg_finish *f)
+{
+    char sql[96];
+
+    f->phase = IN_HISTORY;
+    rm_pg_lineage_question(f->conn, sql);
+    rm_pg_send(f->conn, sql);
 }
 
 static void finish_ask_status(struct pg_finish *f)
@@ -110,7 +122,7 @@ static void finish_ask_status(struct pg_finish *f)
     struct rm_statement s = {"SELECT pg_xact_status($1::xid8), NULL", 1, &xid};
 
     if (PQserverVersion(f->conn->pg) >= PG_VERSION_EPOCH)
-        s.text = "SELECT pg_xact_status($1::xid8), " PG_EPOCH;
+        s.text = "SELECT pg_xact_status($1::xid8), " PG_INCARNATION;
     rm_pg_send_statement(f->conn, &s, false);
 }
 
@@ -152,7 +164,7 @@ static void finish_start(struct pg_job *job, struct pg_conn *c)
 static void finish_take_proof(struct pg_finish *f, const PGresult *r)
 {
     if (f->proof[0] == '\0')
-        rm_pg_proof_of_prepared(rm_pg_value(r, 1), rm_pg_value(r, 2), f->proof);
+        rm_pg_proof_of_prepared(f->conn, rm_pg_value(r, 1), rm_pg_value(r, 2), f->proof);
 }
 
 static void finish_owner_known(struct pg_finish *f, const PGresult *r)
@@ -172,15 +184,42 @@ static void finish_owner_known(struct pg_finish *f, const PGresult *r)
     finish_do(f);
 }
 
+/* Not there, and nothing proves what became of it. */
+static void finish_unproved(struct pg_finish *f, const char *why)
+{
+    if (f->commit)
+        finish_end(f, RM_HAZARD, why);
+    else
+        finish_end(f, RM_NOT_FOUND, NULL);
+}
+
 /* 42704: gone, or never there. */
 static void finish_not_there(struct pg_finish *f)
 {
-    if (rm_pg_proof_xid(f->proof) != NULL)
-        finish_ask_proof(f);
-    else if (f->commit)
-        finish_end(f, RM_HAZARD, "not prepared, and without an xid nobody can tell what became of it");
+    bool ask = false;
+    const char *why = "not prepared, and without an xid nobody can tell what became of it";
+
+    if (pg_proof_parse(f->proof, &f->vote))
+        why = rm_pg_lineage(f->conn, &f->vote, &ask, f->text);
+    if (why != NULL)
+        finish_unproved(f, why);
+    else if (ask)
+        finish_ask_history(f);
     else
-        finish_end(f, RM_NOT_FOUND, NULL);
+        finish_ask_proof(f);
+}
+
+static void finish_history_known(struct pg_finish *f, const PGresult *r)
+{
+    bool again = false;
+    const char *why = rm_pg_lineage_answer(f->conn, &f->vote, r, &again, f->text);
+
+    if (again)
+        finish_end(f, RM_UNKNOWN, why);
+    else if (why != NULL)
+        finish_unproved(f, why);
+    else
+        finish_ask_proof(f);
 }
 
 static void finish_not_allowed(struct pg_finish *f, const PGresult *r)
@@ -249,8 +288,20 @@ static enum xid_fate finish_fate(const PGresult *r)
     return strcmp(status, "aborted") == 0 ? XID_ABORTED : XID_OPEN;
 }
 
+/* The log has never been shorter than at the vote, but for a server that was put back to an older state. */
+static bool finish_log_was_cut(const struct pg_finish *f, const PGresult *r)
+{
+    const char *end = rm_pg_value(r, 1);
+
+    return end != NULL && pg_lsn_parse(end) < f->vote.lsn;
+}
+
 static void finish_proved(struct pg_finish *f, const PGresult *r)
 {
+    if (finish_log_was_cut(f, r)) {
+        finish_unproved(f, "not prepared, and the server was put back to a state before the vote");
+        return;
+    }
     switch (finish_fate(r)) {
     case XID_COMMITTED:
         if (f->commit)
@@ -259,7 +310,10 @@ static void finish_proved(struct pg_finish *f, const PGresult *r)
             finish_end(f, RM_HEURISTIC_COMMIT, "somebody committed it by hand (pg_xact_status: committed)");
         return;
     case XID_ABORTED:
-        if (f->commit)
+        if (f->commit && f->vote.timeline != 0 && f->vote.timeline != f->conn->timeline)
+            finish_end(f, RM_HAZARD,
+                       "rolled back: its PREPARE was lost in a failover, or somebody rolled it back by hand");
+        else if (f->commit)
             finish_end(f, RM_HEURISTIC_ROLLBACK, "somebody rolled it back by hand (pg_xact_status: aborted)");
         else
             finish_end(f, RM_NOT_FOUND, NULL);
@@ -272,10 +326,7 @@ static void finish_proved(struct pg_finish *f, const PGresult *r)
         return;
     case XID_FORGOTTEN:
     case XID_UNISSUED:
-        if (f->commit)
-            finish_end(f, RM_HAZARD, "not prepared, and the server no longer knows its xid");
-        else
-            finish_end(f, RM_NOT_FOUND, NULL);
+        finish_unproved(f, "not prepared, and the server no longer knows its xid");
         return;
     default:
         rm_pg_error_text(r, f->text, sizeof f->text);
@@ -283,7 +334,7 @@ static void finish_proved(struct pg_finish *f, const PGresult *r)
     }
 }
 
-/* In another epoch «committed» may be what another transaction of the same xid did, see PG_EPOCH. An xid that
+/* In another epoch «committed» may be what another transaction of the same xid did, see pg_proof.h. An xid that
  * the server, which is no standby, never gave out has left nothing there. */
 static void finish_status_known(struct pg_finish *f, const PGresult *r)
 {
@@ -348,6 +399,9 @@ static void finish_replied(struct pg_job *job, struct pg_conn *c, const struct p
     case IN_DO:
         finish_done(f, reply);
         return;
+    case IN_HISTORY:
+        finish_history_known(f, first);
+        return;
     case IN_PROOF:
         finish_proved(f, first);
         return;
@@ -387,7 +441,8 @@ static struct pg_finish *finish_new(struct rm *rm, enum finish_phase phase, cons
 static void finish_submit(struct rm *rm, const struct rm_finish *what, bool commit, rm_answer_cb done,
                           void *arg)
 {
-    bool look_up = commit && what->by_application && rm_pg_proof_xid(what->proof) == NULL;
+    struct pg_proof vote;
+    bool look_up = commit && what->by_application && !pg_proof_parse(what->proof, &vote);
     struct pg_finish *f = finish_new(rm, look_up ? IN_OWNER : IN_DO, what->gid, done, arg);
 
     f->commit = commit;

@@ -58,6 +58,7 @@ enum fact {
     FACT_ORPHANS,
     FACT_DATABASE,
     FACT_MEMBER, /* of some role that may be an application's */
+    FACT_HISTORY,
 };
 
 static const char resource_query[] =
@@ -76,7 +77,10 @@ static const char resource_query[] =
     "         AND starts_with(gid, 'assent-') AND NOT starts_with(gid, $1) ORDER BY prepared LIMIT 10) s),"
     " current_database(),"
     " EXISTS (SELECT FROM pg_roles WHERE NOT starts_with(rolname, 'pg_') AND rolname <> current_user"
-    "   AND pg_has_role(oid, 'MEMBER'))";
+    "   AND pg_has_role(oid, 'MEMBER')),"
+    " EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+    "   WHERE n.nspname = 'assent' AND p.proname = 'timeline_history'"
+    "   AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE'))";
 
 /* findings */
 
@@ -150,6 +154,21 @@ static void find_rights(cJSON *list, const PGresult *r)
                 "queries of sessions that wait for a branch cannot be shown", remedy);
 }
 
+static void find_history(cJSON *list, const PGresult *r)
+{
+    char remedy[512];
+
+    snprintf(remedy, sizeof remedy, "run sql/setup-postgresql.sql in database %s", fact(r, FACT_DATABASE));
+    if (fact_true(r, FACT_SUPERUSER) || fact_true(r, FACT_HISTORY))
+        finding(list, "ok", "failover", "the history of timelines can be read", NULL);
+    else
+        finding(
+            list, "warning", "failover",
+            "the history of timelines cannot be read: after a failover, branches that were committed before it "
+            "would be reported as hazards",
+            remedy);
+}
+
 static void find_branches(cJSON *list, const PGresult *r)
 {
     char text[2048];
@@ -180,6 +199,7 @@ static char *findings_of(const PGresult *r)
     finding(list, "ok", "connection", text, NULL);
     find_slots(list, r);
     find_rights(list, r);
+    find_history(list, r);
     find_branches(list, r);
     json = cJSON_PrintUnformatted(o);
     cJSON_Delete(o);

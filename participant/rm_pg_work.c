@@ -1,12 +1,12 @@
 /* rm_pg_work: a branch's work on its PostgreSQL connection, from the first statement to the vote; see rm_pg.h.
  *
- * exec … exec ─┬─▶ prepare:   xid asked ─▶ none: COMMIT (read-only) / PREPARE TRANSACTION
- *              │              or, where the resource's last branch wrote, both in one round trip
+ * exec … exec ─┬─▶ prepare:   xid asked ─▶ none: COMMIT (read-only) / proof asked and PREPARE TRANSACTION
+ *              │              or, where the resource's last branch wrote, the latter at once
  *              ├─▶ prove:     xid and epoch asked ─▶ one phase: COMMIT
  *              └─▶ abandon:   ROLLBACK
- * The xid comes before PREPARE or COMMIT is sent, or with PREPARE, so that pg_xact_status() can tell the
- * outcome when the answer is lost. Connection lost: before PREPARE or COMMIT was sent the work is rolled back
- * for sure; afterwards it is not known (PostgreSQL 15 manual, «PREPARE TRANSACTION»).
+ * The proof comes before COMMIT is sent, or in one string with PREPARE, so that the outcome can be told when
+ * the answer is lost. Connection lost: before PREPARE or COMMIT was sent the work is rolled back for sure;
+ * afterwards it is not known (PostgreSQL 15 manual, «PREPARE TRANSACTION»).
  */
 #include <assert.h>
 #include <stdio.h>
@@ -345,12 +345,12 @@ int rm_pg_work_exec(struct rm_work *w, const struct rm_statement *s, rm_rows_cb 
 
 /* prepare */
 
-static void work_send_prepare(struct rm_work *w, const char *before)
+static void work_send_prepare(struct rm_work *w)
 {
-    char sql[256];
+    char sql[sizeof PG_PROOF_COLUMNS + GID_SIZE + 48];
 
     w->phase = IN_PREPARE;
-    snprintf(sql, sizeof sql, "%sPREPARE TRANSACTION '%s'", before, w->gid);
+    snprintf(sql, sizeof sql, "SELECT " PG_PROOF_COLUMNS "; PREPARE TRANSACTION '%s'", w->gid);
     rm_pg_send(w->conn, sql);
 }
 
@@ -365,7 +365,7 @@ void rm_pg_work_prepare(struct rm_work *w, const char *gid, rm_answer_cb done, v
         snprintf(w->text, sizeof w->text, "a statement in this branch had failed");
         work_rollback(w, IN_REFUSING);
     } else if (w->rm->writes) {
-        work_send_prepare(w, "SELECT pg_current_xact_id_if_assigned(), pg_current_xact_id(); ");
+        work_send_prepare(w);
     } else {
         w->phase = IN_XID;
         rm_pg_send(w->conn, "SELECT pg_current_xact_id_if_assigned()");
@@ -379,9 +379,8 @@ static void work_xid_known(struct rm_work *w, const PGresult *r)
         return;
     }
     w->rm->writes = rm_pg_value(r, 0) != NULL;
-    rm_pg_proof_format(rm_pg_value(r, 0), w->proof);
     if (w->rm->writes) {
-        work_send_prepare(w, "");
+        work_send_prepare(w);
         return;
     }
     w->phase = IN_READ_COMMIT;
@@ -397,10 +396,8 @@ static void work_prepared(struct rm_work *w, const struct pg_reply *reply)
         work_refuse(w, last, rm_pg_is_tag(last, "ROLLBACK") ? "the transaction had failed" : NULL);
         return;
     }
-    if (reply->n == 2) {
-        w->rm->writes = rm_pg_value(reply->results[0], 0) != NULL;
-        rm_pg_proof_format(rm_pg_value(reply->results[0], 1), w->proof);
-    }
+    w->rm->writes = rm_pg_value(reply->results[0], 0) != NULL;
+    rm_pg_proof_of_vote(w->conn, reply->results[0], w->proof);
     work_over(w);
     work_answer(w, RM_DONE, NULL, w->proof);
 }
@@ -424,7 +421,7 @@ void rm_pg_work_prove(struct rm_work *w, rm_answer_cb done, void *arg)
     w->proved_arg = arg;
     w->phase = IN_PROVING;
     rm_pg_send(w->conn, PQserverVersion(w->conn->pg) >= PG_VERSION_EPOCH
-                            ? "SELECT pg_catalog.pg_current_xact_id_if_assigned(), " PG_EPOCH
+                            ? "SELECT pg_catalog.pg_current_xact_id_if_assigned(), " PG_INCARNATION
                             : "SELECT pg_catalog.pg_current_xact_id_if_assigned(), NULL");
 }
 

@@ -1,7 +1,8 @@
--- Sets a PostgreSQL server up for Assent: the agent's role and its rights. Run it as a superuser, once a server;
--- running it again changes nothing.
+-- Sets a PostgreSQL server up for Assent: the agent's role and its rights, and in the database that psql is
+-- connected to a function for the agent. Run it as a superuser, once in each database that is a resource; running
+-- it again changes nothing.
 --
---   psql -v applications=app,billing -f setup-postgresql.sql
+--   psql -d bank -v applications=app,billing -f setup-postgresql.sql
 --
 -- Variables:
 --   agent         name of the agent's role                              [assent_agent]
@@ -45,6 +46,22 @@ WHERE trim(a) <> ''
 
 -- To show an operator who waits for a branch in doubt, with the query. Nothing else depends on it.
 SELECT format('GRANT pg_read_all_stats TO %I', :'agent')
+\gexec
+
+-- After a failover: where the timeline of the server that answers now left the one before it. So the agent can tell a
+-- branch that is lost from one that was finished. The file itself needs rights that the agent should not have.
+SET client_min_messages = warning;
+CREATE SCHEMA IF NOT EXISTS assent;
+CREATE OR REPLACE FUNCTION assent.timeline_history() RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+        SELECT pg_read_file('pg_wal/' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || '.history')
+    $$;
+RESET client_min_messages;
+REVOKE ALL ON FUNCTION assent.timeline_history() FROM PUBLIC;
+SELECT format('GRANT USAGE ON SCHEMA assent TO %I', :'agent')
+\gexec
+SELECT format('GRANT EXECUTE ON FUNCTION assent.timeline_history() TO %I', :'agent')
 \gexec
 
 -- Transactions can be prepared only where there are slots for them: at least as many as connections commit at the

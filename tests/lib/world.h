@@ -107,6 +107,7 @@ struct cJSON *world_admin_json(struct world *w, const char *const *args, int *co
 struct world_server_options {
     unsigned max_prepared_transactions; /* [200] */
     bool no_prepared_transactions;      /* 0 of them */
+    bool own_cluster;                   /* has a system identifier of its own; the others share theirs */
     const char *const *settings;        /* more of them, "work_mem=64MB"; NULL: none */
 };
 
@@ -124,6 +125,25 @@ const char *world_server_conninfo(const struct world_server *s, const char *user
 /* A connection to bank, PQfinish() it. NULL where the server does not take it. */
 PGconn *world_server_connect(const struct world_server *s, const char *user);
 bool world_server_logged(const struct world_server *s, const char *text); /* since its last start */
+
+/* `heir` is restarted where `dead`, which does not run, used to listen. */
+void world_server_take_over(struct world_server *heir, struct world_server *dead);
+
+/* Standbys (world_standby.c) */
+
+/* A copy of the data directory of `of`, which is stopped and started for it, as a server of its own. */
+struct world_server *world_server_copy(struct world *w, const char *name, struct world_server *of);
+/* A hot standby that streams from the primary. Made by pg_basebackup; or, `cold`, as a copy of the data
+ * directory of the primary, which is stopped and started for it. `name` is also what synchronous_standby_names
+ * calls it. */
+struct world_server *world_standby_new(struct world *w, const char *name, struct world_server *primary,
+                                       bool cold);
+/* Waits until it has replayed all that the primary has written. */
+void world_standby_await(struct world_server *standby, struct world_server *primary);
+/* It receives no more. */
+void world_standby_cut(struct world_server *standby);
+/* It is the primary of a new timeline. */
+void world_standby_promote(struct world_server *standby);
 
 /* As superuser in bank, on a connection of its own. */
 void world_sql(struct world_server *s, const char *format, ...) __attribute__((format(printf, 2, 3)));

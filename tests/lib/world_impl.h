@@ -60,6 +60,11 @@ struct world {
 struct world_process *world_process_make(struct world *w, const char *name, const char *const *argv,
                                          const char *const *more);
 void world_process_release(struct world_process *p);
+/* An empty directory of the servers' user. */
+void world_server_directory(struct world *w, const char *path);
+/* A server without data, which its process finds in s->data when it is started. */
+struct world_server *world_server_make(struct world *w, const char *name,
+                                       const struct world_server_options *options);
 /* Shuts the server down, by whatever it takes, and frees it. */
 void world_server_release(struct world_server *s);
 

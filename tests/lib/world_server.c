@@ -72,21 +72,23 @@ static void find_user(struct world *w)
     w->server_gid = pw->pw_gid;
 }
 
-static void make_directory(struct world *w, const char *path)
+void world_server_directory(struct world *w, const char *path)
 {
     if (mkdir(path, 0700) != 0 || (w->server_uid != 0 && chown(path, w->server_uid, w->server_gid) != 0))
         world_fail(w, "%s: %s", path, strerror(errno));
 }
 
-/* One initdb a world; every server is a copy of it. */
-static void make_template(struct world *w, const char *path)
+static void template_path(const struct world *w, char path[WORLD_PATH_SIZE + 16])
+{
+    snprintf(path, WORLD_PATH_SIZE + 16, "%s/template.pg", w->dir);
+}
+
+static void make_cluster(struct world *w, const char *path)
 {
     char initdb[WORLD_PATH_SIZE + 16];
     struct world_process *p;
 
-    find_postgresql(w);
-    find_user(w);
-    make_directory(w, path);
+    world_server_directory(w, path);
     snprintf(initdb, sizeof initdb, "%s/initdb", w->pg_bin);
     p = world_process_new(w, "initdb",
                           WORLD_ARGS(initdb, "-D", path, "-N", "-A", "trust", "-U", "postgres", "-E", "UTF8",
@@ -97,15 +99,28 @@ static void make_template(struct world *w, const char *path)
         world_fail(w, "initdb failed, see %s", p->log);
 }
 
-static void make_data(struct world_server *s)
+/* One initdb a world; every server is a copy of it, but where its cluster is to be its own. */
+static void make_template(struct world *w)
+{
+    char path[WORLD_PATH_SIZE + 16];
+
+    find_postgresql(w);
+    find_user(w);
+    template_path(w, path);
+    make_cluster(w, path);
+}
+
+static void make_data(struct world_server *s, bool own_cluster)
 {
     struct world *w = s->world;
     char path[WORLD_PATH_SIZE + 16];
     struct world_output o;
 
-    snprintf(path, sizeof path, "%s/template.pg", w->dir);
-    if (w->pg_bin[0] == 0)
-        make_template(w, path);
+    if (own_cluster) {
+        make_cluster(w, s->data);
+        return;
+    }
+    template_path(w, path);
     o = world_run(w, WORLD_ARGS("/bin/cp", "-a", path, s->data));
     if (o.code != 0)
         world_fail(w, "cp: %s", o.error);
@@ -143,8 +158,8 @@ static void define_process(struct world_server *s, const struct world_server_opt
 
 static void set_up(struct world_server *s);
 
-struct world_server *world_server_new(struct world *w, const char *name,
-                                      const struct world_server_options *options)
+struct world_server *world_server_make(struct world *w, const char *name,
+                                       const struct world_server_options *options)
 {
     static const struct world_server_options defaults;
     struct world_server *s = calloc(1, sizeof *s);
@@ -156,9 +171,19 @@ struct world_server *world_server_new(struct world *w, const char *name,
     snprintf(s->name, sizeof s->name, "%s", name);
     snprintf(s->data, sizeof s->data, "%.*s/%s.pg", WORLD_PATH_SIZE - WORLD_NAME_SIZE - 8, w->dir, s->name);
     s->port = world_port(w);
-    make_data(s);
+    if (w->pg_bin[0] == 0)
+        make_template(w);
     define_process(s, options != NULL ? options : &defaults);
     w->servers[w->n_servers++] = s;
+    return s;
+}
+
+struct world_server *world_server_new(struct world *w, const char *name,
+                                      const struct world_server_options *options)
+{
+    struct world_server *s = world_server_make(w, name, options);
+
+    make_data(s, options != NULL && options->own_cluster);
     world_server_start(s);
     set_up(s);
     return s;
