@@ -109,6 +109,9 @@ bool stage_is_whole(struct soak *s);
 
 /* The group of coordinators (soak_group.c) */
 
+/* What txadmin answers with these arguments, --json among them; an empty object where nobody answers. The
+ * caller's to cJSON_Delete(). */
+struct cJSON *group_ask(struct soak *s, const char *const *args);
 /* A member of the group that leads it, as txadmin says; NULL: nobody does, or it is not known. */
 struct part *group_leader(struct soak *s);
 /* Brings the group back to so many members as it is to have. */

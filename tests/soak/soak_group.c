@@ -24,9 +24,18 @@ struct members {
     unsigned leader, voters, learners; /* leader: its number; the others: bits, by number */
 };
 
+struct cJSON *group_ask(struct soak *s, const char *const *args)
+{
+    struct world_output o = world_admin(s->world, args);
+    cJSON *answer = cJSON_Parse(o.text);
+
+    world_output_release(&o);
+    return answer != NULL ? answer : cJSON_CreateObject();
+}
+
 static struct members ask_members(struct soak *s)
 {
-    cJSON *answer = world_admin_json(s->world, WORLD_ARGS("--timeout", PATIENCE, "node", "list"), NULL), *n;
+    cJSON *answer = group_ask(s, WORLD_ARGS("--json", "--timeout", PATIENCE, "node", "list")), *n;
     struct members m = {.known = cJSON_IsArray(cJSON_GetObjectItem(answer, "nodes"))};
 
     cJSON_ArrayForEach(n, cJSON_GetObjectItem(answer, "nodes"))

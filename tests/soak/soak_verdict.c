@@ -124,9 +124,8 @@ struct quiet {
 static bool ledger_is_quiet(void *arg)
 {
     struct quiet *q = arg;
-    struct world *w = q->s->world;
-    cJSON *list = world_admin_json(w, WORLD_ARGS("transactions"), NULL);
-    cJSON *status = world_admin_json(w, WORLD_ARGS("status"), NULL);
+    cJSON *list = group_ask(q->s, WORLD_ARGS("--json", "transactions"));
+    cJSON *status = group_ask(q->s, WORLD_ARGS("--json", "status"));
     const cJSON *ledger = cJSON_GetObjectItem(status, "ledger");
 
     q->transactions = cJSON_GetArraySize(cJSON_GetObjectItem(list, "transactions"));
