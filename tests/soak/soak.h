@@ -22,7 +22,8 @@ enum {
     SOAK_SETTLE_MS = 60000, /* more than any recovery takes */
     SOAK_SESSION_MS = 3000, /* of a client: silence after which it is taken for dead, and */
     SOAK_TRANSACTION_MS = 6000,
-    SOAK_COMMIT_MS = 8000,
+    SOAK_COMMIT_MS = 8000, /* of every other client; the others are impatient, and often left in doubt: */
+    SOAK_HASTY_MS = 700,
 };
 
 struct soak_options {

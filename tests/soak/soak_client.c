@@ -301,7 +301,7 @@ static bool open_client(struct application *a)
                                         .connect_timeout_ms = 2000,
                                         .session_timeout_ms = SOAK_SESSION_MS,
                                         .transaction_timeout_ms = SOAK_TRANSACTION_MS,
-                                        .commit_timeout_ms = SOAK_COMMIT_MS};
+                                        .commit_timeout_ms = a->slot % 2 == 0 ? SOAK_COMMIT_MS : SOAK_HASTY_MS};
     uint64_t end = world_now_ms() + PATIENT_MS;
     struct tx_error e;
 
