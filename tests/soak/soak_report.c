@@ -52,10 +52,15 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The longest time in which no client was told of a commit. */
-static unsigned longest_gap_ms(const struct book *b, unsigned long long committed)
+/* The longest time in which no client was told of a commit, and when it ended. */
+struct gap {
+    unsigned ms, end_ms;
+};
+
+static struct gap longest_gap(const struct book *b, unsigned long long committed)
 {
-    uint32_t *times = calloc(committed + 1, sizeof *times), gap = 0;
+    uint32_t *times = calloc(committed + 1, sizeof *times);
+    struct gap gap = {0, 0};
     size_t n = 0;
 
     for (unsigned slot = 0; times != NULL && slot < b->n_pages; slot++) {
@@ -66,8 +71,10 @@ static unsigned longest_gap_ms(const struct book *b, unsigned long long committe
     }
     if (n > 0)
         qsort(times, n, sizeof *times, compare);
-    for (size_t i = 1; i < n; i++)
-        gap = times[i] - times[i - 1] > gap ? times[i] - times[i - 1] : gap;
+    for (size_t i = 1; i < n; i++) {
+        if (times[i] - times[i - 1] > gap.ms)
+            gap = (struct gap){times[i] - times[i - 1], times[i]};
+    }
     free(times);
     return gap;
 }
@@ -101,7 +108,7 @@ void report_progress(struct soak *s)
     fflush(stdout);
 }
 
-static void print_table(struct soak *s, const struct tally *tally, unsigned gap_ms)
+static void print_table(struct soak *s, const struct tally *tally, struct gap gap)
 {
     const unsigned *looked = s->book.lookups;
 
@@ -124,13 +131,14 @@ static void print_table(struct soak *s, const struct tally *tally, unsigned gap_
     printf("# %-58s %8u\n", "commits asked for once more, of these", s->book.asked_again);
     printf("# %-58s %8u\n", "look-ups at the end, at every node", s->lookups_at_end);
     printf("# %-58s %8lld\n", "decisions kept at the end, for clients that are gone", s->decisions);
-    printf("# %-58s %8.1f\n", "longest time without a commit, s", (double)gap_ms / 1000);
+    printf("# %-58s %8.1f\n", "longest time without a commit, s", (double)gap.ms / 1000);
+    printf("# %-58s %8.1f\n", "  it ended at second", (double)gap.end_ms / 1000);
     printf("# %-58s %8.1f\n", "from the last fault's end to the last branch's, s",
            (double)s->settled_ms / 1000);
     printf("# %-58s %8u\n", "violations", s->n_violations);
 }
 
-static void print_json(struct soak *s, const struct tally *tally, unsigned gap_ms)
+static void print_json(struct soak *s, const struct tally *tally, struct gap gap)
 {
     static const char *const answers[] = {NULL,        "committed", "rolled_back", "pending",
                                           "forgotten", "odd",       "silence"};
@@ -162,7 +170,8 @@ static void print_json(struct soak *s, const struct tally *tally, unsigned gap_m
     cJSON_AddNumberToObject(list, "commits_asked_again", s->book.asked_again);
     cJSON_AddNumberToObject(list, "at_the_end", s->lookups_at_end);
     cJSON_AddNumberToObject(o, "decisions_kept", (double)s->decisions);
-    cJSON_AddNumberToObject(o, "longest_without_commit_ms", gap_ms);
+    cJSON_AddNumberToObject(o, "longest_without_commit_ms", gap.ms);
+    cJSON_AddNumberToObject(o, "longest_without_commit_end_ms", gap.end_ms);
     cJSON_AddNumberToObject(o, "settled_ms", (double)s->settled_ms);
     text = cJSON_Print(o);
     printf("%s\n", text);
@@ -173,13 +182,13 @@ static void print_json(struct soak *s, const struct tally *tally, unsigned gap_m
 void report(struct soak *s)
 {
     struct tally tally[BOOK_MODES + 1] = {{0}};
-    unsigned gap_ms;
+    struct gap gap;
 
     tally_make(&s->book, tally);
-    gap_ms = longest_gap_ms(&s->book, tally[BOOK_MODES].committed);
+    gap = longest_gap(&s->book, tally[BOOK_MODES].committed);
     if (s->options.json)
-        print_json(s, tally, gap_ms);
+        print_json(s, tally, gap);
     else
-        print_table(s, tally, gap_ms);
+        print_table(s, tally, gap);
     fflush(stdout);
 }
