@@ -35,7 +35,7 @@ struct cJSON *group_ask(struct soak *s, const char *const *args)
 
 static struct members ask_members(struct soak *s)
 {
-    cJSON *answer = group_ask(s, WORLD_ARGS("--json", "--timeout", PATIENCE, "node", "list")), *n;
+    cJSON *answer = group_ask(s, WORLD_ARGS("--json", "--timeout", "1s", "node", "list")), *n;
     struct members m = {.known = cJSON_IsArray(cJSON_GetObjectItem(answer, "nodes"))};
 
     cJSON_ArrayForEach(n, cJSON_GetObjectItem(answer, "nodes"))
