@@ -110,8 +110,8 @@ static int soak(const struct soak_options *options)
     s.random = options->seed * 2862933555777941757u + 3037000493u;
     s.book.wrong = wrong;
     s.book.arg = &s;
-    printf("# soak: seed %llu, %u coordinators, %u clients, %u s\n", (unsigned long long)options->seed,
-           options->nodes, options->clients, options->seconds);
+    fprintf(options->json ? stderr : stdout, "# soak: seed %llu, %u coordinators, %u clients, %u s\n",
+            (unsigned long long)options->seed, options->nodes, options->clients, options->seconds);
     fflush(stdout);
     s.started_ms = world_now_ms();
     stage_open(&s);

@@ -21,8 +21,8 @@ enum {
 
 /* The story of a transaction */
 
-/* Its part of a file: lines that have this in them; or, with NULL, the last ones. */
-static void print_file(const char *title, const char *command)
+/* What a shell command finds in the directory's files. */
+static void print_found(const char *title, const char *command)
 {
     char line[1024];
     FILE *f = popen(command, "r");
@@ -68,7 +68,7 @@ void verdict_story(struct soak *s, unsigned slot, size_t number)
              "cd '%s'; grep -aE '^(try|told|saw|blind) %zu ' client_%u.told; grep -a '^asked %u %zu ' "
              "checker.told | tail -n 20",
              dir, number, slot, slot, number);
-    print_file("records:", command);
+    print_found("records:", command);
     print_receipts(s, slot, number, e->id);
     if (*e->id == 0)
         return;
@@ -76,7 +76,7 @@ void verdict_story(struct soak *s, unsigned slot, size_t number)
     fprintf(stderr, "#   txadmin show: %s%s\n", o.text, o.error);
     world_output_release(&o);
     snprintf(command, sizeof command, "cd '%s'; grep -aF '%s' *.log | tail -n 40", dir, e->id);
-    print_file("logs:", command);
+    print_found("logs:", command);
 }
 
 void soak_wrong(struct soak *s, unsigned slot, size_t number, const char *what)
@@ -372,5 +372,5 @@ void verdict(struct soak *s)
     if (s->n_violations == 0)
         return;
     snprintf(command, sizeof command, "tail -n %d '%s'", EVENTS, s->events);
-    print_file("what was done last:", command);
+    print_found("what was done last:", command);
 }
