@@ -57,7 +57,8 @@ struct part {
     struct world_server *server;   /* of a PART_SERVER */
     enum part_state state;
     uint64_t due_ms;
-    char crash[64]; /* ASSENT_CRASH that it runs with; "": none */
+    uint64_t started_ms; /* when it was started last */
+    char crash[64];      /* ASSENT_CRASH that it runs with; "": none */
 };
 
 struct soak {

@@ -230,7 +230,7 @@ static bool backup(struct soak *s)
 
     snprintf(file, sizeof file, "%s/backup", world_dir(s->world));
     remove(file);
-    return admin(s, WORLD_ARGS("--timeout", "1s", "backup", file));
+    return admin(s, WORLD_ARGS("--timeout", "2500ms", "backup", file));
 }
 
 /* What an operator looks at while things go wrong. */
@@ -238,13 +238,13 @@ static bool look(struct soak *s)
 {
     switch (soak_below(s, 4)) {
     case 0:
-        return admin(s, WORLD_ARGS("--timeout", "1s", "status"));
+        return admin(s, WORLD_ARGS("--timeout", "2500ms", "status"));
     case 1:
-        return admin(s, WORLD_ARGS("--timeout", "1s", "transactions", "--all"));
+        return admin(s, WORLD_ARGS("--timeout", "2500ms", "transactions", "--all"));
     case 2:
-        return admin(s, WORLD_ARGS("--timeout", "1s", "sessions"));
+        return admin(s, WORLD_ARGS("--timeout", "2500ms", "sessions"));
     default:
-        return admin(s, WORLD_ARGS("--timeout", "1s", "resources"));
+        return admin(s, WORLD_ARGS("--timeout", "2500ms", "resources"));
     }
 }
 

@@ -14,6 +14,7 @@
 
 enum {
     STOP_MS = 20000, /* a part that got SIGTERM has so long to end */
+    YOUNG_MS = 5000, /* since its start: it may not yet know what to do at SIGTERM */
     CRASH_PASSAGES = 120,
     CRASH_FROZEN_MS = 1500, /* one that a crash point stopped */
     CRASH_DOWN_MS = 300,
@@ -91,7 +92,8 @@ static struct part *add_part(struct soak *s, enum part_kind kind, unsigned numbe
 {
     struct part *part = &s->parts[s->n_parts++];
 
-    *part = (struct part){.kind = kind, .number = number, .process = p, .state = PART_UP};
+    *part = (struct part){
+        .kind = kind, .number = number, .process = p, .state = PART_UP, .started_ms = world_now_ms()};
     return part;
 }
 
@@ -238,6 +240,12 @@ void part_freeze(struct soak *s, struct part *p, unsigned ms)
     p->due_ms = world_now_ms() + ms;
 }
 
+/* How long it may take to end. */
+static unsigned stop_ms(const struct part *p)
+{
+    return STOP_MS + (p->kind == PART_CLIENT ? 2 * SOAK_COMMIT_MS : 0);
+}
+
 void part_stop(struct soak *s, struct part *p)
 {
     char name[64];
@@ -245,7 +253,7 @@ void part_stop(struct soak *s, struct part *p)
     soak_event(s, "SIGTERM %s", part_name(p, name));
     world_process_signal(p->process, SIGTERM);
     p->state = PART_STOPPING;
-    p->due_ms = world_now_ms() + STOP_MS + (p->kind == PART_CLIENT ? 2 * SOAK_COMMIT_MS : 0);
+    p->due_ms = world_now_ms() + stop_ms(p);
 }
 
 /* Coming back */
@@ -282,6 +290,7 @@ static void part_start(struct soak *s, struct part *p)
         world_process_start(p->process, p->crash[0] != 0 ? p->crash : NULL);
     }
     p->state = PART_UP;
+    p->started_ms = world_now_ms();
     soak_event(s, "start %s %s", part_name(p, name), p->crash);
 }
 
@@ -319,8 +328,11 @@ static void part_ended(struct soak *s, struct part *p)
 static void part_stopped(struct soak *s, struct part *p)
 {
     int code = world_process_wait(p->process, 0);
+    bool young = p->due_ms < p->started_ms + stop_ms(p) + YOUNG_MS;
     char name[64];
 
+    if (young && code == -SIGTERM)
+        code = 0;
     if (code != 0 && p->crash[0] != 0 && code == -SIGKILL)
         s->crashes++;
     else if (code != 0)
