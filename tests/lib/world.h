@@ -90,8 +90,7 @@ struct world_process *world_coordinator_new(struct world *w, const char *name, c
  * world_node_peer(). `listed`: ASSENT_COORDINATORS names it, too. */
 struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags);
 const char *world_node_peer(const struct world *w, unsigned id);
-/* Empties the data directory of a node that does not run. Node 1 begins no group any more, but waits as others
- * do. */
+/* Empties the data directory of a node that does not run. */
 void world_node_wipe(struct world *w, unsigned id);
 /* Addresses of the first coordinator made and of the nodes that are listed, as ASSENT_COORDINATORS has them. */
 const char *world_coordinators(const struct world *w);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <glob.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -51,32 +50,10 @@ const char *world_node_peer(const struct world *w, unsigned id)
     return w->node_peers[id];
 }
 
-/* Its next start is not the group's first. */
-static void begin_no_group(struct world *w, unsigned id)
-{
-    char name[WORLD_NAME_SIZE], **begin = NULL;
-
-    snprintf(name, sizeof name, "node_%u", id);
-    for (size_t i = 0; i < w->n_processes; i++) {
-        char **argv = w->processes[i]->argv;
-
-        for (size_t k = 0; strcmp(w->processes[i]->name, name) == 0 && argv[k] != NULL; k++) {
-            if (strcmp(argv[k], "--bootstrap") == 0)
-                begin = &argv[k + 1];
-        }
-    }
-    assert(begin != NULL);
-    free(*begin);
-    *begin = strdup("off");
-    assert(*begin != NULL);
-}
-
 void world_node_wipe(struct world *w, unsigned id)
 {
     char pattern[2 * WORLD_PATH_SIZE];
     glob_t files;
-
-    begin_no_group(w, id);
 
     snprintf(pattern, sizeof pattern, "%s/node_%u.data/*", w->dir, id);
     if (glob(pattern, 0, NULL, &files) != 0)
