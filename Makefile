@@ -101,7 +101,7 @@ $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
 
-build-tests: all $(UNITS) $(E2ES)
+build-tests: all $(UNITS) $(E2ES) $(B)/tests/soak/soak
 
 # Tests run in a make of their own, which has the variant, all cores to build with, and the libraries just installed.
 JOBS ?= $(shell nproc)
@@ -126,10 +126,19 @@ $(B)/tests/failover/failover: $(call obj,$(wildcard tests/failover/*.c)) $(B)/te
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
 
+$(B)/tests/soak/soak: $(call obj,$(wildcard tests/soak/*.c)) $(B)/tests/all.a
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+
 # The demonstration lets an application die between its PREPAREs, so it runs the build that has crash points.
 demo: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) V=test all build/test/tests/demo/demo
 	@tests/lib/in-temporary build/test/tests/demo/demo
+# Random faults under load: make soak MINUTES=10 SEED=1. More options: build/test/tests/soak/soak --help.
+MINUTES ?= 1
+soak: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) V=test all build/test/tests/soak/soak
+	@build/test/tests/soak/soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS)
 run: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
 	@tests/lib/in-temporary build/release/tests/demo/demo --run
@@ -162,10 +171,11 @@ help:
 	@echo 'make demo     the main job, before your eyes  make asan   the tests under ASan and UBSan'
 	@echo 'make run      servers and daemons to try      make tsan   the threads of libtx under TSan'
 	@echo 'make bench    what atomicity costs            make deps   install what is missing (apt)'
-	@echo 'make bench-failover  what a failover takes    make clean'
-	@echo 'make install  PREFIX=/usr/local DESTDIR='
+	@echo 'make bench-failover  what a failover takes'
+	@echo 'make soak     MINUTES=1 SEED=s: random faults under load, and whether every record agrees with the banks'
+	@echo 'make install  PREFIX=/usr/local DESTDIR=      make clean'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo run bench bench-failover install clean help
+.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo soak run bench bench-failover install clean help
 .SECONDARY:

@@ -18,6 +18,7 @@ enum {
     CONNECT_MS = 1000, /* for a node to be connected, before the next is tried */
     ANSWER_MS = 5000,  /* for an answer; those that need agents take up to 3 s; see caller.patient */
     PAUSE_MS = 20,     /* between two attempts to send */
+    PROBE_MS = 1000,   /* between two probes of a node that is waited for patiently */
     AGAIN_MS = 200,    /* before a question is asked again that was refused for now */
 };
 
@@ -34,9 +35,10 @@ struct caller {
     uint64_t deadline;
     uint32_t id; /* of the newest request */
     bool connected;
-    bool
-        patient; /* a change of the group's nodes takes its time: one answer is waited for as long as allowed */
-    struct buf request;
+    /* A change of the group's nodes takes its time: its answer is waited for as long as allowed, and as the
+     * node answers other questions. */
+    bool patient;
+    struct buf request, probe;
 };
 
 /* How an attempt ended. */
@@ -116,14 +118,14 @@ static int caller_dial_all(struct caller *c)
 
 /* One attempt */
 
-static bool attempt_send(struct caller *c, struct node *node)
+static bool attempt_send(struct caller *c, struct node *node, const struct buf *request)
 {
     uint64_t until = now_ms() + CONNECT_MS;
 
     c->id = (c->id + 1) & 0x7fffffff;
     if (until > c->deadline)
         until = c->deadline;
-    while (channel_send(&node->channel, c->id, c->request.data, c->request.len) != TX_OK) {
+    while (channel_send(&node->channel, c->id, request->data, request->len) != TX_OK) {
         if (now_ms() >= until)
             return false;
         pause_ms(PAUSE_MS);
@@ -132,17 +134,18 @@ static bool attempt_send(struct caller *c, struct node *node)
     return true;
 }
 
-/* Waits for the answer to the newest request. */
-static bool attempt_receive(struct caller *c, struct node *node, struct channel_message *in)
+/* Waits for an answer to either of two requests. */
+static bool receive(const struct caller *c, struct node *node, const uint32_t ids[2], uint64_t ms,
+                    struct channel_message *in)
 {
-    uint64_t until = c->patient ? c->deadline : now_ms() + ANSWER_MS, now;
+    uint64_t until = now_ms() + ms, now;
     struct pollfd p = {.fd = channel_fd(&node->channel), .events = POLLIN};
 
     if (until > c->deadline)
         until = c->deadline;
     for (;;) {
         while (channel_receive(&node->channel, in) == 1) {
-            if (in->id == c->id)
+            if (in->id == ids[0] || in->id == ids[1])
                 return true;
             channel_release(in);
         }
@@ -151,6 +154,38 @@ static bool attempt_receive(struct caller *c, struct node *node, struct channel_
             return false;
         poll(&p, 1, (int)(until - now));
     }
+}
+
+/* A node that stands still, or is gone, must not be waited for: another one leads by then. */
+static bool receive_patiently(struct caller *c, struct node *node, uint32_t asked, struct channel_message *in)
+{
+    const uint32_t only[2] = {asked, asked};
+
+    while (now_ms() < c->deadline) {
+        uint32_t ids[2] = {asked, 0};
+
+        if (!attempt_send(c, node, &c->probe))
+            return false;
+        ids[1] = c->id;
+        if (!receive(c, node, ids, ANSWER_MS, in))
+            return false;
+        if (in->id == asked)
+            return true;
+        channel_release(in);
+        if (receive(c, node, only, PROBE_MS, in))
+            return true;
+    }
+    return false;
+}
+
+/* Waits for the answer to the newest request. */
+static bool attempt_receive(struct caller *c, struct node *node, struct channel_message *in)
+{
+    const uint32_t ids[2] = {c->id, c->id};
+
+    if (c->patient)
+        return receive_patiently(c, node, c->id, in);
+    return receive(c, node, ids, ANSWER_MS, in);
 }
 
 static enum attempt take_error(struct caller *c, const struct wire_error *error)
@@ -202,7 +237,7 @@ static enum attempt caller_attempt(struct caller *c, cJSON **answer)
     /* The leader's address may be a new one. */
     if (caller_dial(node) < 0)
         return ATTEMPT_FAILED;
-    if (!attempt_send(c, node)) {
+    if (!attempt_send(c, node, &c->request)) {
         snprintf(node->said, sizeof node->said, "cannot be reached");
         return ATTEMPT_NEXT;
     }
@@ -264,11 +299,11 @@ static enum exit_status caller_run(struct caller *c, const struct arguments *a, 
     return give_up(c, a);
 }
 
-static int caller_encode(struct caller *c, cJSON *question)
+static int caller_encode(cJSON *question, struct buf *request)
 {
     char *text = cJSON_PrintUnformatted(question);
     struct wire_message m = {.type = WIRE_ADMIN, .admin = {.json = text}};
-    int rc = text != NULL ? wire_encode(&m, &c->request) : TX_ENOMEM;
+    int rc = text != NULL ? wire_encode(&m, request) : TX_ENOMEM;
 
     if (rc != TX_OK)
         complain("%s", tx_strerror(rc));
@@ -286,11 +321,13 @@ static enum exit_status caller_exchange(const struct arguments *a, cJSON *questi
     memset(&c, 0, sizeof c);
     *answer = NULL;
     buf_init(&c.request);
+    buf_init(&c.probe);
     c.deadline = now_ms() + a->timeout_ms;
     /* Replies to an earlier question of this process must not be taken for this one's. */
     c.id = (uint32_t)now_ms() & 0x7fffffff;
     c.patient = strncmp(text_of(question, "verb"), "node_", 5) == 0;
-    if (caller_encode(&c, question) != TX_OK)
+    if (caller_encode(question, &c.request) != TX_OK ||
+        caller_encode(caller_question("nodes"), &c.probe) != TX_OK)
         status = EXIT_REFUSED;
     else if (caller_parse(&c, a->coordinators) < 0 || caller_dial_all(&c) < 0)
         status = EXIT_USAGE;
@@ -301,6 +338,7 @@ static enum exit_status caller_exchange(const struct arguments *a, cJSON *questi
             channel_close(&c.nodes[i].channel);
     }
     buf_release(&c.request);
+    buf_release(&c.probe);
     return status;
 }
 

@@ -84,7 +84,7 @@ static const struct conf_key options[] = {
     {"yes", CONF_BOOL, &arguments.yes, NULL, NULL, "act without asking", 0, 0, NULL},
 };
 
-enum { OPTION_COUNT = sizeof options / sizeof *options, GENERAL_OPTIONS = 5 };
+enum { TIMEOUT_MS = 10000, OPTION_COUNT = sizeof options / sizeof *options, GENERAL_OPTIONS = 5 };
 
 /* Help */
 
@@ -250,7 +250,7 @@ static void arguments_default(void)
     const char *list = getenv("ASSENT_COORDINATORS");
 
     option_set(&options[0], list != NULL && *list != '\0' ? list : "tcp://127.0.0.1:7401");
-    arguments.timeout_ms = 10000;
+    arguments.timeout_ms = 0;
 }
 
 int main(int argc, char **argv)
@@ -262,6 +262,9 @@ int main(int argc, char **argv)
     arguments_default();
     if (arguments_read(argc, argv, &verb, &help) < 0)
         goto out;
+    arguments.timeout_given = arguments.timeout_ms != 0;
+    if (!arguments.timeout_given)
+        arguments.timeout_ms = TIMEOUT_MS;
     status = EXIT_DONE;
     if (wants_version)
         printf("txadmin %s\n", TX_VERSION);

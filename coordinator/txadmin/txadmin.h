@@ -23,6 +23,7 @@ struct arguments {
     /* all verbs */
     char *coordinators;
     unsigned timeout_ms;
+    bool timeout_given; /* or it is the default */
     bool json;
     /* some */
     bool all, in_doubt, yes;

@@ -84,7 +84,7 @@ static enum exit_status change(const struct arguments *a, const char *verb, cons
 
     if (node != NULL && !parse_id(node, &id))
         return EXIT_USAGE;
-    if (patient.timeout_ms < CHANGE_MS)
+    if (!patient.timeout_given)
         patient.timeout_ms = CHANGE_MS;
     question = caller_question(verb);
     cJSON_AddNumberToObject(question, "node", id);

@@ -391,6 +391,22 @@ static void test_refused_changes(void **state)
     assert_admin(WORLD_ARGS("node", "list"), 0, "down");
 }
 
+/* The first that txadmin knows stands still, and takes connections all the same. A change goes to the leader.
+ */
+static void test_change_past_frozen_node(void **state)
+{
+    (void)state;
+    make_leader(2);
+    world_process_signal(kit.node[1], SIGSTOP);
+    assert_admin(WORLD_ARGS("--timeout", "30s", "node", "transfer", "3"), 0, "handed over");
+    /* Where nobody can lead, no longer than it was told to. */
+    world_process_signal(kit.node[2], SIGSTOP);
+    assert_admin(WORLD_ARGS("--timeout", "3s", "node", "transfer"), 4, "within 3s");
+    world_process_signal(kit.node[1], SIGCONT);
+    world_process_signal(kit.node[2], SIGCONT);
+    make_leader(1);
+}
+
 /* No majority */
 
 /* Two of three are killed while a transaction is open. */
@@ -604,6 +620,7 @@ int main(int argc, char **argv)
         TEST(test_first_node_emptied),
         TEST(test_dead_node_is_replaced),
         TEST(test_refused_changes),
+        TEST(test_change_past_frozen_node),
         TEST(test_follower_left_alone),
         TEST(test_leader_left_alone),
         TEST(test_backup_and_restore),
