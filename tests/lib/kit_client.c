@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tests/lib/kit.h"
+#include "tests/lib/proxy.h"
 
 static const char *const mode_names[] = {"direct", "remote", "mixed", "refused", "single", "logged", "crowd"};
 
@@ -147,9 +148,12 @@ static void run_crowd(const struct run *r)
 /* argv: name, mode, count, lifetime of a session in ms, conninfo of both banks. */
 static int transfer_job(int argc, char **argv)
 {
+    const char *commit = getenv("KIT_COMMIT_MS");
     unsigned session_ms = argc == 6 ? (unsigned)atoi(argv[3]) : 0;
-    struct tx_client_options options = {
-        .application_name = "kit", .session_timeout_ms = session_ms, .transaction_timeout_ms = 2 * session_ms};
+    struct tx_client_options options = {.application_name = "kit",
+                                        .session_timeout_ms = session_ms,
+                                        .transaction_timeout_ms = 2 * session_ms,
+                                        .commit_timeout_ms = commit != NULL ? (unsigned)atoi(commit) : 0};
     struct run r = {.conninfo = {argv[4], argv[5]}, .row = 1, .count = atoi(argv[2])};
     struct tx_error e;
 
@@ -172,7 +176,7 @@ static int transfer_job(int argc, char **argv)
 
 void kit_main(int argc, char **argv)
 {
-    static const struct world_job jobs[] = {{"transfer", transfer_job}, {NULL, NULL}};
+    static const struct world_job jobs[] = {{"transfer", transfer_job}, {"proxy", proxy_job}, {NULL, NULL}};
 
     world_client_main(argc, argv, jobs);
     cmocka_set_test_filter(getenv("ASSENT_TEST"));

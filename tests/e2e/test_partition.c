@@ -1,0 +1,193 @@
+/* test_partition: a group of three coordinators whose network fails: cuts between nodes, in both directions or
+ * in one, clients and agents that reach a minority only, lost packets; and a leader that stands still. Every
+ * daemon has a host of its own (world_net.h).
+ *
+ * While a majority is together and can be reached, no transaction may be rolled back or left in doubt. In every
+ * case: what was told is what happened, a node that lost touch gives no wrong answer, and everything is settled
+ * when the network is whole again.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/lib/kit.h"
+#include "tests/lib/world_net.h"
+
+static struct kit kit;
+
+enum {
+    NODES = 3,
+    PROGRESS = 20,  /* transfers told, to call it going on */
+    QUESTIONS = 10, /* asked at a node that lost touch */
+    LOSS_MS = 5000, /* how long the network is bad */
+    LOSS_PERCENT = 20,
+};
+
+typedef void cut(struct world_host *h, const struct world_host *other);
+
+static int set_up(void **state)
+{
+    (void)state;
+    world_heal(kit.world);
+    world_clients_at(kit.world, NULL);
+    kit_settle(&kit);
+    return 0;
+}
+
+static struct world_host *host(unsigned id)
+{
+    return world_process_host(kit.node[id]);
+}
+
+static void from_peers(unsigned id, cut *how)
+{
+    for (unsigned other = 1; other <= NODES; other++) {
+        if (other != id)
+            how(host(id), host(other));
+    }
+}
+
+/* Answers of a node that lost touch */
+
+/* About transfers that were told committed. It may know of them or decline to answer. (FORGOTTEN: it learned
+ * that all of it is over.) */
+static void assert_no_wrong_answer(unsigned node, size_t first, size_t last)
+{
+    enum tx_outcome outcome;
+    int code;
+
+    if (last > first + QUESTIONS)
+        first = last - QUESTIONS;
+    for (size_t i = first; i < last; i++) {
+        const struct kit_told *t = &kit.load.account.told[i];
+
+        code = kit_ask_node(&kit, node, t->id, &outcome);
+        if (code == TX_OK && outcome != TX_OUTCOME_COMMITTED && outcome != TX_OUTCOME_FORGOTTEN)
+            fail_msg("%s was told %d, and node %u says outcome %d", t->id, t->rc, node, outcome);
+        if (code != TX_OK && code != TX_ENOTLEADER && code != TX_ETIMEOUT && code != TX_EUNKNOWN)
+            fail_msg("node %u answered the question for %s with «%s»", node, t->id, tx_strerror(code));
+        if (code != TX_OK && i > first + 1)
+            break; /* it will say the same of the others */
+    }
+}
+
+/* The leader */
+
+/* It wakes up believing that it leads. */
+static void test_leader_frozen(void **state)
+{
+    unsigned leader;
+    size_t before;
+
+    (void)state;
+    kit_load_begin(&kit, KIT_MIXED);
+    for (int i = 0; i < 3; i++) {
+        leader = kit_await_group(&kit);
+        world_process_signal(kit.node[leader], SIGSTOP);
+        kit_load_drain(&kit);
+        before = kit_load_told(&kit);
+        kit_load_progress(&kit, PROGRESS);
+        world_process_signal(kit.node[leader], SIGCONT);
+        assert_no_wrong_answer(leader, before, kit_load_told(&kit));
+        kit_load_progress(&kit, PROGRESS);
+    }
+    assert_int_not_equal(kit_await_group(&kit), leader);
+    kit_load_end(&kit);
+}
+
+/* The leader loses its peers; clients and agents reach everybody. */
+static void cut_leader(enum kit_mode mode, cut *how)
+{
+    unsigned leader;
+    size_t before;
+
+    kit_load_begin(&kit, mode);
+    leader = kit_await_group(&kit);
+    from_peers(leader, how);
+    kit_load_drain(&kit);
+    before = kit_load_told(&kit);
+    kit_load_progress(&kit, PROGRESS);
+    assert_no_wrong_answer(leader, before, kit_load_told(&kit));
+    kit_load_progress(&kit, PROGRESS);
+    world_heal(kit.world);
+    (void)kit_await_group(&kit);
+    kit_load_end(&kit);
+}
+
+static void test_leader_cut_off(void **state)
+{
+    (void)state;
+    cut_leader(KIT_DIRECT, world_host_cut);
+    cut_leader(KIT_MIXED, world_host_cut);
+}
+
+static void test_leader_hears_and_cannot_speak(void **state)
+{
+    (void)state;
+    cut_leader(KIT_MIXED, world_host_mute);
+    cut_leader(KIT_MIXED, world_host_mute_lines);
+}
+
+static void test_leader_speaks_and_cannot_hear(void **state)
+{
+    (void)state;
+    cut_leader(KIT_MIXED, world_host_deafen);
+    cut_leader(KIT_MIXED, world_host_deafen_lines);
+}
+
+/* Packet loss */
+
+static void hear_for(unsigned ms)
+{
+    for (uint64_t end = world_now_ms() + ms; world_now_ms() < end;)
+        kit_hear(kit.load.client, &kit.load.account, 50);
+}
+
+static void test_loss(void **state)
+{
+    size_t before;
+
+    (void)state;
+    kit_load_begin(&kit, KIT_MIXED);
+    before = kit_load_told(&kit);
+    for (unsigned id = 1; id <= NODES; id++) {
+        for (unsigned other = 1; other <= NODES; other++) {
+            if (other != id)
+                world_host_lose(host(id), host(other), LOSS_PERCENT);
+        }
+    }
+    hear_for(LOSS_MS);
+    printf("# transfers told in %d s with %d %% of the packets lost: %zu\n", LOSS_MS / 1000, LOSS_PERCENT,
+           kit_load_told(&kit) - before);
+    world_heal(kit.world);
+    (void)kit_await_group(&kit);
+    kit_load_end_mixed(&kit);
+}
+
+/* The group */
+
+static int open_group(void **state)
+{
+    struct kit_options options = {.nodes = NODES, .network = true};
+
+    (void)state;
+    kit_open(&kit, "partition", &options);
+    return 0;
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, set_up)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_leader_frozen),
+        TEST(test_leader_cut_off),
+        TEST(test_leader_hears_and_cannot_speak),
+        TEST(test_leader_speaks_and_cannot_hear),
+        TEST(test_loss),
+    };
+
+    kit_main(argc, argv);
+    return kit_close(&kit, cmocka_run_group_tests(tests, open_group, NULL));
+}
