@@ -15,6 +15,7 @@
 #include "tests/lib/world_net.h"
 
 static struct kit kit;
+static struct world_host *edge; /* of a client that is cut off */
 
 enum {
     NODES = 3,
@@ -136,13 +137,161 @@ static void test_leader_speaks_and_cannot_hear(void **state)
     cut_leader(KIT_MIXED, world_host_deafen_lines);
 }
 
-/* Packet loss */
+/* A minority */
+
+struct saying {
+    const char *const *args;
+    const char *part;
+};
+
+static bool admin_says(void *arg)
+{
+    const struct saying *s = arg;
+    struct world_output o = world_admin(kit.world, s->args);
+    bool said = strstr(o.text, s->part) != NULL || strstr(o.error, s->part) != NULL;
+
+    world_output_release(&o);
+    return said;
+}
+
+/* Nodes do not notice at once that they hear nothing any more. */
+static void await_admin(const char *const *args, const char *part)
+{
+    struct saying s = {.args = args, .part = part};
+
+    if (!world_wait(KIT_SETTLE_MS, admin_says, &s))
+        fail_msg("txadmin %s does not say «%s»", args[0], part);
+}
+
+/* Without an answer in this time the client of the load goes on to the next transfer. */
+static void begin_impatient_load(enum kit_mode mode, struct world_host *at)
+{
+    setenv("KIT_ANSWER_MS", "1500", 1);
+    world_clients_at(kit.world, at);
+    kit_load_begin(&kit, mode);
+    world_clients_at(kit.world, NULL);
+    unsetenv("KIT_ANSWER_MS");
+}
 
 static void hear_for(unsigned ms)
 {
     for (uint64_t end = world_now_ms() + ms; world_now_ms() < end;)
         kit_hear(kit.load.client, &kit.load.account, 50);
 }
+
+static size_t count_told(size_t first, int rc)
+{
+    size_t n = 0;
+
+    for (size_t i = first; i < kit_load_told(&kit); i++)
+        n += kit.load.account.told[i].rc == rc;
+    return n;
+}
+
+static void await_told(int rc)
+{
+    for (uint64_t end = world_now_ms() + KIT_SETTLE_MS; count_told(0, rc) == 0;) {
+        if (world_now_ms() > end)
+            fail_msg("the client was not told «%s»", tx_strerror(rc));
+        kit_hear(kit.load.client, &kit.load.account, 50);
+    }
+}
+
+/* Every node is alone. What was asked for after that is not committed, whoever asks. */
+static void test_no_majority(void **state)
+{
+    size_t before;
+
+    (void)state;
+    begin_impatient_load(KIT_MIXED, NULL);
+    for (unsigned id = 1; id <= NODES; id++)
+        from_peers(id, world_host_mute);
+    kit_load_drain(&kit);
+    before = kit.load.account.n;
+    await_told(TX_EINDOUBT);
+    assert_int_equal(count_told(before, TX_OK), 0);
+    assert_true(world_process_logged(kit.load.client, "for want of a majority"));
+    await_admin(WORLD_ARGS("node", "list"), "no majority");
+    await_admin(WORLD_ARGS("status"), "no leader is known");
+    await_admin(WORLD_ARGS("doctor"), "bring a majority of the group's nodes up");
+    await_admin(WORLD_ARGS("--timeout", "1s", "transactions"), "majority");
+    world_heal(kit.world);
+    (void)kit_await_group(&kit);
+    kit_load_end_mixed(&kit);
+}
+
+/* A client that reaches one node only. Its transactions stay undecided, until recovery rolls them back; those
+ * of another client go on. */
+static void client_reaches(unsigned node, const char *complaint)
+{
+    begin_impatient_load(KIT_CROWD, edge);
+    for (unsigned id = 1; id <= NODES; id++) {
+        if (id != node)
+            world_host_cut(edge, host(id));
+    }
+    await_told(TX_EINDOUBT);
+    if (!world_process_logged(kit.load.client, complaint))
+        fail_msg("the client does not say «%s»", complaint);
+    world_heal(kit.world);
+    (void)kit_await_group(&kit);
+    kit_load_end_mixed(&kit);
+}
+
+/* The node is fine, but it is not the one that decides. */
+static void test_client_reaches_no_leader(void **state)
+{
+    unsigned leader = kit_await_group(&kit);
+    char complaint[WORLD_LINE_SIZE];
+
+    (void)state;
+    snprintf(complaint, sizeof complaint, "%s (", world_node_address(kit.world, leader));
+    client_reaches(leader % NODES + 1, complaint);
+}
+
+static void test_client_reaches_minority(void **state)
+{
+    unsigned leader = kit_await_group(&kit);
+
+    (void)state;
+    from_peers(leader, world_host_cut);
+    client_reaches(leader, "for want of a majority");
+}
+
+/* An agent that reaches one node only: what it has prepared waits. */
+static void agent_reaches(unsigned node)
+{
+    struct world_host *h = world_process_host(kit.agent[1]);
+
+    begin_impatient_load(KIT_MIXED, NULL);
+    for (unsigned id = 1; id <= NODES; id++) {
+        if (id != node)
+            world_host_cut(h, host(id));
+    }
+    await_admin(WORLD_ARGS("doctor"), "agent_b");
+    hear_for(3000);
+    world_process_await(kit.agent[1], "state=lost", KIT_SETTLE_MS);
+    world_heal(kit.world);
+    (void)kit_await_group(&kit);
+    kit_await_agents(&kit);
+    kit_load_end_mixed(&kit);
+}
+
+static void test_agent_reaches_no_leader(void **state)
+{
+    (void)state;
+    agent_reaches(kit_await_group(&kit) % NODES + 1);
+}
+
+static void test_agent_reaches_minority(void **state)
+{
+    unsigned leader = kit_await_group(&kit);
+
+    (void)state;
+    from_peers(leader, world_host_cut);
+    agent_reaches(leader);
+}
+
+/* Packet loss */
 
 static void test_loss(void **state)
 {
@@ -173,6 +322,7 @@ static int open_group(void **state)
 
     (void)state;
     kit_open(&kit, "partition", &options);
+    edge = world_host_new(kit.world);
     return 0;
 }
 
@@ -185,6 +335,11 @@ int main(int argc, char **argv)
         TEST(test_leader_cut_off),
         TEST(test_leader_hears_and_cannot_speak),
         TEST(test_leader_speaks_and_cannot_hear),
+        TEST(test_no_majority),
+        TEST(test_client_reaches_no_leader),
+        TEST(test_client_reaches_minority),
+        TEST(test_agent_reaches_no_leader),
+        TEST(test_agent_reaches_minority),
         TEST(test_loss),
     };
 
