@@ -18,7 +18,8 @@ enum {
     PULL_DIAL_MS = 500,     /* and for a first answer; longer where there is no other */
     PULL_BACKOFF_MS = 100,
     PULL_BACKOFF_MAX_MS = 500,
-    PULL_HOPS = 3, /* from leader to leader without a pause */
+    PULL_NONE_MS = 2000, /* without a leader, until it is told whom that is owed to: longer than an election */
+    PULL_HOPS = 3,       /* from leader to leader without a pause */
 };
 
 static uint64_t pull_now(const struct pull *p)
@@ -37,16 +38,47 @@ static void pull_hang_up(struct pull *p)
         uv_close((uv_handle_t *)p->poll, pull_poll_freed);
     p->poll = NULL;
     channel_close(&p->channel);
+    if (p->connected)
+        p->lost_ms = pull_now(p);
     p->connected = false;
 }
 
+/* When all were tried, and for longer than an election takes, one line names them: it tells an agent that is
+ * cut off from a group without a majority. */
+static void pull_tell_none(struct pull *p)
+{
+    char list[PULL_COORDINATORS * (ADDRESS_LIMIT + sizeof p->whys[0] + 8)] = "";
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->n_addresses; i++) {
+        if (p->whys[i][0] == '\0')
+            return;
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", i > 0 ? ", " : "", p->addresses[i],
+                              p->whys[i]);
+    }
+    if (p->n_addresses == 1 || p->none_told || pull_now(p) - p->lost_ms < PULL_NONE_MS)
+        return;
+    log_line(LOG_WARN, "coordinator", "state=none error=\"%s\"", list);
+    p->none_told = true;
+}
+
+static void pull_note(struct pull *p, const char *why)
+{
+    for (size_t i = 0; i < p->n_addresses; i++) {
+        if (strcmp(p->addresses[i], p->address) == 0)
+            snprintf(p->whys[i], sizeof p->whys[i], "%s", why);
+    }
+    pull_tell_none(p);
+}
+
 /* Gives the present coordinator up; `leader`: who is said to lead, or NULL for the next of the list. One line
- * is logged for a loss, however many are tried until the recovery. */
+ * is logged for a loss, and one more when all have been tried in vain. */
 static void pull_give_up(struct pull *p, const char *why, const char *leader)
 {
     if (!p->lost_told && (p->connected || leader == NULL))
         log_line(LOG_WARN, "coordinator", "state=lost address=%s error=\"%s\"", p->address, why);
     p->lost_told = p->lost_told || p->connected || leader == NULL;
+    pull_note(p, why);
     pull_hang_up(p);
     snprintf(p->reason, sizeof p->reason, "%s", why);
     if (leader != NULL && p->hops++ < PULL_HOPS) {
@@ -69,7 +101,8 @@ static void pull_met(struct pull *p)
     if (p->connected)
         return;
     p->connected = true;
-    p->lost_told = false;
+    p->lost_told = p->none_told = false;
+    memset(p->whys, 0, sizeof p->whys);
     p->hops = 0;
     p->backoff_ms = PULL_BACKOFF_MS;
     log_line(LOG_INFO, "coordinator", "state=connected address=%s", p->address);
@@ -304,6 +337,7 @@ int pull_open(struct pull *p, const struct pull_options *options, struct tx_erro
     memset(p, 0, sizeof *p);
     p->options = *options;
     p->channel.socket = -1;
+    p->lost_ms = pull_now(p);
     p->backoff_ms = PULL_BACKOFF_MS;
     buf_init(&p->out);
     rc = pull_parse(p, options->coordinators, e);

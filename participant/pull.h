@@ -35,16 +35,17 @@ struct pull_options {
 struct pull {
     struct pull_options options;
     char addresses[PULL_COORDINATORS][ADDRESS_LIMIT + 1];
-    size_t n_configured;             /* the first of them; the others are learned of */
-    size_t n_addresses, next;        /* next: to be tried when the present one fails */
-    char address[ADDRESS_LIMIT + 1]; /* dialled, or being so */
+    char whys[PULL_COORDINATORS][64]; /* of each, why it has not helped since the loss; "" not tried */
+    size_t n_configured;              /* the first of them; the others are learned of */
+    size_t n_addresses, next;         /* next: to be tried when the present one fails */
+    char address[ADDRESS_LIMIT + 1];  /* dialled, or being so */
     struct channel channel;
     uv_poll_t *poll;
     uv_timer_t tick;
     uv_prepare_t turn;
-    bool due, connected, lost_told;
+    bool due, connected, lost_told, none_told;
     unsigned backoff_ms, hops;
-    uint64_t number, dial_at_ms, dialled_ms, ready_ms, sent_ms, heard_ms, probed_ms;
+    uint64_t number, lost_ms, dial_at_ms, dialled_ms, ready_ms, sent_ms, heard_ms, probed_ms;
     uint32_t request;
     struct buf out;
     struct wire_scratch *scratch;
