@@ -25,6 +25,7 @@ struct node {
     char address[ADDRESS_LIMIT + 1];
     struct channel channel;
     bool dialed;
+    const char *why; /* it has not answered the question */
 };
 
 struct caller {
@@ -33,6 +34,7 @@ struct caller {
     uint64_t deadline;
     uint32_t id; /* of the newest request */
     bool connected;
+    bool leaderless; /* a node has said that nobody leads */
     bool
         patient; /* a change of the group's nodes takes its time: one answer is waited for as long as allowed */
     struct buf request;
@@ -159,11 +161,14 @@ static enum attempt take_error(struct caller *c, const struct wire_error *error)
     switch (error->code) {
     case TX_ENOTLEADER:
         leader = error->leader != NULL ? caller_node(c, error->leader) : c->n;
+        c->leaderless = c->leaderless || error->leader == NULL;
+        c->nodes[c->current].why = error->leader != NULL ? "does not lead" : "knows of no leader";
         if (leader == c->n || leader == c->current)
             return ATTEMPT_NEXT;
         c->current = leader;
         return ATTEMPT_AGAIN;
     case TX_EBUSY:
+        c->nodes[c->current].why = "busy";
         return ATTEMPT_AGAIN;
     default:
         complain("%s", error->text);
@@ -199,7 +204,11 @@ static enum attempt caller_attempt(struct caller *c, cJSON **answer)
     /* The leader's address may be a new one. */
     if (caller_dial(node) < 0)
         return ATTEMPT_FAILED;
-    if (!attempt_send(c, node) || !attempt_receive(c, node, &in))
+    node->why = "cannot be reached";
+    if (!attempt_send(c, node))
+        return ATTEMPT_NEXT;
+    node->why = "no answer";
+    if (!attempt_receive(c, node, &in))
         return ATTEMPT_NEXT;
     result = take_reply(c, &in, answer);
     channel_release(&in);
@@ -210,9 +219,15 @@ static enum attempt caller_attempt(struct caller *c, cJSON **answer)
 
 static enum exit_status give_up(const struct caller *c, const struct arguments *a)
 {
+    char list[NODES * (ADDRESS_LIMIT + 32)] = "";
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n; i++)
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", n > 0 ? ", " : "", c->nodes[i].address,
+                              c->nodes[i].why != NULL ? c->nodes[i].why : "not asked");
     if (c->connected)
-        complain("no leading coordinator answered within %s (asked %s); see the coordinators' logs",
-                 age_text(a->timeout_ms), a->coordinators);
+        complain("no leading coordinator answered within %s%s: %s", age_text(a->timeout_ms),
+                 c->leaderless ? ", for want of a majority" : "", list);
     else
         complain("no coordinator can be reached at %s within %s; is txcoordd running?", a->coordinators,
                  age_text(a->timeout_ms));
