@@ -188,6 +188,7 @@ static bool call_send_to(struct call *c, struct peer *p, uint64_t now)
     }
     if (channel_send(&p->channel, c->id, c->request.data, c->request.len) != TX_OK) {
         p->why = "cannot be reached";
+        p->answers = false;
         return false;
     }
     p->outstanding++;
@@ -218,6 +219,7 @@ static void call_again(struct call *c, uint64_t now)
 
     if (last != NULL && !c->queued) {
         last->why = last->garbled ? "its answer cannot be read; is it another version?" : "no answer";
+        last->answers = false;
         if (last->silent_ms == 0)
             last->silent_ms = now;
         c->pause_ms = c->pause_ms * 2 < CALL_LAST_PAUSE_MS ? c->pause_ms * 2 : CALL_LAST_PAUSE_MS;
@@ -255,6 +257,7 @@ static void call_redirect(struct call *c, struct peer *from, const char *leader,
     struct peer *p;
 
     from->leaderless = leader == NULL;
+    from->answers = true;
     if (leader == NULL || peer_find_or_add(cs, leader, true, &p, NULL) != TX_OK) {
         from->why = "knows of no leader";
         if (cs->leader == from)
@@ -309,6 +312,7 @@ static void call_answer(struct call *c, struct peer *from, struct channel_messag
             return;
         }
         from->why = tx_strerror(err->code);
+        from->answers = true;
         call_pause(c, now);
         return;
     }
@@ -413,6 +417,22 @@ static const struct peer *call_leaderless(const struct calls *cs)
     return NULL;
 }
 
+/* Why each of those asked did not help; first those that say nothing at all, as the text may be cut short. */
+static void call_list(const struct call *c, char *list, size_t size)
+{
+    const struct calls *cs = c->calls;
+    size_t n = 0;
+
+    for (int answers = 0; answers <= 1; answers++) {
+        for (size_t i = 0; i < cs->n_peers && n < size; i++) {
+            const struct peer *p = cs->peers[i];
+
+            if ((c->fixed != NULL ? p == c->fixed : p->coordinator) && p->answers == answers)
+                n += (size_t)snprintf(list + n, size - n, "%s%s (%s)", n > 0 ? ", " : "", p->address, p->why);
+        }
+    }
+}
+
 /* «no coordinator answered within 5000 ms: tcp://a:1 (cannot be reached), tcp://b:1 (no answer)»
  * «no coordinator led within 5000 ms, for want of a majority: tcp://a:1 (cannot be reached), tcp://b:1 (knows
  * of no leader)» */
@@ -421,15 +441,8 @@ static void call_give_up(struct call *c, uint64_t now)
     const struct calls *cs = c->calls;
     bool leaderless = c->fixed == NULL && call_leaderless(cs) != NULL;
     char list[sizeof c->error.msg] = "";
-    size_t n = 0;
 
-    for (size_t i = 0; i < cs->n_peers && n < sizeof list; i++) {
-        const struct peer *p = cs->peers[i];
-
-        if (c->fixed != NULL ? p == c->fixed : p->coordinator)
-            n +=
-                (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", n > 0 ? ", " : "", p->address, p->why);
-    }
+    call_list(c, list, sizeof list);
     err_set(&c->error, c->sent ? TX_ETIMEOUT : TX_EUNREACHABLE, "no %s within %llu ms%s: %s",
             c->fixed != NULL ? "agent answered"
             : leaderless     ? "coordinator led"

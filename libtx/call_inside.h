@@ -17,6 +17,7 @@ struct peer {
     bool coordinator;
     unsigned outstanding; /* calls that hold one of its places */
     const char *why;      /* last reason for not getting an answer; a literal */
+    bool answers;         /* that reason is its own answer */
     bool garbled;         /* has answered what cannot be read */
     bool leaderless;      /* has said last that it knows of no leader */
     uint64_t silent_ms;   /* since when a request waits for its answer, and nothing came; 0: it answers */
