@@ -13,8 +13,11 @@ enum {
     CALL_DOUBT_MS = 750,      /* so long, nobody is sent to a leader that gave no answer to the last request */
     CALL_ELECTION_MS = 40,    /* nobody leads, or the leader is too busy: ask again after */
     CALL_UNREACHABLE_MS = 25, /* not connected to anybody: try again after */
-    REDIRECT_LIMIT = 4,       /* «he leads» followed at once; more of them wait for the election's end */
-    RECEIVE_LIMIT = 256,      /* messages taken from one socket before the others have their turn */
+    /* A connection through a network that was cut waits for TCP's next attempt, which is up to two minutes
+     * away. So after this time without a connection or an answer, a coordinator is dialled anew. */
+    CALL_REDIAL_MS = 2000,
+    REDIRECT_LIMIT = 4,  /* «he leads» followed at once; more of them wait for the election's end */
+    RECEIVE_LIMIT = 256, /* messages taken from one socket before the others have their turn */
 };
 
 static void call_place(struct call *c, struct peer *p, uint64_t now);
@@ -58,6 +61,7 @@ static int peer_add(struct calls *cs, const char *address, bool coordinator, str
     }
     strcpy(p->address, address);
     p->fd = channel_fd(&p->channel);
+    p->dialled_ms = call_now_ms();
     p->coordinator = coordinator;
     p->why = "not asked yet";
     TAILQ_INIT(&p->queue);
@@ -66,6 +70,34 @@ static int peer_add(struct calls *cs, const char *address, bool coordinator, str
     waiter_look_again(cs);
     *out = p;
     return TX_OK;
+}
+
+/* Not an agent, which may be at work on a long statement. */
+static void peer_unheard(struct calls *cs, struct peer *p, uint64_t now)
+{
+    if (p->unheard_ms == 0)
+        p->unheard_ms = now;
+    if (!p->coordinator || now - p->unheard_ms < CALL_REDIAL_MS || now - p->dialled_ms < CALL_REDIAL_MS)
+        return;
+    p->redial = true;
+    p->dialled_ms = now;
+    waiter_look_again(cs);
+}
+
+/* Where it fails it is tried again later. */
+void calls_redial(struct calls *cs)
+{
+    for (size_t i = 0; i < cs->n_peers; i++) {
+        struct peer *p = cs->peers[i];
+
+        if (!p->redial)
+            continue;
+        channel_close(&p->channel);
+        p->fd =
+            channel_dial(&p->channel, p->address, MESSAGE_LIMIT, NULL) == TX_OK ? channel_fd(&p->channel) : -1;
+        p->redial = false;
+        p->unheard_ms = 0;
+    }
 }
 
 static int peer_find_or_add(struct calls *cs, const char *address, bool coordinator, struct peer **out,
@@ -189,6 +221,7 @@ static bool call_send_to(struct call *c, struct peer *p, uint64_t now)
     if (channel_send(&p->channel, c->id, c->request.data, c->request.len) != TX_OK) {
         p->why = "cannot be reached";
         p->answers = false;
+        peer_unheard(c->calls, p, now);
         return false;
     }
     p->outstanding++;
@@ -220,6 +253,7 @@ static void call_again(struct call *c, uint64_t now)
     if (last != NULL && !c->queued) {
         last->why = last->garbled ? "its answer cannot be read; is it another version?" : "no answer";
         last->answers = false;
+        peer_unheard(c->calls, last, now);
         if (last->silent_ms == 0)
             last->silent_ms = now;
         c->pause_ms = c->pause_ms * 2 < CALL_LAST_PAUSE_MS ? c->pause_ms * 2 : CALL_LAST_PAUSE_MS;
@@ -355,7 +389,7 @@ void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
     struct call *c;
 
     for (int i = 0; i < RECEIVE_LIMIT && channel_receive(&p->channel, &m) == 1; i++) {
-        p->silent_ms = 0;
+        p->silent_ms = p->unheard_ms = 0;
         c = calls_find(cs, m.id);
         if (c == NULL) /* late, or a double */
             channel_release(&m);
