@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "libtx/libtx_pg.h"
+#include "libtx/shared/channel.h"
 #include "tests/lib/world.h"
 
 enum {
@@ -120,9 +121,25 @@ void kit_hear(struct world_process *client, struct kit_account *account, unsigne
  */
 void kit_assert_told(struct kit *k, const struct kit_account *account);
 
-/* Asks this node alone (kit_ask.c), once, as a client asks that takes it for the leader: TX_OK, what the node
- * answers instead, or TX_ETIMEOUT. */
-int kit_ask_node(struct kit *k, unsigned id, const char *transaction, enum tx_outcome *outcome);
+/* Questions for outcomes to one node, as clients ask that take it for the leader (kit_ask.c) */
+
+struct kit_asker {
+    struct channel channel;
+    struct channel_message message;
+};
+
+struct kit_answer {
+    uint32_t number; /* of the question */
+    int code;        /* TX_OK, or what was answered instead of an outcome */
+    enum tx_outcome outcome;
+};
+
+/* Returns when there is a connection. */
+void kit_ask_open(struct kit *k, unsigned node, struct kit_asker *a);
+void kit_ask_send(struct kit_asker *a, uint32_t number, const char *transaction);
+/* The next answer, in whichever order they come; false: none within a second. */
+bool kit_ask_answer(struct kit_asker *a, struct kit_answer *answer);
+void kit_ask_close(struct kit_asker *a);
 
 /* The load (kit_load.c): while a group of coordinators has its troubles, one client makes transfers, with a
  * pause of some milliseconds. Most of it is about kit.load. */

@@ -64,8 +64,7 @@ static void take_in(void)
     nn_freemsg(data);
 }
 
-/* Those of one moment go in the reverse order of their coming, which does no harm here. Returns how long
- * nothing will be due. */
+/* Returns how long nothing will be due. */
 static int pass_on(void)
 {
     uint64_t now = world_now_ms(), next = now + DELAY_MS;

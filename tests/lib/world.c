@@ -51,6 +51,7 @@ struct world *world_new(const struct world_options *options)
     assert(w != NULL);
     w->options = *options;
     w->owner = getpid();
+    w->hub = -1;
     /* Worlds of one moment have pids close to each other, hence blocks of their own; and all of it is below the
      * range from which the kernel takes the ports of outgoing connections. */
     w->next_port = PORTS_FROM + (unsigned)(w->owner % PORTS_BLOCKS) * PORTS_BLOCK;

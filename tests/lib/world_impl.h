@@ -58,7 +58,7 @@ struct world {
     gid_t server_gid;
     unsigned next_port, ports_end;
     char address[WORLD_NAME_SIZE]; /* where servers and the test itself are */
-    int hub;                       /* open file, where there is a network */
+    int hub;                       /* open file; -1: no network */
     struct world_host *hosts[WORLD_HOST_LIMIT], *client_host;
     char coordinators[WORLD_PATH_SIZE];
     char node_peers[WORLD_NODE_LIMIT + 1][WORLD_NAME_SIZE]; /* by number */

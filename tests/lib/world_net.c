@@ -131,7 +131,7 @@ void world_net_close(struct world *w)
         close(w->hosts[i]->namespace);
         free(w->hosts[i]);
     }
-    if (w->options.network)
+    if (w->hub >= 0)
         close(w->hub);
 }
 
@@ -165,11 +165,6 @@ void world_host_enter(const struct world_host *h)
 {
     if (setns(h->namespace, CLONE_NEWNET) != 0)
         _exit(126);
-}
-
-const char *world_host_address(const struct world_host *h)
-{
-    return h->address;
 }
 
 /* Faults */

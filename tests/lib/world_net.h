@@ -16,7 +16,6 @@
 struct world_host; /* owned by its world */
 
 struct world_host *world_host_new(struct world *w);
-const char *world_host_address(const struct world_host *h);
 /* That this process runs on; NULL: in the hub. */
 struct world_host *world_process_host(const struct world_process *p);
 /* Where clients started from now on run; NULL: in the hub. */
