@@ -19,7 +19,8 @@ static struct world_host *edge; /* of a client that is cut off */
 
 enum {
     NODES = 3,
-    PROGRESS = 20,  /* transfers told, to call it going on */
+    PROGRESS = 20, /* transfers told, to call it going on */
+    FREEZES = 2,
     QUESTIONS = 10, /* asked at a node that lost touch */
     LOSS_MS = 5000, /* how long the network is bad */
     LOSS_PERCENT = 20,
@@ -126,7 +127,7 @@ static void test_leader_frozen(void **state)
 
     (void)state;
     kit_load_begin(&kit, KIT_MIXED);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < FREEZES; i++) {
         leader = kit_await_group(&kit);
         kit_ask_open(&kit, leader, &asker);
         world_process_signal(kit.node[leader], SIGSTOP);
