@@ -299,6 +299,8 @@ int admin_doctor(struct admin_task *t, struct tx_error *e)
     check_transactions(t, findings);
     check_sessions(t, findings);
     check_disk(t, findings);
-    driver_each_resource(t->with->driver, t->now, check_resource, &walk);
+    /* Agents speak to the leader. */
+    if (driver_leading(t->with->driver))
+        driver_each_resource(t->with->driver, t->now, check_resource, &walk);
     return walk.rc;
 }

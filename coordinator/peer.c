@@ -23,11 +23,14 @@ enum {
     PEER_BATCH = 256, /* messages taken in one loop turn */
     PEER_RECONNECT_MS = 20,
     PEER_RECONNECT_MAX_MS = 200,
+    /* A connection through a network that was cut waits for TCP's next attempt, which is up to two minutes
+     * away. So after this silence, and again after as much, a peer is dialled anew. */
+    PEER_SILENCE_MS = 1000,
 };
 
 struct peer_node {
     uint64_t id; /* 0: free */
-    uint64_t heard_ms;
+    uint64_t heard_ms, dialled_ms;
     int socket; /* -1: closed */
     char address[ADDRESS_LIMIT + 1];
 };
@@ -114,8 +117,9 @@ static int socket_open(int protocol)
     return s;
 }
 
-static void node_dial(struct peer_node *n)
+static void node_dial(struct peer_node *n, uint64_t now)
 {
+    n->dialled_ms = now;
     n->socket = socket_open(NN_PUSH);
     if (n->socket >= 0 && nn_connect(n->socket, n->address) < 0)
         node_close(n);
@@ -138,6 +142,7 @@ static void message_begin(struct peers *p, uint8_t kind)
 static void message_send(struct peers *p, uint64_t to, const char *address)
 {
     struct peer_node *n = node_find(p, to);
+    uint64_t now = uv_now(p->loop);
 
     if (p->listener < 0 || p->out.failed || p->out.len > PEER_MESSAGE_LIMIT)
         return;
@@ -145,8 +150,10 @@ static void message_send(struct peers *p, uint64_t to, const char *address)
         return;
     if (n == NULL || (n->heard_ms == 0 && address != NULL && strlen(address) <= ADDRESS_LIMIT))
         n = node_at(p, to, address);
+    if (n->socket >= 0 && now - n->heard_ms >= PEER_SILENCE_MS && now - n->dialled_ms >= PEER_SILENCE_MS)
+        node_close(n);
     if (n->socket < 0)
-        node_dial(n);
+        node_dial(n, now);
     if (n->socket >= 0)
         (void)nn_send(n->socket, p->out.data, p->out.len, NN_DONTWAIT);
 }

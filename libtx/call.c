@@ -15,8 +15,11 @@ enum {
     CALL_SHORT_MS = 5,        /* nobody leads, or the leader is too busy: ask again after, */
     CALL_ELECTION_MS = 40,    /* doubled up to this */
     CALL_UNREACHABLE_MS = 25, /* not connected to anybody: try again after */
-    REDIRECT_LIMIT = 4,       /* «he leads» followed at once; more of them wait for the election's end */
-    RECEIVE_LIMIT = 256,      /* messages taken from one socket before the others have their turn */
+    /* A connection through a network that was cut waits for TCP's next attempt, which is up to two minutes
+     * away. So after this time without a connection or an answer, a coordinator is dialled anew. */
+    CALL_REDIAL_MS = 2000,
+    REDIRECT_LIMIT = 4,  /* «he leads» followed at once; more of them wait for the election's end */
+    RECEIVE_LIMIT = 256, /* messages taken from one socket before the others have their turn */
 };
 
 static void call_place(struct call *c, struct peer *p, uint64_t now);
@@ -62,6 +65,7 @@ static int peer_add(struct calls *cs, const char *address, enum peer_kind kind, 
     strcpy(p->address, address);
     p->fd = channel_fd(&p->channel);
     p->kind = kind;
+    p->dialled_ms = call_now_ms();
     p->why = "not asked yet";
     TAILQ_INIT(&p->queue);
     cs->n_coordinators += coordinator;
@@ -69,6 +73,35 @@ static int peer_add(struct calls *cs, const char *address, enum peer_kind kind, 
     waiter_look_again(cs);
     *out = p;
     return TX_OK;
+}
+
+/* Not an agent, which may be at work on a long statement. */
+static void peer_unheard(struct calls *cs, struct peer *p, uint64_t now)
+{
+    if (p->unheard_ms == 0)
+        p->unheard_ms = now;
+    if (p->kind != PEER_COORDINATOR || now - p->unheard_ms < CALL_REDIAL_MS ||
+        now - p->dialled_ms < CALL_REDIAL_MS)
+        return;
+    p->redial = true;
+    p->dialled_ms = now;
+    waiter_look_again(cs);
+}
+
+/* Where it fails it is tried again later. */
+void calls_redial(struct calls *cs)
+{
+    for (size_t i = 0; i < cs->n_peers; i++) {
+        struct peer *p = cs->peers[i];
+
+        if (!p->redial)
+            continue;
+        channel_close(&p->channel);
+        p->fd =
+            channel_dial(&p->channel, p->address, MESSAGE_LIMIT, NULL) == TX_OK ? channel_fd(&p->channel) : -1;
+        p->redial = false;
+        p->unheard_ms = 0;
+    }
 }
 
 static int peer_find_or_add(struct calls *cs, const char *address, enum peer_kind kind, struct peer **out,
@@ -218,6 +251,8 @@ static bool call_send_to(struct call *c, struct peer *p, uint64_t now)
     }
     if (channel_send(&p->channel, c->id, c->request.data, c->request.len) != TX_OK) {
         p->why = "cannot be reached";
+        p->answers = false;
+        peer_unheard(c->calls, p, now);
         return false;
     }
     p->outstanding++;
@@ -251,6 +286,8 @@ static void call_again(struct call *c, uint64_t now)
         last->why = last->garbled                   ? "its answer cannot be read; is it another version?"
                     : channel_ready(&last->channel) ? "no answer"
                                                     : "the connection was lost";
+        last->answers = false;
+        peer_unheard(c->calls, last, now);
         if (last->silent_ms == 0)
             last->silent_ms = now;
         c->pause_ms = c->pause_ms * 2 < CALL_LAST_PAUSE_MS ? c->pause_ms * 2 : CALL_LAST_PAUSE_MS;
@@ -298,6 +335,7 @@ static void call_redirect(struct call *c, struct peer *from, const char *leader,
     struct peer *p;
 
     from->leaderless = leader == NULL;
+    from->answers = true;
     if (leader == NULL || peer_find_or_add(cs, leader, PEER_COORDINATOR, &p, NULL) != TX_OK) {
         from->why = "knows of no leader";
         if (cs->leader == from)
@@ -385,6 +423,7 @@ static void call_answer(struct call *c, struct peer *from, struct channel_messag
             return;
         }
         from->why = tx_strerror(err->code);
+        from->answers = true;
         call_pause(c, now);
         return;
     }
@@ -427,7 +466,7 @@ void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
     struct call *c;
 
     for (int i = 0; i < RECEIVE_LIMIT && channel_receive(&p->channel, &m) == 1; i++) {
-        p->silent_ms = 0;
+        p->silent_ms = p->unheard_ms = 0;
         c = calls_find(cs, m.id);
         if (c == NULL) /* late, or a double */
             channel_release(&m);
@@ -503,6 +542,22 @@ static size_t calls_answering(const struct calls *cs)
     return n;
 }
 
+/* Why each of those asked did not help; first those that say nothing at all, as the text may be cut short. */
+static void call_list(const struct call *c, char *list, size_t size)
+{
+    const struct calls *cs = c->calls;
+    size_t n = 0;
+
+    for (int answers = 0; answers <= 1; answers++) {
+        for (size_t i = 0; i < cs->n_peers && n < size; i++) {
+            const struct peer *p = cs->peers[i];
+
+            if ((c->fixed != NULL ? p == c->fixed : p->kind == PEER_COORDINATOR) && p->answers == answers)
+                n += (size_t)snprintf(list + n, size - n, "%s%s (%s)", n > 0 ? ", " : "", p->address, p->why);
+        }
+    }
+}
+
 /* «no coordinator answered within 5000 ms: tcp://a:1 (cannot be reached), tcp://b:1 (no answer)»
  * «no coordinator led within 5000 ms, for want of a majority: 1 of 3 answers: tcp://a:1 (cannot be reached),
  * tcp://b:1 (no answer), tcp://c:1 (knows of no leader)» */
@@ -511,15 +566,8 @@ static void call_give_up(struct call *c, uint64_t now)
     const struct calls *cs = c->calls;
     bool leaderless = c->fixed == NULL && call_leaderless(cs) != NULL;
     char list[sizeof c->error.msg] = "", majority[64] = "";
-    size_t n = 0;
 
-    for (size_t i = 0; i < cs->n_peers && n < sizeof list; i++) {
-        const struct peer *p = cs->peers[i];
-
-        if (c->fixed != NULL ? p == c->fixed : p->kind == PEER_COORDINATOR)
-            n +=
-                (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", n > 0 ? ", " : "", p->address, p->why);
-    }
+    call_list(c, list, sizeof list);
     if (leaderless)
         snprintf(majority, sizeof majority, ", for want of a majority: %zu of %zu answers", calls_answering(cs),
                  cs->n_coordinators);

@@ -24,9 +24,13 @@ struct peer {
     bool configured;      /* never forgotten */
     unsigned outstanding; /* calls that hold one of its places */
     const char *why;      /* last reason for not getting an answer; a literal */
+    bool answers;         /* that reason is its own answer */
     bool garbled;         /* has answered what cannot be read */
     bool leaderless;      /* has said last that it knows of no leader */
     uint64_t silent_ms;   /* since when a request waits for its answer, and nothing came; 0: it answers */
+    uint64_t unheard_ms;  /* the same, also when it is asked again as if nothing were wrong */
+    uint64_t dialled_ms;
+    bool redial; /* before it is polled again */
     TAILQ_HEAD(, call) queue;
 };
 
@@ -62,6 +66,8 @@ void waiters_free(struct waiters *idle);
 
 /* call.c: the mutex is held */
 
+/* Makes the connections anew that are to be. Nobody polls. */
+void calls_redial(struct calls *cs);
 /* Takes in what has come from this peer and wakes those whom it concerns. */
 void calls_receive(struct calls *cs, struct peer *p, uint64_t now);
 /* Frees those that are forgotten. Nobody polls. */

@@ -118,6 +118,7 @@ static int wait_once(struct calls *cs, struct waiter *w, struct watch *watch, ui
 
     watch->n = watch->n_own;
     if (polls) {
+        calls_redial(cs);
         cs->poller = w;
         watch_channels(watch, cs);
     } else {

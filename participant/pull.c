@@ -20,6 +20,10 @@ enum {
     PULL_PAUSE_MS = 40,
     PULL_LONG_PAUSE_MS = 500, /* and to this one where nobody leads for long */
     PULL_LONG_MS = 3000,
+    /* A connection through a network that was cut waits for TCP's next attempt, which is up to two minutes
+     * away. So after this time without a word, a coordinator that is asked is dialled anew. */
+    PULL_REDIAL_MS = 2000,
+    PULL_NONE_MS = 2000, /* without a leader, until it is told whom that is owed to: longer than an election */
 };
 
 static uint64_t pull_now(const struct pull *p)
@@ -48,6 +52,7 @@ static int line_dial(struct pull_line *l, struct tx_error *e)
 {
     int rc = channel_dial(&l->channel, l->address, MESSAGE_LIMIT, e);
 
+    l->dialled_ms = pull_now(l->pull);
     if (rc != TX_OK)
         return rc;
     l->poll = malloc(sizeof *l->poll);
@@ -200,6 +205,41 @@ bool pull_connected(const struct pull *p)
 
 /* looking for the leader */
 
+/* Nobody is owed patience that says nothing. */
+static void pull_redial(struct pull *p)
+{
+    uint64_t now = pull_now(p);
+
+    for (size_t i = 0; i < p->n_lines; i++) {
+        struct pull_line *l = p->lines[i];
+
+        if (now - l->heard_ms >= PULL_REDIAL_MS && now - l->dialled_ms >= PULL_REDIAL_MS)
+            line_redial(l);
+    }
+}
+
+/* After longer than an election takes, one line names all: it tells an agent that is cut off from a group
+ * without a majority. */
+static void pull_tell_none(struct pull *p)
+{
+    char list[PULL_COORDINATORS * (ADDRESS_LIMIT + sizeof p->lines[0]->said + 8)] = "";
+    uint64_t now = pull_now(p);
+    size_t n = 0;
+
+    if (p->n_lines == 1 || p->none_told || now - p->heard_ms < PULL_NONE_MS)
+        return;
+    for (size_t i = 0; i < p->n_lines; i++) {
+        const struct pull_line *l = p->lines[i];
+        const char *why = !channel_ready(&l->channel)             ? "the connection is lost"
+                          : now - l->heard_ms >= PULL_NONE_MS / 2 ? "no answer"
+                                                                  : l->said;
+
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", i > 0 ? ", " : "", l->address, why);
+    }
+    log_line(LOG_WARN, "coordinator", "state=none error=\"%s\"", list);
+    p->none_told = true;
+}
+
 static void pull_search(uv_timer_t *timer)
 {
     struct pull *p = timer->data;
@@ -207,6 +247,8 @@ static void pull_search(uv_timer_t *timer)
 
     if (p->leader != NULL)
         return;
+    pull_tell_none(p);
+    pull_redial(p);
     pull_ask_others(p);
     uv_timer_start(&p->search, pull_search, long_ago ? PULL_LONG_PAUSE_MS : p->pause_ms, 0);
     p->pause_ms = p->pause_ms * 2 < PULL_PAUSE_MS ? p->pause_ms * 2 : PULL_PAUSE_MS;
@@ -235,7 +277,7 @@ static void pull_give_up(struct pull *p, const char *why)
 static void pull_met(struct pull *p, struct pull_line *l)
 {
     p->leader = l;
-    p->lost_told = false;
+    p->lost_told = p->none_told = false;
     p->heard_ms = p->ready_ms = p->worked_ms = pull_now(p);
     p->sent_ms = p->asked_ms = 0;
     p->due = true;
@@ -263,6 +305,7 @@ static void pull_leads(struct pull *p, struct pull_line *l)
 
 static void pull_not_leader(struct pull *p, struct pull_line *l, const struct wire_error *error)
 {
+    snprintf(l->said, sizeof l->said, "%s", error->leader != NULL ? "does not lead" : "knows of no leader");
     if (error->leader != NULL && pull_find(p, error->leader) == NULL)
         (void)pull_add(p, error->leader, NULL);
     if (l != p->leader)
@@ -310,8 +353,9 @@ static void pull_message(struct pull_line *l, const struct channel_message *in)
         log_line(LOG_WARN, "refused", "from=%s error=\"%s\"", l->address, e.msg);
         return;
     }
+    l->heard_ms = pull_now(p);
     if (l == p->leader)
-        p->heard_ms = pull_now(p);
+        p->heard_ms = l->heard_ms;
     if (m.type == WIRE_ERROR) {
         pull_error(p, l, &m.error);
     } else if (m.type == WIRE_WORK && l == p->leader) {

@@ -43,6 +43,8 @@ struct pull_line {
     char address[ADDRESS_LIMIT + 1];
     bool configured; /* the others are learned of */
     bool gone;       /* no member any more; to be freed */
+    uint64_t dialled_ms, heard_ms;
+    char said[64]; /* why it does not lead, as it said last */
     struct channel channel;
     uv_poll_t *poll; /* NULL: not dialled */
 };
@@ -54,7 +56,7 @@ struct pull {
     struct pull_line *leader; /* NULL: it is being looked for */
     uv_timer_t tick, search;
     uv_prepare_t turn;
-    bool due, lost_told;
+    bool due, lost_told, none_told;
     unsigned pause_ms; /* between two questions to all */
     uint64_t number;
     uint64_t ready_ms, sent_ms, heard_ms, asked_ms; /* of the leader */

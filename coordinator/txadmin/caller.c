@@ -35,6 +35,7 @@ struct caller {
     uint64_t deadline;
     uint32_t id; /* of the newest request */
     bool connected;
+    bool leaderless; /* a node has said that nobody leads */
     /* A change of the group's nodes takes its time: its answer is waited for as long as allowed, and as the
      * node answers other questions. */
     bool patient;
@@ -196,6 +197,7 @@ static enum attempt take_error(struct caller *c, const struct wire_error *error)
     case TX_ENOTLEADER:
         snprintf(c->nodes[c->current].said, TEXT_LIMIT + 1, "%s", error->text);
         leader = error->leader != NULL ? caller_node(c, error->leader) : c->n;
+        c->leaderless = c->leaderless || error->leader == NULL;
         if (leader == c->n || leader == c->current)
             return ATTEMPT_NEXT;
         c->current = leader;
@@ -272,7 +274,8 @@ static enum exit_status give_up(const struct caller *c, const struct arguments *
 
     list_attempts(c, attempts, sizeof attempts);
     if (c->connected)
-        complain("no leading coordinator answered within %s: %s", age_text(a->timeout_ms), attempts);
+        complain("no leading coordinator answered within %s%s: %s", age_text(a->timeout_ms),
+                 c->leaderless ? ", for want of a majority" : "", attempts);
     else
         complain("no coordinator can be reached at %s within %s; is txcoordd running?", a->coordinators,
                  age_text(a->timeout_ms));

@@ -1,4 +1,4 @@
-/* test_group: a group of three coordinators under load: its leader is killed, frozen, restarted; nodes are
+/* test_group: a group of three coordinators under load: its leader is killed, restarted; nodes are
  * added, removed, replaced, wiped. No transaction may be rolled back or left in doubt for any of that, as long
  * as a majority is up; and without one, nothing is answered that is not so.
  *
@@ -17,8 +17,6 @@ static struct kit kit;
 enum {
     NODES = 3,
     SPARE = 4,
-    LOAD = 8000,   /* transfers of a client that is to be at work all the time */
-    QUIET_MS = 30, /* nothing told for so long: all that was on the way has arrived */
     PROGRESS = 20, /* transfers told, to call it going on */
     FAILOVERS = 5,
 };
@@ -28,67 +26,6 @@ static int set_up(void **state)
     (void)state;
     kit_settle(&kit);
     return 0;
-}
-
-/* The load */
-
-static struct load {
-    struct world_process *client;
-    struct kit_account account;
-} load;
-
-static size_t told(void)
-{
-    size_t n = load.account.n;
-
-    return n > 0 && load.account.told[n - 1].rc == 1 ? n - 1 : n;
-}
-
-/* Hears the client until it was told of so many more. Returns how long that took. */
-static uint64_t await_progress(size_t more)
-{
-    uint64_t start = world_now_ms();
-    size_t goal = told() + more;
-
-    while (told() < goal) {
-        if (world_now_ms() > start + KIT_SETTLE_MS)
-            fail_msg("the client has come to a standstill after %zu transfers", told());
-        kit_hear(load.client, &load.account, 5);
-    }
-    return world_now_ms() - start;
-}
-
-static void begin_load(enum kit_mode mode)
-{
-    load.account.n = 0;
-    load.client = kit_start_transfers(&kit, mode, LOAD, "KIT_PAUSE_MS=3");
-    await_progress(PROGRESS);
-}
-
-/* Ends the client, hard; everything that it was told was a success, and is so. */
-static void end_load(void)
-{
-    await_progress(PROGRESS);
-    world_process_kill(load.client);
-    kit_hear(load.client, &load.account, QUIET_MS);
-    for (size_t i = 0; i < told(); i++) {
-        const struct kit_told *t = &load.account.told[i];
-
-        if (t->rc != TX_OK)
-            fail_msg("%s, number %zu, was told %s", t->id, i, tx_strerror(t->rc));
-    }
-    kit_assert_told(&kit, &load.account);
-}
-
-/* What was told before the fault, and is on the way. */
-static void drain(void)
-{
-    size_t n;
-
-    do {
-        n = load.account.n;
-        kit_hear(load.client, &load.account, QUIET_MS);
-    } while (load.account.n != n);
 }
 
 /* Verbs */
@@ -124,20 +61,20 @@ static void kill_leader(enum kit_mode mode)
 {
     uint64_t ms[FAILOVERS];
 
-    begin_load(mode);
+    kit_load_begin(&kit, mode);
     for (int i = 0; i < FAILOVERS; i++) {
         unsigned leader = kit_await_group(&kit);
         uint64_t start;
 
-        await_progress(PROGRESS);
+        kit_load_progress(&kit, PROGRESS);
         start = world_now_ms();
         world_process_kill(kit.node[leader]);
-        drain();
-        await_progress(1);
+        kit_load_drain(&kit);
+        kit_load_progress(&kit, 1);
         ms[i] = world_now_ms() - start;
         world_process_start_ready(kit.node[leader], NULL);
     }
-    end_load();
+    kit_load_end(&kit);
     printf("# first commit after kill -9 of the leader, ms:");
     for (int i = 0; i < FAILOVERS; i++)
         printf(" %llu", (unsigned long long)ms[i]);
@@ -156,46 +93,28 @@ static void test_leader_killed_with_agents_at_work(void **state)
     kill_leader(KIT_MIXED);
 }
 
-/* It wakes up believing that it leads. */
-static void test_leader_frozen(void **state)
-{
-    unsigned leader;
-
-    (void)state;
-    begin_load(KIT_MIXED);
-    for (int i = 0; i < 3; i++) {
-        leader = kit_await_group(&kit);
-        world_process_signal(kit.node[leader], SIGSTOP);
-        drain();
-        await_progress(PROGRESS);
-        world_process_signal(kit.node[leader], SIGCONT);
-        await_progress(PROGRESS);
-    }
-    end_load();
-}
-
 static void test_rolling_restart(void **state)
 {
     (void)state;
-    begin_load(KIT_MIXED);
+    kit_load_begin(&kit, KIT_MIXED);
     for (unsigned id = 1; id <= NODES; id++) {
         assert_int_equal(world_process_stop(kit.node[id]), 0);
         world_process_start_ready(kit.node[id], NULL);
         (void)kit_await_group(&kit);
-        await_progress(PROGRESS);
+        kit_load_progress(&kit, PROGRESS);
     }
-    end_load();
+    kit_load_end(&kit);
 }
 
 static void test_transfer(void **state)
 {
     (void)state;
-    begin_load(KIT_DIRECT);
+    kit_load_begin(&kit, KIT_DIRECT);
     for (unsigned id = 1; id <= NODES; id++) {
         make_leader(id);
-        await_progress(PROGRESS);
+        kit_load_progress(&kit, PROGRESS);
     }
-    end_load();
+    kit_load_end(&kit);
     assert_admin(WORLD_ARGS("node", "transfer", "3"), 1, "leads the group already");
     assert_admin(WORLD_ARGS("node", "transfer", "9"), 1, "no member");
 }
@@ -210,11 +129,11 @@ static void leader_dies_at(const char *point, enum kit_mode mode)
     world_process_kill(kit.node[id]);
     world_process_start_ready(kit.node[id], env);
     make_leader(id);
-    begin_load(mode);
+    kit_load_begin(&kit, mode);
     if (world_process_wait(kit.node[id], KIT_SETTLE_MS) != -SIGKILL)
         fail_msg("the leader has not died at %s", point);
     world_process_start_ready(kit.node[id], NULL);
-    end_load();
+    kit_load_end(&kit);
 }
 
 static void test_leader_dies_during_a_commit(void **state)
@@ -285,21 +204,21 @@ static void remove_node(unsigned id)
 static void test_three_to_one_and_back(void **state)
 {
     (void)state;
-    begin_load(KIT_MIXED);
+    kit_load_begin(&kit, KIT_MIXED);
     make_leader(1);
     assert_admin(WORLD_ARGS("node", "remove", "1"), 1, "transfer");
     for (kit.n_nodes = NODES; kit.n_nodes > 1; kit.n_nodes--) {
         remove_node(kit.n_nodes);
-        await_progress(PROGRESS);
+        kit_load_progress(&kit, PROGRESS);
     }
     assert_admin(WORLD_ARGS("node", "remove", "1"), 1, "last");
     assert_admin(WORLD_ARGS("node", "transfer"), 1, "no other node");
     for (kit.n_nodes = 2; kit.n_nodes <= NODES; kit.n_nodes++) {
         kit_add_node(&kit, kit.n_nodes);
-        await_progress(PROGRESS);
+        kit_load_progress(&kit, PROGRESS);
     }
     kit.n_nodes = NODES;
-    end_load();
+    kit_load_end(&kit);
 }
 
 /* Its data is lost, and its vote with it: it must not simply take part again. */
@@ -308,18 +227,18 @@ static void test_wiped_node_is_refused(void **state)
     unsigned id = kit_await_group(&kit) % NODES + 1;
 
     (void)state;
-    begin_load(KIT_DIRECT);
+    kit_load_begin(&kit, KIT_DIRECT);
     world_process_kill(kit.node[id]);
     world_node_wipe(kit.world, id);
     world_process_start(kit.node[id], NULL);
     assert_int_equal(world_process_wait(kit.node[id], KIT_SETTLE_MS), 1);
     assert_true(world_process_logged(kit.node[id], "remove this node from the group and add it again"));
     assert_false(world_process_logged(kit.node[id], "event=ready"));
-    await_progress(PROGRESS);
+    kit_load_progress(&kit, PROGRESS);
     remove_node(id);
     kit_add_node(&kit, id);
     (void)kit_await_group(&kit);
-    end_load();
+    kit_load_end(&kit);
 }
 
 /* The disk of the node that began the group is replaced while the others are down: it waits for them, and
@@ -327,7 +246,7 @@ static void test_wiped_node_is_refused(void **state)
 static void test_first_node_emptied(void **state)
 {
     (void)state;
-    begin_load(KIT_DIRECT);
+    kit_load_begin(&kit, KIT_DIRECT);
     for (unsigned id = 1; id <= NODES; id++)
         world_process_kill(kit.node[id]);
     world_node_wipe(kit.world, 1);
@@ -339,11 +258,11 @@ static void test_first_node_emptied(void **state)
     world_process_start(kit.node[3], NULL);
     assert_int_equal(world_process_wait(kit.node[1], KIT_SETTLE_MS), 1);
     assert_true(world_process_logged(kit.node[1], "remove this node from the group and add it again"));
-    await_progress(PROGRESS);
+    kit_load_progress(&kit, PROGRESS);
     remove_node(1);
     kit_add_node(&kit, 1);
     (void)kit_await_group(&kit);
-    end_load();
+    kit_load_end(&kit);
 }
 
 /* By one with a number that nobody knew when the clients began. */
@@ -356,7 +275,7 @@ static void test_dead_node_is_replaced(void **state)
     snprintf(old, sizeof old, "%u", id);
     snprintf(new, sizeof new, "%u", SPARE);
     kit_new_node(&kit, SPARE, false);
-    begin_load(KIT_MIXED);
+    kit_load_begin(&kit, KIT_MIXED);
     world_process_kill(kit.node[id]);
     world_process_start(kit.node[SPARE], NULL);
     world_process_await(kit.node[SPARE], "event=waiting", KIT_SETTLE_MS);
@@ -365,12 +284,12 @@ static void test_dead_node_is_replaced(void **state)
                  "in the place of");
     (void)kit_await_group(&kit);
     make_leader(SPARE);
-    await_progress(PROGRESS);
+    kit_load_progress(&kit, PROGRESS);
     world_node_wipe(kit.world, id);
     make_leader(kit_await_group(&kit) == SPARE ? id % NODES + 1 : kit_await_group(&kit));
     remove_node(SPARE);
     kit_add_node(&kit, id);
-    end_load();
+    kit_load_end(&kit);
 }
 
 static void test_refused_changes(void **state)
@@ -611,7 +530,6 @@ int main(int argc, char **argv)
         TEST(test_leader_killed),
         TEST(test_leader_killed_with_agents_at_work),
         TEST(test_leader_dies_during_a_commit),
-        TEST(test_leader_frozen),
         TEST(test_rolling_restart),
         TEST(test_transfer),
         TEST(test_lookups_are_spread),

@@ -121,6 +121,8 @@ void kit_open(struct kit *k, const char *name, const struct kit_options *options
     if (options == NULL)
         options = &defaults;
     memset(k, 0, sizeof *k);
+    world.network = options->network;
+    world.disorder = options->disorder;
     k->world = world_new(&world);
     k->flags = options->coordinator_flags;
     if (options->nodes > 0) {

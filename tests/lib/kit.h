@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "libtx/libtx_pg.h"
+#include "libtx/shared/channel.h"
 #include "tests/lib/world.h"
 
 enum {
@@ -25,6 +26,23 @@ enum {
     KIT_NODES = 5, /* coordinators at most */
 };
 
+/* What a client was told of one transfer. */
+struct kit_told {
+    char id[KIT_ID_SIZE]; /* the transaction's; also the receipt's name */
+    int rc;               /* of txn_commit(); 1: it told of no answer */
+};
+
+struct kit_account {
+    struct kit_told told[KIT_TOLD_LIMIT];
+    size_t n;
+};
+
+/* A client that is at work all the time. */
+struct kit_load {
+    struct world_process *client; /* NULL: none yet */
+    struct kit_account account;
+};
+
 struct kit {
     struct world *world;
     struct world_server *bank[2];                 /* bank_a, bank_b */
@@ -32,6 +50,7 @@ struct kit {
     struct world_process *node[KIT_NODES + 1];    /* of a group of several, by number */
     unsigned n_nodes;
     unsigned n_clients;
+    struct kit_load load;
     const char *const *flags; /* of coordinators; borrowed */
 };
 
@@ -39,6 +58,8 @@ struct kit_options {
     const char *const *coordinator_flags, *const *agent_flags; /* NULL: none */
     bool no_agents;
     unsigned nodes; /* a group of so many; 0: a coordinator that is alone */
+    bool network;   /* see world_net.h */
+    bool disorder;  /* see world.h */
 };
 
 /* First in main(): does the client's job where this process is one. ASSENT_TEST in the environment, a name with
@@ -90,17 +111,6 @@ enum kit_mode {
     KIT_CROWD,   /* direct, in several threads */
 };
 
-/* What a client was told of one transfer. */
-struct kit_told {
-    char id[KIT_ID_SIZE]; /* the transaction's; also the receipt's name */
-    int rc;               /* of txn_commit(); 1: it told of no answer */
-};
-
-struct kit_account {
-    struct kit_told told[KIT_TOLD_LIMIT];
-    size_t n;
-};
-
 /* Starts a client that makes `count` transfers. env: "ASSENT_CRASH=…" or NULL. */
 struct world_process *kit_start_transfers(struct kit *k, enum kit_mode mode, int count, const char *env);
 /* The same, but one transfer, and session and transaction last for an hour: what it leaves behind stays. */
@@ -110,5 +120,40 @@ void kit_hear(struct world_process *client, struct kit_account *account, unsigne
 /* kit_assert_sound(), and: what was told is what happened, and is what an answer to a question asked now says.
  */
 void kit_assert_told(struct kit *k, const struct kit_account *account);
+
+/* Questions for outcomes to one node, as clients ask that take it for the leader (kit_ask.c) */
+
+struct kit_asker {
+    struct channel channel;
+    struct channel_message message;
+};
+
+struct kit_answer {
+    uint32_t number; /* of the question */
+    int code;        /* TX_OK, or what was answered instead of an outcome */
+    enum tx_outcome outcome;
+};
+
+/* Returns when there is a connection. */
+void kit_ask_open(struct kit *k, unsigned node, struct kit_asker *a);
+void kit_ask_send(struct kit_asker *a, uint32_t number, const char *transaction);
+/* The next answer, in whichever order they come; false: none within a second. */
+bool kit_ask_answer(struct kit_asker *a, struct kit_answer *answer);
+void kit_ask_close(struct kit_asker *a);
+
+/* The load (kit_load.c): while a group of coordinators has its troubles, one client makes transfers, with a
+ * pause of some milliseconds. Most of it is about kit.load. */
+
+void kit_load_begin(struct kit *k, enum kit_mode mode);
+/* Hears the client until it was told of so many more. Returns how long that took, in ms. */
+uint64_t kit_load_progress(struct kit *k, size_t more);
+/* Hears what was told before a fault, and is on the way. */
+void kit_load_drain(struct kit *k);
+/* Number of transfers that it was told of. */
+size_t kit_load_told(const struct kit *k);
+/* Ends the client, hard, and checks what it was told: all of it was a success, and is so. */
+void kit_load_end(struct kit *k);
+/* The same where some of it may have been something else, which must be so as well. */
+void kit_load_end_mixed(struct kit *k);
 
 #endif

@@ -51,6 +51,7 @@ struct world *world_new(const struct world_options *options)
     assert(w != NULL);
     w->options = *options;
     w->owner = getpid();
+    w->hub = -1;
     /* Worlds of one moment have pids close to each other, hence blocks of their own; and all of it is below the
      * range from which the kernel takes the ports of outgoing connections. */
     w->next_port = PORTS_FROM + (unsigned)(w->owner % PORTS_BLOCKS) * PORTS_BLOCK;
@@ -65,6 +66,9 @@ struct world *world_new(const struct world_options *options)
     if (chmod(w->dir, 0711) != 0)
         world_fail(w, "chmod %s: %s", w->dir, strerror(errno));
     find_build(w);
+    snprintf(w->address, sizeof w->address, "127.0.0.1");
+    if (options->network)
+        world_net_open(w);
     return w;
 }
 
@@ -139,6 +143,7 @@ bool world_free(struct world *w, bool failed)
         world_server_release(w->servers[i]);
     for (size_t i = 0; i < w->n_processes; i++)
         world_process_release(w->processes[i]);
+    world_net_close(w);
     clean = look_at_logs(w, failed);
     if ((failed || !clean) && getenv("ASSENT_KEEP") != NULL)
         fprintf(stderr, "kept: %s\n", w->dir);

@@ -27,6 +27,10 @@ struct world_server;  /* a PostgreSQL server; owned by its world */
 struct world_options {
     const char *name; /* part of the directory's name */
     bool no_fsync;    /* servers run with fsync = off: faster, and a test may still kill -9 them */
+    bool network;     /* has a network of its own, see world_net.h */
+    /* What the coordinators say to each other goes through a proxy that delays, doubles, loses and reorders it,
+     * see proxy.h; the program calls world_client_main() with its job. */
+    bool disorder;
     /* What world_fail() calls; does not return. NULL: message and ends of all logs to standard error, exit 1.
      */
     void (*fail)(const char *message);
@@ -90,6 +94,8 @@ struct world_process *world_coordinator_new(struct world *w, const char *name, c
  * world_node_peer(). `listed`: ASSENT_COORDINATORS names it, too. */
 struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags);
 const char *world_node_peer(const struct world *w, unsigned id);
+/* Its address for clients. */
+const char *world_node_address(const struct world *w, unsigned id);
 /* Empties the data directory of a node that does not run. */
 void world_node_wipe(struct world *w, unsigned id);
 /* Addresses of the first coordinator made and of the nodes that are listed, as ASSENT_COORDINATORS has them. */

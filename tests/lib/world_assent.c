@@ -8,46 +8,81 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/lib/proxy.h"
 #include "tests/lib/world_impl.h"
+
+/* With a network, every daemon has a host of its own. */
+static struct world_host *new_host(struct world *w)
+{
+    return w->options.network ? world_host_new(w) : NULL;
+}
+
+static void new_address(struct world *w, const struct world_host *h, char out[WORLD_NAME_SIZE])
+{
+    snprintf(out, WORLD_NAME_SIZE, "tcp://%.40s:%u", h != NULL ? h->address : w->address, world_port(w));
+}
+
+static struct world_process *make_on(struct world_host *h, struct world *w, const char *name,
+                                     const char *const *argv, const char *const *flags)
+{
+    struct world_process *p = world_process_make(w, name, argv, flags);
+
+    p->host = h;
+    return p;
+}
 
 struct world_process *world_coordinator_new(struct world *w, const char *name, const char *const *flags)
 {
     char program[WORLD_PATH_SIZE], data[2 * WORLD_PATH_SIZE], listen[WORLD_NAME_SIZE];
+    struct world_host *h = new_host(w);
 
     snprintf(data, sizeof data, "%s/%s.data", w->dir, name);
     if (mkdir(data, 0700) != 0 && errno != EEXIST)
         world_fail(w, "%s: %s", data, strerror(errno));
-    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(w));
+    new_address(w, h, listen);
     if (w->coordinators[0] == 0)
         memcpy(w->coordinators, listen, sizeof listen);
-    return world_process_make(
-        w, name, WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen", listen),
-        flags);
+    return make_on(h, w, name,
+                   WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen", listen),
+                   flags);
 }
 
 struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags)
 {
     char program[WORLD_PATH_SIZE], data[2 * WORLD_PATH_SIZE], name[WORLD_NAME_SIZE], number[16];
-    char listen[WORLD_NAME_SIZE];
+    char listen[WORLD_NAME_SIZE], peer_listen[WORLD_NAME_SIZE];
+    struct world_host *h = new_host(w);
     char *peer = w->node_peers[id];
     size_t n = strlen(w->coordinators);
 
     snprintf(name, sizeof name, "node_%u", id);
     snprintf(number, sizeof number, "%u", id);
     snprintf(data, sizeof data, "%s/%s.data", w->dir, name);
-    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(w));
-    snprintf(peer, WORLD_NAME_SIZE, "tcp://127.0.0.1:%u", world_port(w));
+    new_address(w, h, listen);
+    memcpy(w->node_clients[id], listen, sizeof listen);
+    new_address(w, h, peer_listen);
+    memcpy(peer, peer_listen, WORLD_NAME_SIZE);
+    if (w->options.disorder) {
+        new_address(w, h, peer);
+        proxy_start(w, id, peer, peer_listen);
+    }
     if (listed)
         snprintf(w->coordinators + n, sizeof w->coordinators - n, "%s%s", n > 0 ? "," : "", listen);
-    return world_process_make(w, name,
-                              WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen",
-                                         listen, "--peer_listen", peer, "--node_id", number),
-                              flags);
+    return make_on(h, w, name,
+                   WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen", listen,
+                              "--peer_listen", peer_listen, "--peer_advertise", peer, "--node_id", number,
+                              "--bootstrap", id == 1 ? "on" : "off"),
+                   flags);
 }
 
 const char *world_node_peer(const struct world *w, unsigned id)
 {
     return w->node_peers[id];
+}
+
+const char *world_node_address(const struct world *w, unsigned id)
+{
+    return w->node_clients[id];
 }
 
 void world_node_wipe(struct world *w, unsigned id)
@@ -80,15 +115,16 @@ struct world_process *world_agent_new(struct world *w, const char *name, struct 
                                              listen,
                                              "--coordinators",
                                              w->coordinators};
+    struct world_host *h = new_host(w);
     size_t argc = 7;
 
-    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(w));
+    new_address(w, h, listen);
     for (size_t i = 0; i < n; i++) {
         snprintf(resources[i], sizeof resources[i], "--resource.%s=postgresql %s", servers[i]->name,
                  world_server_conninfo(servers[i], "assent_agent", conninfo));
         argv[argc++] = resources[i];
     }
-    return world_process_make(w, name, argv, flags);
+    return make_on(h, w, name, argv, flags);
 }
 
 static struct world_output run_admin(struct world *w, const char *const *args, const char *first)

@@ -46,8 +46,14 @@ struct world_process *world_client_start(struct world *w, const char *name, cons
     struct world_process *p = world_process_make(w, name, WORLD_ARGS(self, client_flag), args);
 
     p->has_pipe = true;
+    p->host = w->client_host;
     world_process_start(p, env);
     return p;
+}
+
+void world_clients_at(struct world *w, struct world_host *h)
+{
+    w->client_host = h;
 }
 
 /* Moves the first whole line out of what has been heard. */

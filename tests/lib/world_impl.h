@@ -5,17 +5,26 @@
 #include <sys/types.h>
 
 #include "tests/lib/world.h"
+#include "tests/lib/world_net.h"
 
 enum {
     WORLD_SERVER_LIMIT = 8,
     WORLD_NODE_LIMIT = 9,
+    WORLD_HOST_LIMIT = 16,
     WORLD_PROCESS_LIMIT = 256,
     WORLD_NAME_SIZE = 64,
     WORLD_ARG_LIMIT = 64
 };
 
+struct world_host {
+    struct world *world;
+    int namespace; /* open file */
+    char address[WORLD_NAME_SIZE];
+};
+
 struct world_process {
     struct world *world;
+    struct world_host *host; /* NULL: in the hub, or where there is no network of the world's own */
     char name[WORLD_NAME_SIZE];
     char *argv[WORLD_ARG_LIMIT + 1]; /* owned */
     char log[WORLD_PATH_SIZE];
@@ -48,11 +57,15 @@ struct world {
     uid_t server_uid;             /* 0: the user's own */
     gid_t server_gid;
     unsigned next_port, ports_end;
+    char address[WORLD_NAME_SIZE]; /* where servers and the test itself are */
+    int hub;                       /* open file; -1: no network */
+    struct world_host *hosts[WORLD_HOST_LIMIT], *client_host;
     char coordinators[WORLD_PATH_SIZE];
     char node_peers[WORLD_NODE_LIMIT + 1][WORLD_NAME_SIZE]; /* by number */
+    char node_clients[WORLD_NODE_LIMIT + 1][WORLD_NAME_SIZE];
     struct world_server *servers[WORLD_SERVER_LIMIT];
     struct world_process *processes[WORLD_PROCESS_LIMIT];
-    size_t n_servers, n_processes;
+    size_t n_servers, n_processes, n_hosts;
 };
 
 /* As world_process_new(); the first word of argv may come with more behind it from a second list (NULL: none).
@@ -65,7 +78,14 @@ void world_server_directory(struct world *w, const char *path);
 /* A server without data, which its process finds in s->data when it is started. */
 struct world_server *world_server_make(struct world *w, const char *name,
                                        const struct world_server_options *options);
+/* As world_run(), on that host. */
+struct world_output world_run_at(struct world *w, struct world_host *h, const char *const *argv);
 /* Shuts the server down, by whatever it takes, and frees it. */
 void world_server_release(struct world_server *s);
+/* Goes into a network of its own, for good. One thread may run until then. */
+void world_net_open(struct world *w);
+void world_net_close(struct world *w);
+/* In a child, before it becomes a program. */
+void world_host_enter(const struct world_host *h);
 
 #endif

@@ -81,6 +81,8 @@ static void become_child(const struct world_process *p, const char *env, int log
         setenv("ASSENT_COORDINATORS", w->coordinators, 1);
     if (chdir(w->dir) != 0)
         _exit(126);
+    if (p->host != NULL)
+        world_host_enter(p->host);
     if (p->as_server_user && w->server_uid != 0 &&
         (setgroups(0, NULL) != 0 || setgid(w->server_gid) != 0 || setuid(w->server_uid) != 0))
         _exit(126);
@@ -268,13 +270,24 @@ static char *drain(struct world_process *p, uint64_t end)
     return text;
 }
 
+struct world_host *world_process_host(const struct world_process *p)
+{
+    return p->host;
+}
+
 struct world_output world_run(struct world *w, const char *const *argv)
+{
+    return world_run_at(w, NULL, argv);
+}
+
+struct world_output world_run_at(struct world *w, struct world_host *h, const char *const *argv)
 {
     const char *slash = strrchr(argv[0], '/');
     struct world_process *p = world_process_new(w, slash != NULL ? slash + 1 : argv[0], argv);
     struct world_output o;
 
     p->has_pipe = true;
+    p->host = h;
     world_process_start(p, NULL);
     o.text = drain(p, world_now_ms() + RUN_MS);
     o.code = world_process_wait(p, STOP_MS);

@@ -83,6 +83,18 @@ static void template_path(const struct world *w, char path[WORLD_PATH_SIZE + 16]
     snprintf(path, WORLD_PATH_SIZE + 16, "%s/template.pg", w->dir);
 }
 
+/* initdb trusts those who come from the loopback address. */
+static void allow_hosts(struct world *w, const char *data)
+{
+    char path[WORLD_PATH_SIZE + 32];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/pg_hba.conf", data);
+    f = fopen(path, "a");
+    if (f == NULL || fprintf(f, "host all all %s/24 trust\n", w->address) < 0 || fclose(f) != 0)
+        world_fail(w, "%s: %s", path, strerror(errno));
+}
+
 static void make_cluster(struct world *w, const char *path)
 {
     char initdb[WORLD_PATH_SIZE + 16];
@@ -97,6 +109,7 @@ static void make_cluster(struct world *w, const char *path)
     world_process_start(p, NULL);
     if (world_process_wait(p, START_MS) != 0)
         world_fail(w, "initdb failed, see %s", p->log);
+    allow_hosts(w, path);
 }
 
 /* One initdb a world; every server is a copy of it, but where its cluster is to be its own. */
@@ -132,12 +145,13 @@ static void make_data(struct world_server *s, bool own_cluster)
 static void define_process(struct world_server *s, const struct world_server_options *o)
 {
     unsigned slots = o->no_prepared_transactions ? 0 : o->max_prepared_transactions;
-    char program[WORLD_PATH_SIZE + 16], port[32], max[48];
+    char program[WORLD_PATH_SIZE + 16], port[32], listen[WORLD_NAME_SIZE + 32], max[48];
     const char *more[WORLD_ARG_LIMIT] = {NULL};
     size_t n = 0;
 
     snprintf(program, sizeof program, "%s/postgres", s->world->pg_bin);
     snprintf(port, sizeof port, "port=%u", s->port);
+    snprintf(listen, sizeof listen, "listen_addresses=%s", s->world->address);
     snprintf(max, sizeof max, "max_prepared_transactions=%u",
              slots == 0 && !o->no_prepared_transactions ? 200 : slots);
     for (size_t i = 0; o->settings != NULL && o->settings[i] != NULL && n + 2 < WORLD_ARG_LIMIT; i++) {
@@ -147,7 +161,7 @@ static void define_process(struct world_server *s, const struct world_server_opt
     /* Its shared memory is in files of the data directory, so that a killed server leaves none behind. */
     s->process = world_process_make(
         s->world, s->name,
-        WORLD_ARGS(program, "-D", s->data, "-c", port, "-c", max, "-c", "listen_addresses=127.0.0.1", "-c",
+        WORLD_ARGS(program, "-D", s->data, "-c", port, "-c", max, "-c", listen, "-c",
                    "unix_socket_directories=", "-c", s->world->options.no_fsync ? "fsync=off" : "fsync=on",
                    "-c", "dynamic_shared_memory_type=mmap", "-c", "shared_buffers=64MB", "-c",
                    "max_connections=200", "-c", "log_line_prefix=%m [%p] %q%u ", "-c", "jit=off"),
@@ -192,9 +206,9 @@ struct world_server *world_server_new(struct world *w, const char *name,
 void world_server_start(struct world_server *s)
 {
     uint64_t end = world_now_ms() + START_MS;
-    char conninfo[64];
+    char conninfo[128];
 
-    snprintf(conninfo, sizeof conninfo, "host=127.0.0.1 port=%u", s->port);
+    snprintf(conninfo, sizeof conninfo, "host=%s port=%u", s->world->address, s->port);
     world_process_start(s->process, NULL);
     while (PQping(conninfo) != PQPING_OK) {
         if (!world_process_running(s->process) || world_now_ms() > end)
@@ -308,7 +322,7 @@ unsigned world_server_port(const struct world_server *s)
 
 const char *world_server_conninfo(const struct world_server *s, const char *user, char out[WORLD_PATH_SIZE])
 {
-    snprintf(out, WORLD_PATH_SIZE, "host=127.0.0.1 port=%u dbname=bank user=%s", s->port, user);
+    snprintf(out, WORLD_PATH_SIZE, "host=%s port=%u dbname=bank user=%s", s->world->address, s->port, user);
     return out;
 }
 
@@ -336,7 +350,8 @@ static long long ask(struct world_server *s, const char *database, const char *u
     PGresult *r;
     PGconn *conn;
 
-    snprintf(conninfo, sizeof conninfo, "host=127.0.0.1 port=%u dbname=%s user=%s", s->port, database, user);
+    snprintf(conninfo, sizeof conninfo, "host=%s port=%u dbname=%s user=%s", s->world->address, s->port,
+             database, user);
     conn = PQconnectdb(conninfo);
     r = PQexec(conn, sql);
     if (PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) > 0)

@@ -1,12 +1,20 @@
 /* test_call: requests of libtx against coordinators that lose, double and delay answers, follow instead of
  * leading, or are not there. call.c and call_wait.c with real sockets.
  */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
+#include <nanomsg/nn.h>
+#include <nanomsg/reqrep.h>
 
 #include "libtx/call.h"
 #include "tests/unit/coordinator_kit.h"
@@ -106,6 +114,64 @@ static void asks_again_when_an_answer_is_lost(void **state)
     assert_int_equal(k->asked[WIRE_OUTCOME], 2);
     assert_in_range(lasted, 240, 1500);
     kit_stop(k);
+}
+
+/* A coordinator whose network is cut: says nanomsg's greeting, and then nothing. Connections stay open. */
+struct cut_off {
+    int listener;
+    char address[64];
+    unsigned connections;
+    int open[64];
+    pthread_t thread;
+};
+
+static void *cut_off_run(void *arg)
+{
+    static const char greeting[8] = {0, 'S', 'P', 0, 0, NN_REP, 0, 0};
+    struct cut_off *c = arg;
+    int s;
+
+    while (c->connections < 64 && (s = accept(c->listener, NULL, NULL)) >= 0) {
+        if (send(s, greeting, sizeof greeting, MSG_NOSIGNAL) == sizeof greeting)
+            c->open[c->connections++] = s;
+    }
+    return NULL;
+}
+
+static void cut_off_start(struct cut_off *c)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+
+    c->connections = 0;
+    c->listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(c->listener, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(listen(c->listener, 8), 0);
+    assert_int_equal(getsockname(c->listener, (struct sockaddr *)&at, &size), 0);
+    snprintf(c->address, sizeof c->address, "tcp://127.0.0.1:%u", ntohs(at.sin_port));
+    assert_int_equal(pthread_create(&c->thread, NULL, cut_off_run, c), 0);
+}
+
+static void cut_off_stop(struct cut_off *c)
+{
+    shutdown(c->listener, SHUT_RDWR);
+    pthread_join(c->thread, NULL);
+    for (unsigned i = 0; i < c->connections; i++)
+        close(c->open[i]);
+    close(c->listener);
+}
+
+/* The connection may be dead, and TCP would find out after minutes. */
+static void dials_the_silent_anew(void **state)
+{
+    struct cut_off c;
+    struct tx_error e;
+
+    (void)state;
+    cut_off_start(&c);
+    assert_int_equal(ask(c.address, 6000, &e, NULL), TX_ETIMEOUT);
+    cut_off_stop(&c);
+    assert_in_range(c.connections, 2, 10);
 }
 
 static void follows_to_the_leader(void **state)
@@ -374,6 +440,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(asks_again_when_an_answer_is_lost),
+        cmocka_unit_test(dials_the_silent_anew),
         cmocka_unit_test(follows_to_the_leader),
         cmocka_unit_test(waits_for_an_election),
         cmocka_unit_test(spreads_questions_for_outcomes),

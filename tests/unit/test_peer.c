@@ -1,10 +1,13 @@
 /* test_peer: the line between coordinators: messages and greetings over it, a peer that is not there, one that
  * moves, and bytes that are no message. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -146,6 +149,50 @@ static void test_greetings(void **state)
     assert_string_equal(b.clients, "tcp://a:7401");
 }
 
+/* A listener for nanomsg's peers that says its protocol's greeting, and then nothing, as one whose network is
+ * cut. */
+static int mute_listener(char address[64])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    int s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+    assert_int_equal(bind(s, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(listen(s, 8), 0);
+    assert_int_equal(getsockname(s, (struct sockaddr *)&at, &size), 0);
+    snprintf(address, 64, "tcp://127.0.0.1:%u", ntohs(at.sin_port));
+    return s;
+}
+
+static int mute_accept(int listener, const char *address)
+{
+    static const char greeting[8] = {0, 'S', 'P', 0, 0, NN_PULL, 0, 0};
+    const struct peer_greeting g = {.clients = "tcp://a:7401"};
+    int s;
+
+    for (int i = 0; (s = accept(listener, NULL, NULL)) < 0; i++) {
+        assert_true(i < PATIENCE_MS);
+        peer_greet(a.peers, 3, address, &g);
+        turn();
+    }
+    assert_int_equal(send(s, greeting, sizeof greeting, 0), sizeof greeting);
+    return s;
+}
+
+/* The connection to one that is silent may be dead, and TCP would find out after minutes. */
+static void test_silent_peer_is_dialled_anew(void **state)
+{
+    char address[64];
+    int listener = mute_listener(address), first, second;
+
+    (void)state;
+    first = mute_accept(listener, address);
+    second = mute_accept(listener, address);
+    close(first);
+    close(second);
+    close(listener);
+}
+
 /* Sending there neither blocks nor fails; a wrong address of one that was heard of does not matter. */
 static void test_nobody_there(void **state)
 {
@@ -255,6 +302,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_messages),
         TEST(test_greetings),
+        TEST(test_silent_peer_is_dialled_anew),
         TEST(test_nobody_there),
         TEST(test_a_peer_that_moved_is_found),
         TEST(test_a_stranger_takes_nobodys_place),
