@@ -70,8 +70,7 @@ struct world_process *world_node_new(struct world *w, unsigned id, bool listed, 
         snprintf(w->coordinators + n, sizeof w->coordinators - n, "%s%s", n > 0 ? "," : "", listen);
     return make_on(h, w, name,
                    WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen", listen,
-                              "--peer_listen", peer_listen, "--peer_advertise", peer, "--node_id", number,
-                              "--bootstrap", id == 1 ? "on" : "off"),
+                              "--peer_listen", peer_listen, "--peer_advertise", peer, "--node_id", number),
                    flags);
 }
 
