@@ -418,7 +418,6 @@ static int admin_open(struct tx_error *e)
 
 static void signals_open(void)
 {
-    signal(SIGPIPE, SIG_IGN);
     uv_timer_init(&node.loop, &node.farewell);
     uv_signal_init(&node.loop, &node.terminate);
     uv_signal_init(&node.loop, &node.interrupt);
@@ -498,6 +497,10 @@ int main(int argc, char **argv)
         goto out;
     buf_init(&node.snapshot);
     uv_loop_init(&node.loop);
+    /* A broken connection is an error of a send, a file over the limit one of a write; neither is a signal's
+     * business. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     rc = node_start(&e);
     if (rc == TX_OK)
         warn_if_exposed();
