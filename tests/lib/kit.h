@@ -22,7 +22,7 @@ enum {
     KIT_SETTLE_MS = 30000,  /* more than any recovery takes */
     KIT_TOLD_LIMIT = 16384, /* transfers of one test */
     KIT_ID_SIZE = 96,
-    KIT_NODES = 5, /* coordinators at most */
+    KIT_NODES = 6, /* coordinators at most: a group, and one that is refused */
 };
 
 struct kit {
@@ -110,5 +110,31 @@ void kit_hear(struct world_process *client, struct kit_account *account, unsigne
 /* kit_assert_sound(), and: what was told is what happened, and is what an answer to a question asked now says.
  */
 void kit_assert_told(struct kit *k, const struct kit_account *account);
+
+/* Load that goes on under faults (kit_load.c) */
+
+enum { KIT_LOAD_PROGRESS = 20 /* transfers told, to call it going on */ };
+
+/* Large: static. */
+struct kit_load {
+    struct world_process *client;
+    struct kit_account account;
+};
+
+/* Starts the client and waits until it is at work. */
+void kit_load_begin(struct kit *k, struct kit_load *l, enum kit_mode mode);
+/* Hears the client until it was told of so many more. Returns how long that took, in ms. */
+uint64_t kit_load_await(struct kit_load *l, size_t more);
+/* Hears what was told before a fault, and is on the way. */
+void kit_load_drain(struct kit_load *l);
+/* Ends the client, hard; everything that it was told was a success, and is so. */
+void kit_load_end(struct kit *k, struct kit_load *l);
+
+/* txadmin with these arguments ends with this code and says `part`, on either output. */
+void kit_assert_admin(struct kit *k, const char *const *args, int code, const char *part);
+/* Makes another node of the group the leader, and returns when the group is whole. */
+void kit_make_leader(struct kit *k, unsigned id);
+/* Has a node removed, ends it, and empties its data directory. */
+void kit_remove_node(struct kit *k, unsigned id);
 
 #endif

@@ -50,12 +50,18 @@ const char *world_node_peer(const struct world *w, unsigned id)
     return w->node_peers[id];
 }
 
+const char *world_node_data(const struct world *w, unsigned id, char out[WORLD_PATH_SIZE])
+{
+    snprintf(out, WORLD_PATH_SIZE, "%.*s/node_%u.data", WORLD_PATH_SIZE - WORLD_NAME_SIZE, w->dir, id);
+    return out;
+}
+
 void world_node_wipe(struct world *w, unsigned id)
 {
-    char pattern[2 * WORLD_PATH_SIZE];
+    char data[WORLD_PATH_SIZE], pattern[WORLD_PATH_SIZE + 2];
     glob_t files;
 
-    snprintf(pattern, sizeof pattern, "%s/node_%u.data/*", w->dir, id);
+    snprintf(pattern, sizeof pattern, "%s/*", world_node_data(w, id, data));
     if (glob(pattern, 0, NULL, &files) != 0)
         return;
     for (size_t i = 0; i < files.gl_pathc; i++)

@@ -29,6 +29,7 @@ struct world_process {
     int end_signal; /* what it gets when this process dies */
     char heard[WORLD_LINE_SIZE];
     size_t n_heard;
+    struct world_watch *watch; /* NULL: its calls are not watched */
 };
 
 struct world_server {
@@ -53,6 +54,7 @@ struct world {
     struct world_server *servers[WORLD_SERVER_LIMIT];
     struct world_process *processes[WORLD_PROCESS_LIMIT];
     size_t n_servers, n_processes;
+    bool disks[WORLD_NODE_LIMIT + 1]; /* of nodes, by number */
 };
 
 /* As world_process_new(); the first word of argv may come with more behind it from a second list (NULL: none).
@@ -60,6 +62,16 @@ struct world {
 struct world_process *world_process_make(struct world *w, const char *name, const char *const *argv,
                                          const char *const *more);
 void world_process_release(struct world_process *p);
+/* Between fork and exec: has the calls of this process watched, or exits. */
+void world_watch_child(const struct world_watch *watch);
+/* Before and after the fork. */
+void world_watch_prepare(struct world_watch *watch);
+void world_watch_begin(struct world_watch *watch);
+/* The process has ended. */
+void world_watch_end(struct world_watch *watch);
+void world_watch_free(struct world_watch *watch);
+/* Unmounts every node's disk. */
+void world_disks_release(struct world *w);
 /* Shuts the server down, by whatever it takes, and frees it. */
 void world_server_release(struct world_server *s);
 
