@@ -29,6 +29,10 @@ static void open_bank(struct kit *k, int i)
 void kit_new_node(struct kit *k, unsigned id, bool listed)
 {
     k->node[id] = world_node_new(k->world, id, listed, k->flags);
+    if (k->disk_bytes > 0)
+        world_node_disk(k->world, id, k->disk_bytes);
+    if (k->watched)
+        world_process_watch(k->node[id]);
 }
 
 void kit_add_node(struct kit *k, unsigned id)
@@ -157,6 +161,8 @@ void kit_open(struct kit *k, const char *name, const struct kit_options *options
     memset(k, 0, sizeof *k);
     k->world = world_new(&world);
     k->flags = options->coordinator_flags;
+    k->disk_bytes = options->disk_bytes;
+    k->watched = options->watched;
     if (options->nodes > 0) {
         open_group(k, options->nodes);
     } else {

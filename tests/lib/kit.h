@@ -33,12 +33,16 @@ struct kit {
     unsigned n_nodes;
     unsigned n_clients;
     const char *const *flags; /* of coordinators; borrowed */
+    size_t disk_bytes;        /* as its options say, too */
+    bool watched;
 };
 
 struct kit_options {
     const char *const *coordinator_flags, *const *agent_flags; /* NULL: none */
     bool no_agents;
-    unsigned nodes; /* a group of so many; 0: a coordinator that is alone */
+    unsigned nodes;    /* a group of so many; 0: a coordinator that is alone */
+    size_t disk_bytes; /* of each node's disk (world_node_disk()); 0: a directory as any other */
+    bool watched;      /* world_process_fault() can be used on the nodes */
 };
 
 /* First in main(): does the client's job where this process is one. ASSENT_TEST in the environment, a name with
