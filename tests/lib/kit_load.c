@@ -6,6 +6,7 @@
 enum {
     LOAD = 8000,   /* transfers at most */
     QUIET_MS = 30, /* nothing told for so long: all that was on the way has arrived */
+    DRAIN_MS = 90, /* and so it has after this time, where the fault does not stop the client */
 };
 
 static size_t told(const struct kit_load *l)
@@ -51,10 +52,11 @@ void kit_load_end(struct kit *k, struct kit_load *l)
 
 void kit_load_drain(struct kit_load *l)
 {
+    uint64_t end = world_now_ms() + DRAIN_MS;
     size_t n;
 
     do {
         n = l->account.n;
         kit_hear(l->client, &l->account, QUIET_MS);
-    } while (l->account.n != n);
+    } while (l->account.n != n && world_now_ms() < end);
 }
