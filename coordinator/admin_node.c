@@ -152,14 +152,15 @@ static int may_add(const struct group *g, uint64_t id, const char *address, stru
                        address);
     if (is_at(n, address))
         return TX_OK;
-    if (n != NULL)
+    /* One without a vote is taken in anew: its addition was broken off. */
+    if (n != NULL && n->voter)
         return err_set(e, TX_EREFUSED,
                        "node %" PRIu64 " is a member already, at %s; if it has lost its data, remove it first",
                        id, n->address);
     if (!group_has_line(g))
         return err_set(e, TX_EREFUSED,
                        "this node has no peer_listen, so no other can reach it; set it, and restart txcoordd");
-    if (count >= REPLOG_VOTERS)
+    if (n == NULL && count >= REPLOG_VOTERS)
         return err_set(e, TX_EREFUSED,
                        "a group has %d nodes at most: more make every commit slower and no safer",
                        REPLOG_VOTERS);

@@ -117,6 +117,18 @@ static bool from_possible_leader(const struct replog *r, uint64_t term)
     return r->leading_term == 0 || term != r->leading_term;
 }
 
+/* What a node says whose log ends before what it has acknowledged. */
+static bool is_from_emptied(struct replog *r, const struct replog_message *m)
+{
+    const struct raft_append_entries_result *a = &m->raft.append_entries_result;
+    raft_index match;
+
+    return m->type == RAFT_APPEND_ENTRIES_RESULT && raft_state(&r->raft) == RAFT_LEADER &&
+           a->term == raft_current_term(&r->raft) && a->rejected != 0 &&
+           raft_match_index(&r->raft, m->from, &match) == 0 && a->rejected >= match &&
+           a->last_log_index < match;
+}
+
 /* A follower's log never ends before what it acknowledged; libraft aborts at one that says so. */
 static bool is_possible_result(struct replog *r, const struct replog_message *m)
 {
@@ -293,6 +305,8 @@ static bool receive(struct replog *r, struct replog_message *m)
     if (m->type != REPLOG_MESSAGE_STRANGER && is_possible(r, m) && replog_admit(r, m)) {
         replog_change_heard(r, m->from);
         dispatch(r, m);
+    } else if (is_from_emptied(r, m)) {
+        replog_change_emptied(r, m->from);
     }
     return true;
 }

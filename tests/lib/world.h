@@ -71,6 +71,7 @@ void world_process_signal(struct world_process *p, int signal);
 int world_process_wait(struct world_process *p, unsigned timeout_ms);
 int world_process_stop(struct world_process *p);  /* SIGTERM, and waits; its exit code */
 void world_process_kill(struct world_process *p); /* kill -9, and waits; allowed when it is not running */
+int world_process_pid(struct world_process *p);   /* 0: it does not run */
 const char *world_process_name(const struct world_process *p);
 
 /* Everything it has logged since its last start; owned by the caller. */
@@ -93,6 +94,7 @@ struct world_process *world_coordinator_new(struct world *w, const char *name, c
  * world_node_peer(). `listed`: ASSENT_COORDINATORS names it, too. */
 struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags);
 const char *world_node_peer(const struct world *w, unsigned id);
+const char *world_node_address(const struct world *w, unsigned id); /* for clients */
 /* Empties the data directory of a node that does not run. */
 void world_node_wipe(struct world *w, unsigned id);
 /* Its data directory. Into `out`, which is returned. */

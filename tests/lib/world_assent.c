@@ -28,14 +28,13 @@ struct world_process *world_coordinator_new(struct world *w, const char *name, c
 struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags)
 {
     char program[WORLD_PATH_SIZE], data[2 * WORLD_PATH_SIZE], name[WORLD_NAME_SIZE], number[16];
-    char listen[WORLD_NAME_SIZE];
-    char *peer = w->node_peers[id];
+    char *peer = w->node_peers[id], *listen = w->node_addresses[id];
     size_t n = strlen(w->coordinators);
 
     snprintf(name, sizeof name, "node_%u", id);
     snprintf(number, sizeof number, "%u", id);
     snprintf(data, sizeof data, "%s/%s.data", w->dir, name);
-    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(w));
+    snprintf(listen, WORLD_NAME_SIZE, "tcp://127.0.0.1:%u", world_port(w));
     snprintf(peer, WORLD_NAME_SIZE, "tcp://127.0.0.1:%u", world_port(w));
     if (listed)
         snprintf(w->coordinators + n, sizeof w->coordinators - n, "%s%s", n > 0 ? "," : "", listen);
@@ -48,6 +47,11 @@ struct world_process *world_node_new(struct world *w, unsigned id, bool listed, 
 const char *world_node_peer(const struct world *w, unsigned id)
 {
     return w->node_peers[id];
+}
+
+const char *world_node_address(const struct world *w, unsigned id)
+{
+    return w->node_addresses[id];
 }
 
 const char *world_node_data(const struct world *w, unsigned id, char out[WORLD_PATH_SIZE])

@@ -50,7 +50,8 @@ struct world {
     gid_t server_gid;
     unsigned next_port, ports_end;
     char coordinators[WORLD_PATH_SIZE];
-    char node_peers[WORLD_NODE_LIMIT + 1][WORLD_NAME_SIZE]; /* by number */
+    char node_peers[WORLD_NODE_LIMIT + 1][WORLD_NAME_SIZE]; /* by number, as the next */
+    char node_addresses[WORLD_NODE_LIMIT + 1][WORLD_NAME_SIZE];
     struct world_server *servers[WORLD_SERVER_LIMIT];
     struct world_process *processes[WORLD_PROCESS_LIMIT];
     size_t n_servers, n_processes;

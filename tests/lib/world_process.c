@@ -244,6 +244,11 @@ void world_process_kill(struct world_process *p)
     p->pid = 0;
 }
 
+int world_process_pid(struct world_process *p)
+{
+    return world_process_running(p) ? (int)p->pid : 0;
+}
+
 const char *world_process_name(const struct world_process *p)
 {
     return p->name;
