@@ -118,7 +118,7 @@ run-tests:
 run-thread-tests:
 	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads
 
-$(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/all.a
+$(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/bench/bench_stats.o $(B)/tests/all.a
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
 
@@ -132,6 +132,9 @@ run: deps
 bench: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
 	@tests/lib/in-temporary build/release/tests/demo/demo --bench $(BENCH_ARGS)
+bench-group: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
+	@tests/lib/in-temporary build/release/tests/demo/demo --group
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
@@ -155,9 +158,10 @@ help:
 	@echo 'make demo     the main job, before your eyes  make asan   the tests under ASan and UBSan'
 	@echo 'make run      servers and daemons to try      make tsan   the threads of libtx under TSan'
 	@echo 'make bench    what atomicity costs            make deps   install what is missing (apt)'
+	@echo 'make bench-group  … and coordinators alone, one and three'
 	@echo 'make install  PREFIX=/usr/local DESTDIR=      make clean'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo run bench install clean help
+.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo run bench bench-group install clean help
 .SECONDARY:

@@ -39,6 +39,7 @@ struct peers {
     int listener; /* -1: closed */
     struct peer_node nodes[PEER_NODES];
     struct buf out;
+    struct peer_traffic traffic;
 };
 
 /* Nodes */
@@ -147,8 +148,8 @@ static void message_send(struct peers *p, uint64_t to, const char *address)
         n = node_at(p, to, address);
     if (n->socket < 0)
         node_dial(n);
-    if (n->socket >= 0)
-        (void)nn_send(n->socket, p->out.data, p->out.len, NN_DONTWAIT);
+    if (n->socket >= 0 && nn_send(n->socket, p->out.data, p->out.len, NN_DONTWAIT) >= 0)
+        p->traffic.sent += p->out.len;
 }
 
 void peer_send(struct peers *p, uint64_t to, const char *address, const void *data, size_t len)
@@ -166,6 +167,11 @@ void peer_greet(struct peers *p, uint64_t to, const char *address, const struct 
     buf_put_u64(&p->out, greeting->last_index);
     buf_put_str(&p->out, greeting->clients);
     message_send(p, to, address);
+}
+
+struct peer_traffic peers_traffic(const struct peers *p)
+{
+    return p->traffic;
 }
 
 void peers_keep(struct peers *p, const uint64_t *ids, size_t n)
@@ -232,6 +238,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         n = nn_recv(p->listener, &data, NN_MSG, NN_DONTWAIT);
         if (n < 0)
             return;
+        p->traffic.received += (uint64_t)n;
         message_take(p, data, (size_t)n);
         nn_freemsg(data);
     }

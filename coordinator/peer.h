@@ -51,6 +51,11 @@ void peers_close(struct peers *p);
 void peer_send(struct peers *p, uint64_t to, const char *address, const void *data, size_t len);
 /* Closes the line to every node that is not among these, and forgets where it was. */
 void peers_keep(struct peers *p, const uint64_t *ids, size_t n);
+/* Bytes of messages taken into a peer's buffer, and received, since the start. */
+struct peer_traffic {
+    uint64_t sent, received;
+};
+struct peer_traffic peers_traffic(const struct peers *p);
 void peer_greet(struct peers *p, uint64_t to, const char *address, const struct peer_greeting *greeting);
 
 #endif

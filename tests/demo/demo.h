@@ -36,4 +36,7 @@ void keys_release(struct keys *k);
  * b. */
 int transfer_job(int argc, char **argv);
 
+/* What a decision costs coordinators, as a table; the exit code. */
+int group_bench(void);
+
 #endif

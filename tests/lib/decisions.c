@@ -10,7 +10,7 @@
 #include "libtx/client.h"
 #include "libtx/libtx.h"
 
-enum { THREADS = 16, DEADLINE_MS = 60000 };
+enum { THREADS = 16, DEADLINE_MS = 60000, PULL_MS = 500 };
 
 struct slot {
     struct call call;
@@ -172,6 +172,27 @@ static int open_worker(struct worker *w, struct run *r, unsigned outstanding, st
         return err_set(e, TX_ENOMEM, "no thread");
     }
     return TX_OK;
+}
+
+/* One PULL: it is answered when there is work, which there never is; what it carries counts at once. */
+int decisions_register(const char *coordinators, struct tx_error *e)
+{
+    static const struct wire_resource resources[2] = {{.name = "bank_a", .kind = "postgresql"},
+                                                      {.name = "bank_b", .kind = "postgresql"}};
+    struct wire_message m = {
+        .type = WIRE_PULL,
+        .pull = {.instance = 1, .number = 1, .name = "decisions", .n_resources = 2, .resources = resources}};
+    const struct wire_message *reply;
+    struct calls *calls;
+    struct call call;
+    int rc = calls_new(&calls, coordinators, e);
+
+    if (rc != TX_OK)
+        return rc;
+    rc = call_sync(&call, calls, &m, NULL, WIRE_WORK, call_now_ms() + PULL_MS, &reply, e);
+    call_end(&call);
+    calls_free(calls);
+    return rc == TX_ETIMEOUT ? TX_OK : rc;
 }
 
 int decisions_run(const struct decisions_options *options, uint64_t *done, struct tx_error *e)

@@ -21,6 +21,9 @@ struct decisions_options {
     void *arg;
 };
 
+/* Makes the resources known to the group as an agent does, where none is there to do it. */
+int decisions_register(const char *coordinators, struct tx_error *e);
+
 /* Runs to the end. *done is how many were decided to commit. Not 0: one of them was not, or had no answer
  * within a minute. */
 int decisions_run(const struct decisions_options *options, uint64_t *done, struct tx_error *e);
