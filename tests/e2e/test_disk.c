@@ -17,7 +17,6 @@ static struct kit_load load;
 enum {
     NODES = 3,
     DISK_BYTES = 32 << 20,
-    LAST_LIMIT = 256, /* of open files; more than a node needs to start */
 };
 
 static int set_up(void **state)
@@ -177,6 +176,74 @@ static void test_broken_disk(void **state)
     assert_comes_back(id);
 }
 
+/* Limits of the process */
+
+/* A coordinator of its own under `limits`, a shell's words. */
+static struct world_process *start_limited(const char *name, const char *limits)
+{
+    char program[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE + 32], listen[64], script[128];
+    struct world_process *p;
+
+    snprintf(script, sizeof script, "%s && exec \"$@\"", limits);
+    snprintf(data, sizeof data, "%s/%s.data", world_dir(kit.world), name);
+    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(kit.world));
+    p = world_process_new(kit.world, name,
+                          WORLD_ARGS("/bin/sh", "-c", script, "sh",
+                                     world_program(kit.world, "txcoordd", program), "--data_dir", data,
+                                     "--listen", listen));
+    world_process_start(p, NULL);
+    return p;
+}
+
+static void assert_refuses_limit(struct world_process *p, const char *error, const char *remedy)
+{
+    char *log;
+
+    assert_int_equal(world_process_wait(p, KIT_SETTLE_MS), 1);
+    assert_said(p, "txcoordd: ", error, remedy);
+    log = world_process_output(p);
+    assert_int_equal(count_lines(log), 1);
+    free(log);
+}
+
+static unsigned long open_files_limit(struct world_process *p)
+{
+    char path[64], line[256];
+    unsigned long soft = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/limits", world_process_pid(p));
+    f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        sscanf(line, "Max open files %lu", &soft);
+    fclose(f);
+    return soft;
+}
+
+/* Each connection takes one: what the process may have it takes, and too few are refused before they are short
+ * in the middle of something. */
+static void test_open_files(void **state)
+{
+    struct world_process *p;
+
+    (void)state;
+    assert_refuses_limit(start_limited("few_files", "ulimit -n 40"), "limit of open files", "LimitNOFILE");
+    p = start_limited("more_files", "ulimit -Sn 40 && ulimit -Hn 400");
+    world_process_await(p, "event=ready", KIT_SETTLE_MS);
+    assert_int_equal(open_files_limit(p), 400);
+    assert_int_equal(world_process_stop(p), 0);
+}
+
+/* Not a signal's end: a message. */
+static void test_file_size_limit(void **state)
+{
+    struct world_process *p = start_limited("small_files", "ulimit -f 100");
+
+    (void)state;
+    assert_refuses_limit(p, strerror(EFBIG), "LimitFSIZE");
+}
+
 /* The group */
 
 static int open_group(void **state)
@@ -202,6 +269,8 @@ int main(int argc, char **argv)
         TEST(test_write_fails_on_the_leader),
         TEST(test_disk_full_in_a_snapshot),
         TEST(test_broken_disk),
+        TEST(test_open_files),
+        TEST(test_file_size_limit),
     };
 
     kit_main(argc, argv);
