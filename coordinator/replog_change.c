@@ -190,7 +190,9 @@ static void settle_catch_up(struct replog *r)
         return;
     }
     if (status == RAFT_CATCH_UP_ABORTED) {
-        propose_or_finish(r, -1, r->change.emptied ? REPLOG_CHANGE_CLEARING : REPLOG_CHANGE_WITHDRAWING);
+        propose_or_finish(r, -1,
+                          r->change.emptied && !r->change.stranger ? REPLOG_CHANGE_CLEARING
+                                                                   : REPLOG_CHANGE_WITHDRAWING);
         r->change.emptied = false;
         return;
     }
