@@ -142,7 +142,7 @@ static void print_use(const struct group *g, unsigned from, unsigned to, double 
         u.received += (b->received - a->received) / each;
         u.rss += b->rss / (to - from);
     }
-    printf("  %-8s %7.1f %8.0f %7.1f %8.0f %9.0f %7.0f\n", from == 0 ? "leader" : "follower", u.cpu_ms,
+    printf("  %-8s %7.1f %4.0f KiB %7.1f %8.0f %9.0f %7.0f\n", from == 0 ? "leader" : "follower", u.cpu_ms,
            u.written / 1024, u.forced, u.sent / 1024, u.received / 1024, u.rss / (1 << 20));
 }
 
