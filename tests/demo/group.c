@@ -170,12 +170,29 @@ static void measure(struct group *g, unsigned in_flight)
 
 /* Groups */
 
-/* Node 1 begins the group, and leads it, as nothing happens to it. */
+/* The first one founds the group, the others are added to it. */
+static void take_in(struct group *g, unsigned id)
+{
+    char first[128], number[16];
+    struct world_output o;
+
+    snprintf(first, sizeof first, "--coordinators=%s", world_node_address(g->world, 1));
+    snprintf(number, sizeof number, "%u", id);
+    world_process_await(g->nodes[id - 1].process, "event=waiting", CHANGE_MS);
+    if (id == 1)
+        o = world_admin(g->world, WORLD_ARGS(first, "node", "init"));
+    else
+        o = world_admin(g->world, WORLD_ARGS(first, "node", "add", number, world_node_peer(g->world, id)));
+    if (o.code != 0)
+        world_fail(g->world, "node %u: %s", id, o.error);
+    world_output_release(&o);
+    world_process_await(g->nodes[id - 1].process, "event=ready", CHANGE_MS);
+}
+
+/* Node 1 leads it, as nothing happens to it. */
 static void open_group(struct group *g, unsigned n)
 {
     struct world_options options = {.name = "group"};
-    struct world_output o;
-    char number[16];
     struct tx_error e;
 
     g->world = world_new(&options);
@@ -183,14 +200,7 @@ static void open_group(struct group *g, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         g->nodes[i].process = world_node_new(g->world, i + 1, true, NULL);
         world_process_start(g->nodes[i].process, NULL);
-        world_process_await(g->nodes[i].process, i == 0 ? "event=ready" : "event=waiting", CHANGE_MS);
-        if (i == 0)
-            continue;
-        snprintf(number, sizeof number, "%u", i + 1);
-        o = world_admin(g->world, WORLD_ARGS("node", "add", number, world_node_peer(g->world, i + 1)));
-        if (o.code != 0)
-            world_fail(g->world, "node add %u: %s", i + 1, o.error);
-        world_output_release(&o);
+        take_in(g, i + 1);
     }
     if (decisions_register(world_coordinators(g->world), &e) != TX_OK)
         world_fail(g->world, "%s", e.msg);
