@@ -118,7 +118,7 @@ run-tests:
 run-thread-tests:
 	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads
 
-$(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/all.a
+$(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/bench/bench_stats.o $(B)/tests/all.a
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
 
@@ -148,6 +148,9 @@ bench: deps
 bench-failover: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/failover/failover
 	@tests/lib/in-temporary build/release/tests/failover/failover $(BENCH_ARGS)
+bench-group: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
+	@tests/lib/in-temporary build/release/tests/demo/demo --group
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
@@ -173,9 +176,10 @@ help:
 	@echo 'make bench    what atomicity costs            make deps   install what is missing (apt)'
 	@echo 'make bench-failover  what a failover takes'
 	@echo 'make soak     MINUTES=1 SEED=s: random faults under load, and whether every record agrees with the banks'
+	@echo 'make bench-group  … and coordinators alone, one and three'
 	@echo 'make install  PREFIX=/usr/local DESTDIR=      make clean'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo soak run bench bench-failover install clean help
+.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo soak run bench bench-failover bench-group install clean help
 .SECONDARY:

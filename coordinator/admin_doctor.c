@@ -76,6 +76,20 @@ static void check_leader(struct admin_task *t, cJSON *findings)
                     "this group has no leader: nothing can be decided");
 }
 
+static void check_group(struct admin_task *t, cJSON *findings)
+{
+    const char *warning = admin_group_warning(t->with->group);
+    size_t voters = group_voters(t->with->group);
+
+    if (warning != NULL)
+        add_finding(findings, (struct finding){"warning", "group", "see txadmin node list"}, "%s", warning);
+    else if (voters == 1)
+        add_finding(findings, (struct finding){"ok", "group", NULL},
+                    "one node: commits wait while it is down; a group of three goes on without one");
+    else
+        add_finding(findings, (struct finding){"ok", "group", NULL}, "%zu nodes, all of them up", voters);
+}
+
 static void check_ledger(struct admin_task *t, cJSON *findings)
 {
     struct ledger_counts n;
@@ -295,6 +309,7 @@ int admin_doctor(struct admin_task *t, struct tx_error *e)
     walk.subjects = cJSON_AddArrayToObject(t->answer, "subjects");
     findings = add_subject(walk.subjects, "coordinator", NULL);
     check_leader(t, findings);
+    check_group(t, findings);
     check_ledger(t, findings);
     check_transactions(t, findings);
     check_sessions(t, findings);

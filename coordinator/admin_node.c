@@ -40,8 +40,7 @@ static cJSON *node_object(const struct admin_task *t, const struct group_node *n
     return o;
 }
 
-/* What is to be mended about the group as a whole; NULL: nothing. */
-static const char *group_warning(const struct group *g)
+const char *admin_group_warning(const struct group *g)
 {
     size_t n, alive = 0, voters = group_voters(g);
     const struct group_node *nodes = group_nodes(g, &n);
@@ -67,7 +66,7 @@ void admin_add_nodes(struct admin_task *t)
     replog_status(t->with->replog, &log);
     for (size_t i = 0; i < n; i++)
         cJSON_AddItemToArray(list, node_object(t, &nodes[i], &log));
-    admin_add_text(t->answer, "warning", group_warning(t->with->group));
+    admin_add_text(t->answer, "warning", admin_group_warning(t->with->group));
 }
 
 int admin_nodes(struct admin_task *t, struct tx_error *e)
@@ -111,8 +110,8 @@ static void on_changed(void *arg, int rc, const char *why)
 
     if (rc != TX_OK)
         err_set(&t->error, rc, "%s", why != NULL ? why : tx_strerror(rc));
-    else if (group_warning(t->with->group) != NULL)
-        cJSON_AddStringToObject(t->answer, "warning", group_warning(t->with->group));
+    else if (admin_group_warning(t->with->group) != NULL)
+        cJSON_AddStringToObject(t->answer, "warning", admin_group_warning(t->with->group));
     log_change(t, rc == TX_OK ? "done" : t->error.msg);
     admin_task_release(t);
 }
@@ -153,14 +152,15 @@ static int may_add(const struct group *g, uint64_t id, const char *address, stru
                        address);
     if (is_at(n, address))
         return TX_OK;
-    if (n != NULL)
+    /* One without a vote is taken in anew: its addition was broken off. */
+    if (n != NULL && n->voter)
         return err_set(e, TX_EREFUSED,
                        "node %" PRIu64 " is a member already, at %s; if it has lost its data, remove it first",
                        id, n->address);
     if (!group_has_line(g))
         return err_set(e, TX_EREFUSED,
                        "this node has no peer_listen, so no other can reach it; set it, and restart txcoordd");
-    if (count >= REPLOG_VOTERS)
+    if (n == NULL && count >= REPLOG_VOTERS)
         return err_set(e, TX_EREFUSED,
                        "a group has %d nodes at most: more make every commit slower and no safer",
                        REPLOG_VOTERS);

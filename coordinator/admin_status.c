@@ -6,7 +6,7 @@
 
 enum { LIST_LIMIT = 1000 /* items, unless the question says otherwise */ };
 
-/* status: {} -> node, log, ledger, counters, resources */
+/* status: {} -> node, log, peers, ledger, counters, resources */
 
 static void add_node(struct admin_task *t, const struct replog_status *log)
 {
@@ -37,6 +37,16 @@ static void add_log(cJSON *answer, const struct replog_status *log)
     admin_add_number(o, "forced_writes", log->forced_writes);
     admin_add_number(o, "snapshots", log->snapshots);
     admin_add_number(o, "bytes", log->log_bytes);
+}
+
+/* Between the nodes. */
+static void add_traffic(struct admin_task *t)
+{
+    cJSON *o = cJSON_AddObjectToObject(t->answer, "peers");
+    struct peer_traffic n = group_traffic(t->with->group);
+
+    admin_add_number(o, "sent_bytes", n.sent);
+    admin_add_number(o, "received_bytes", n.received);
 }
 
 static void add_ledger(struct admin_task *t)
@@ -108,6 +118,7 @@ int admin_status(struct admin_task *t, struct tx_error *e)
     replog_status(t->with->replog, &log);
     add_node(t, &log);
     add_log(t->answer, &log);
+    add_traffic(t);
     add_ledger(t);
     add_counters(t);
     add_resources(t);

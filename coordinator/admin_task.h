@@ -103,5 +103,7 @@ int admin_node_transfer(struct admin_task *t, struct tx_error *e);
 
 /* Adds the members to the answer, and what is to be mended about them. */
 void admin_add_nodes(struct admin_task *t);
+/* What is to be mended about the group as a whole; NULL: nothing. */
+const char *admin_group_warning(const struct group *g);
 
 #endif

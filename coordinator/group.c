@@ -124,6 +124,11 @@ bool group_has_line(const struct group *g)
     return g->options.peer_listen != NULL;
 }
 
+struct peer_traffic group_traffic(const struct group *g)
+{
+    return peers_traffic(g->peers);
+}
+
 const struct group_node *group_nodes(const struct group *g, size_t *n)
 {
     *n = g->n;

@@ -40,6 +40,7 @@ void group_members(void *group, const struct replog_member *members, size_t n);
 
 /* False: no peer_listen is set, so nobody can join. */
 bool group_has_line(const struct group *g);
+struct peer_traffic group_traffic(const struct group *g);
 /* The members, this node among them. Borrowed until the loop's next turn. */
 const struct group_node *group_nodes(const struct group *g, size_t *n);
 /* NULL: no member. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@
 enum {
     TRANSFER_MS = 1000, /* for another node to take the lead, at the end of this one */
     FAREWELL_MS = 50,   /* behind it, to tell those who ask who that is */
+    FILES_MIN = 256,    /* open files; nanomsg gives up with less than its own, and connections come on top */
 };
 
 /* Settings */
@@ -328,6 +330,25 @@ static void node_release(void)
 
 /* Starting */
 
+/* Every connection is one, and so is every file that the log needs next: the node takes all it may have. */
+static int files_prepare(struct tx_error *e)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return err_set(e, TX_EIO, "limit of open files: %s", strerror(errno));
+    if (files.rlim_max < FILES_MIN)
+        return err_set(e, TX_EIO,
+                       "limit of open files: %lu are too few, for each connection is one; allow %d at least "
+                       "(ulimit -n, LimitNOFILE)",
+                       (unsigned long)files.rlim_max, FILES_MIN);
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+        return err_set(e, TX_EIO, "limit of open files: cannot raise it to %lu: %s",
+                       (unsigned long)files.rlim_max, strerror(errno));
+    return TX_OK;
+}
+
 static int data_dir_prepare(const char *path, struct tx_error *e)
 {
     struct stat st;
@@ -418,7 +439,6 @@ static int admin_open(struct tx_error *e)
 
 static void signals_open(void)
 {
-    signal(SIGPIPE, SIG_IGN);
     uv_timer_init(&node.loop, &node.farewell);
     uv_signal_init(&node.loop, &node.terminate);
     uv_signal_init(&node.loop, &node.interrupt);
@@ -489,6 +509,8 @@ int main(int argc, char **argv)
     int rc = settings_load(argc, argv, &e);
 
     if (rc == TX_OK)
+        rc = files_prepare(&e);
+    if (rc == TX_OK)
         rc = data_dir_prepare(settings.data_dir, &e);
     if (rc == TX_OK)
         rc = restore_check(settings.data_dir, &e);
@@ -498,6 +520,10 @@ int main(int argc, char **argv)
         goto out;
     buf_init(&node.snapshot);
     uv_loop_init(&node.loop);
+    /* A broken connection is an error of a send, a file over the limit one of a write; neither is a signal's
+     * business. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     rc = node_start(&e);
     if (rc == TX_OK)
         warn_if_exposed();

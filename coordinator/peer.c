@@ -19,8 +19,10 @@ enum {
     PEER_KIND_RAFT = 1,
     PEER_KIND_GREETING = 2,
     PEER_MESSAGE_LIMIT = 2 << 20, /* bytes; replog's stay below one MiB */
-    PEER_BUFFER = 16 << 20,
-    PEER_BATCH = 256, /* messages taken in one loop turn */
+    PEER_BUFFER = 16 << 20,       /* bytes that wait for one peer; replog has a quarter of it on the way */
+    PEER_RETRY_MS = 1,
+    PEER_STALE_MS = 500, /* what waits for longer is not worth sending: nobody is there */
+    PEER_BATCH = 256,    /* messages taken in one loop turn */
     PEER_RECONNECT_MS = 20,
     PEER_RECONNECT_MAX_MS = 200,
     /* A connection through a network that was cut waits for TCP's next attempt, which is up to two minutes
@@ -28,10 +30,19 @@ enum {
     PEER_SILENCE_MS = 1000,
 };
 
+struct peer_message {
+    struct peer_message *next;
+    uint64_t queued_ms;
+    size_t len;
+    uint8_t data[];
+};
+
 struct peer_node {
     uint64_t id; /* 0: free */
     uint64_t heard_ms, dialled_ms;
-    int socket; /* -1: closed */
+    int socket;                        /* -1: closed */
+    struct peer_message *first, *last; /* wait until the socket takes them; NULL: none */
+    size_t waiting;                    /* bytes of these */
     char address[ADDRESS_LIMIT + 1];
 };
 
@@ -39,9 +50,12 @@ struct peers {
     struct peer_options options;
     uv_loop_t *loop;
     uv_poll_t poll;
-    int listener; /* -1: closed */
+    uv_timer_t retry; /* runs while something waits */
+    int handles;      /* to be closed */
+    int listener;     /* -1: closed */
     struct peer_node nodes[PEER_NODES];
     struct buf out;
+    struct peer_traffic traffic;
 };
 
 /* Nodes */
@@ -55,8 +69,21 @@ static struct peer_node *node_find(struct peers *p, uint64_t id)
     return NULL;
 }
 
+static void queue_drop_first(struct peer_node *n)
+{
+    struct peer_message *m = n->first;
+
+    n->waiting -= m->len;
+    n->first = m->next;
+    if (n->first == NULL)
+        n->last = NULL;
+    free(m);
+}
+
 static void node_close(struct peer_node *n)
 {
+    while (n->first != NULL)
+        queue_drop_first(n);
     if (n->socket >= 0)
         nn_close(n->socket);
     n->socket = -1;
@@ -138,6 +165,62 @@ static void message_begin(struct peers *p, uint8_t kind)
     buf_put_str(&p->out, p->options.address);
 }
 
+/* nanomsg takes a message when the one before has left for the kernel, whose buffer is smaller than a burst. */
+static bool send_now(struct peers *p, struct peer_node *n, const void *data, size_t len)
+{
+    if (nn_send(n->socket, data, len, NN_DONTWAIT) < 0)
+        return false;
+    p->traffic.sent += len;
+    return true;
+}
+
+/* Sends what waits, as far as the socket takes it. */
+static void queue_flush(struct peers *p, struct peer_node *n)
+{
+    while (n->first != NULL) {
+        if (uv_now(p->loop) - n->first->queued_ms <= PEER_STALE_MS &&
+            !send_now(p, n, n->first->data, n->first->len))
+            return;
+        queue_drop_first(n);
+    }
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct peers *p = timer->data;
+    bool waits = false;
+
+    for (size_t i = 0; i < PEER_NODES; i++) {
+        queue_flush(p, &p->nodes[i]);
+        waits = waits || p->nodes[i].first != NULL;
+    }
+    if (!waits)
+        uv_timer_stop(timer);
+}
+
+/* Without a connection, room or memory it is a message lost. */
+static void queue_add(struct peers *p, struct peer_node *n)
+{
+    bool room =
+        n->waiting + p->out.len <= PEER_BUFFER && nn_get_statistic(n->socket, NN_STAT_CURRENT_CONNECTIONS) > 0;
+    struct peer_message *m = room ? malloc(sizeof *m + p->out.len) : NULL;
+
+    if (m == NULL)
+        return;
+    m->next = NULL;
+    m->queued_ms = uv_now(p->loop);
+    m->len = p->out.len;
+    memcpy(m->data, p->out.data, m->len);
+    if (n->last != NULL)
+        n->last->next = m;
+    else
+        n->first = m;
+    n->last = m;
+    n->waiting += m->len;
+    if (!uv_is_active((uv_handle_t *)&p->retry))
+        uv_timer_start(&p->retry, on_retry, PEER_RETRY_MS, PEER_RETRY_MS);
+}
+
 /* To where it was heard from last: `address` is as old as the membership's last change. */
 static void message_send(struct peers *p, uint64_t to, const char *address)
 {
@@ -154,8 +237,8 @@ static void message_send(struct peers *p, uint64_t to, const char *address)
         node_close(n);
     if (n->socket < 0)
         node_dial(n, now);
-    if (n->socket >= 0)
-        (void)nn_send(n->socket, p->out.data, p->out.len, NN_DONTWAIT);
+    if (n->socket >= 0 && (n->first != NULL || !send_now(p, n, p->out.data, p->out.len)))
+        queue_add(p, n);
 }
 
 void peer_send(struct peers *p, uint64_t to, const char *address, const void *data, size_t len)
@@ -173,6 +256,11 @@ void peer_greet(struct peers *p, uint64_t to, const char *address, const struct 
     buf_put_u64(&p->out, greeting->last_index);
     buf_put_str(&p->out, greeting->clients);
     message_send(p, to, address);
+}
+
+struct peer_traffic peers_traffic(const struct peers *p)
+{
+    return p->traffic;
 }
 
 void peers_keep(struct peers *p, const uint64_t *ids, size_t n)
@@ -239,6 +327,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         n = nn_recv(p->listener, &data, NN_MSG, NN_DONTWAIT);
         if (n < 0)
             return;
+        p->traffic.received += (uint64_t)n;
         message_take(p, data, (size_t)n);
         nn_freemsg(data);
     }
@@ -291,11 +380,14 @@ int peers_open(struct peers **out, uv_loop_t *loop, const struct peer_options *o
     buf_init(&p->out);
     if (options->listen != NULL)
         rc = listen_at(p, e);
-    if (rc == TX_OK)
-        *out = p;
-    else
+    if (rc != TX_OK) {
         release(p);
-    return rc;
+        return rc;
+    }
+    uv_timer_init(loop, &p->retry);
+    p->retry.data = p;
+    *out = p;
+    return TX_OK;
 }
 
 void peers_stop(struct peers *p)
@@ -306,13 +398,16 @@ void peers_stop(struct peers *p)
 
 static void on_closed(uv_handle_t *handle)
 {
-    release(handle->data);
+    struct peers *p = handle->data;
+
+    if (--p->handles == 0)
+        release(p);
 }
 
 void peers_close(struct peers *p)
 {
+    p->handles = 1 + (p->listener >= 0);
+    uv_close((uv_handle_t *)&p->retry, on_closed);
     if (p->listener >= 0)
         uv_close((uv_handle_t *)&p->poll, on_closed);
-    else
-        release(p);
 }

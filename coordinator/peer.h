@@ -2,7 +2,8 @@
  *
  * main opens it; replog's messages go out through peer_send() and come in through the receive callback. Uses
  * nanomsg's pipeline: one PULL socket that listens, one PUSH socket for each peer, made when the first message
- * goes there. Nothing blocks: what does not fit into a peer's buffer is dropped, and Raft says it again.
+ * goes there. Nothing blocks: what the socket does not take at once waits in a queue, and what does not fit
+ * into that, or goes nowhere for too long, is dropped, and Raft says it again.
  *
  * Every message carries its sender's number and address, so a node that has moved is found again by those of
  * its group that it speaks to. By greetings, which go to all members again and again, nodes learn where the
@@ -51,6 +52,11 @@ void peers_close(struct peers *p);
 void peer_send(struct peers *p, uint64_t to, const char *address, const void *data, size_t len);
 /* Closes the line to every node that is not among these, and forgets where it was. */
 void peers_keep(struct peers *p, const uint64_t *ids, size_t n);
+/* Bytes of messages sent and received since the start. */
+struct peer_traffic {
+    uint64_t sent, received;
+};
+struct peer_traffic peers_traffic(const struct peers *p);
 void peer_greet(struct peers *p, uint64_t to, const char *address, const struct peer_greeting *greeting);
 
 #endif

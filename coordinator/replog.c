@@ -12,7 +12,6 @@
 #include "libtx/shared/log.h"
 
 enum {
-    MAX_INFLIGHT = 4096, /* entries that a peer has not acknowledged */
     INSTALL_ELECTIONS = 4,
     CATCH_UP_ROUNDS = 50,
     HEARTBEAT_MS = 50,
@@ -307,7 +306,6 @@ static int open_raft(struct replog *r, const struct replog_options *options, str
         return err_set(e, TX_ENOMEM, "out of memory");
     raft_seed(&r->raft, seed);
     raft_set_pre_vote(&r->raft, true);
-    raft_set_max_inflight_entries(&r->raft, MAX_INFLIGHT);
     raft_set_max_catch_up_rounds(&r->raft, CATCH_UP_ROUNDS);
     r->election_ms = options->election_ms != 0 ? options->election_ms : ELECTION_MS;
     raft_set_election_timeout(&r->raft, r->election_ms);

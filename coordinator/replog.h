@@ -115,8 +115,9 @@ bool replog_receive(struct replog *r, const void *data, size_t len);
  * (another change is under way), TX_ENOTLEADER, TX_ETIMEOUT (the new node did not catch up), TX_EUNKNOWN
  * (leadership lost meanwhile). */
 typedef void (*replog_change_cb)(void *arg, int rc, const char *why);
-/* Adds a node that has an empty data directory: it catches up first (by snapshot and log), then
- * votes. */
+/* Adds a node that has an empty data directory: it catches up first (by snapshot and log), then votes. One that
+ * is a member without a vote already, left by an addition that was broken off, begins anew; so does one that
+ * loses its data on the way. */
 void replog_add(struct replog *r, uint64_t id, const char *address, replog_change_cb done, void *arg);
 /* The removed node is told, and stays a follower that asks for no votes. The leader may remove itself, and
  * leads no more then. */

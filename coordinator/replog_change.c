@@ -124,6 +124,9 @@ void replog_change_committed(struct replog *r, uint64_t index)
         if (r->leading_term == r->change.term)
             catch_up(r);
         break;
+    case REPLOG_CHANGE_CLEARING:
+        propose_or_finish(r, RAFT_SPARE, REPLOG_CHANGE_JOINING);
+        break;
     case REPLOG_CHANGE_PROMOTING:
         finish(r, TX_OK, NULL);
         break;
@@ -164,6 +167,17 @@ void replog_change_stranger(struct replog *r, uint64_t from)
     stop_catching_up(r);
 }
 
+/* Nothing that it says now is of use to libraft, which forgets what a node had only with the node itself. */
+void replog_change_emptied(struct replog *r, uint64_t from)
+{
+    if (r->change.stage != REPLOG_CHANGE_CATCHING_UP || from != r->change.id || r->change.emptied)
+        return;
+    r->change.emptied = true;
+    log_line(LOG_WARN, "newcomer_emptied", "node=%" PRIu64 " text=\"it has lost its data, and begins again\"",
+             from);
+    stop_catching_up(r);
+}
+
 static void settle_catch_up(struct replog *r)
 {
     uint64_t silence = (uint64_t)r->election_ms * SILENCE;
@@ -176,7 +190,10 @@ static void settle_catch_up(struct replog *r)
         return;
     }
     if (status == RAFT_CATCH_UP_ABORTED) {
-        propose_or_finish(r, -1, REPLOG_CHANGE_WITHDRAWING);
+        propose_or_finish(r, -1,
+                          r->change.emptied && !r->change.stranger ? REPLOG_CHANGE_CLEARING
+                                                                   : REPLOG_CHANGE_WITHDRAWING);
+        r->change.emptied = false;
         return;
     }
     if (silence < MIN_SILENCE_MS)
@@ -293,7 +310,10 @@ void replog_add(struct replog *r, uint64_t id, const char *address, replog_chang
         return;
     }
     snprintf(r->change.address, sizeof r->change.address, "%s", address);
-    propose_or_finish(r, RAFT_SPARE, REPLOG_CHANGE_JOINING);
+    if (find(r, id) != NULL)
+        propose_or_finish(r, -1, REPLOG_CHANGE_CLEARING);
+    else
+        propose_or_finish(r, RAFT_SPARE, REPLOG_CHANGE_JOINING);
 }
 
 void replog_remove(struct replog *r, uint64_t id, replog_change_cb done, void *arg)

@@ -3,10 +3,11 @@
  * Called by replog (requests) and replog_core (after each step); calls replog_core.
  *
  *   add:    none ─▶ JOINING (committed as a member without a vote) ─▶ CATCHING_UP ─▶ PROMOTING (committed as a
- *           voter) ─▶ none; or, when it does not catch up, ─▶ WITHDRAWING (committed without it) ─▶ none
- *   remove: none ─▶ REMOVING ─▶ none
- *   transfer: none ─▶ LEVELLING (the other node gets what is in the log, and nothing new comes in) ─▶
- * TRANSFERRING ─▶ none
+ *           voter) ─▶ none; or, when it does not catch up, ─▶ WITHDRAWING (committed without it) ─▶ none; or,
+ *           when it has lost what it had acknowledged, ─▶ CLEARING (committed without it) ─▶ JOINING. So
+ * begins, too, the addition of one that is there without a vote, from an addition that was broken off. remove:
+ * none ─▶ REMOVING ─▶ none transfer: none ─▶ LEVELLING (the other node gets what is in the log, and nothing new
+ * comes in) ─▶ TRANSFERRING ─▶ none
  *
  * One voter is added or removed at a time, so that any two majorities have a node in common (Raft dissertation,
  * 4.1).
@@ -26,6 +27,7 @@ enum replog_change_stage {
     REPLOG_CHANGE_CATCHING_UP,
     REPLOG_CHANGE_PROMOTING,
     REPLOG_CHANGE_WITHDRAWING,
+    REPLOG_CHANGE_CLEARING,
     REPLOG_CHANGE_REMOVING,
     REPLOG_CHANGE_LEVELLING,
     REPLOG_CHANGE_TRANSFERRING,
@@ -39,6 +41,7 @@ struct replog_change {
     uint64_t term;     /* in which all this happens */
     uint64_t heard_ms; /* when the node last said something, or was first spoken to */
     bool stranger;     /* has the data of another log */
+    bool emptied;      /* it has lost what it had */
     replog_change_cb done;
     void *arg;
 };
@@ -49,6 +52,8 @@ void replog_change_settle(struct replog *r);
 void replog_change_heard(struct replog *r, uint64_t from);
 /* This node turns out to be of another log. */
 void replog_change_stranger(struct replog *r, uint64_t from);
+/* The node's log ends before what it has acknowledged. */
+void replog_change_emptied(struct replog *r, uint64_t from);
 /* The configuration of this index is committed. */
 void replog_change_committed(struct replog *r, uint64_t index);
 /* Leadership is being handed over: nothing new is taken in. */

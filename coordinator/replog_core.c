@@ -11,6 +11,11 @@
 
 enum {
     TRAILING = 64, /* entries kept in front of a snapshot at least */
+    /* On their way to a peer that has not acknowledged them: bytes, which must fit into the line's buffer
+     * (peer.c) with room to spare, and entries. */
+    WINDOW_BYTES = 4 << 20,
+    WINDOW_MIN = 8,
+    WINDOW_MAX = 4096,
     NOOP_BYTES = 8,
 };
 
@@ -491,6 +496,15 @@ static bool is_refusal(const struct raft_event *event, int rv)
 }
 
 /* Any error but a refusal is final. */
+/* libraft counts entries, whose sizes differ a hundredfold from load to load. More than the line's buffer takes
+ * is lost, and sent again from the first that was. */
+static unsigned window(const struct replog *r)
+{
+    size_t each = r->log.n > 0 ? r->log.bytes / r->log.n + 1 : 1, n = WINDOW_BYTES / each;
+
+    return n < WINDOW_MIN ? WINDOW_MIN : n > WINDOW_MAX ? WINDOW_MAX : (unsigned)n;
+}
+
 int replog_core_step(struct replog *r, struct raft_event *event)
 {
     struct raft_update update;
@@ -500,6 +514,7 @@ int replog_core_step(struct replog *r, struct raft_event *event)
         return 0;
     event->time = uv_now(r->loop);
     event->capacity = UINT16_MAX;
+    raft_set_max_inflight_entries(&r->raft, window(r));
     rv = raft_step(&r->raft, event, &update);
     if (rv == 0) {
         handle_update(r, &update);

@@ -35,6 +35,11 @@ struct replog_proposals {
     size_t n, cap;
 };
 
+/* How far entries were sent to a node. */
+struct replog_sent {
+    uint64_t id, end;
+};
+
 struct replog {
     uv_loop_t *loop;
     struct replog_callbacks cb;
@@ -70,6 +75,7 @@ struct replog {
     struct replog_arrival arrival; /* a snapshot on its way to here; all there while `installing` */
     struct raft_snapshot_metadata installing_metadata;
 
+    struct replog_sent sent[REPLOG_MESSAGE_NODES];
     struct replog_ships ships;
     struct replog_change change;
     uint64_t warned_ms[REPLOG_MESSAGE_NODES]; /* when a refused message was told last; by node, modulo */

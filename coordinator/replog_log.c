@@ -45,6 +45,7 @@ int replog_log_add(struct replog_log *log, const struct replog_entry *e)
         log->cap = cap;
     }
     log->entries[log->n++] = *e;
+    log->bytes += e->len;
     return 0;
 }
 
@@ -57,8 +58,10 @@ static int set_aside(struct replog_log *log, size_t from)
     if (grown == NULL)
         return TX_ENOMEM;
     log->replaced = grown;
-    for (size_t i = from; i < log->n; i++)
+    for (size_t i = from; i < log->n; i++) {
         log->replaced[log->n_replaced++] = log->entries[i].data;
+        log->bytes -= log->entries[i].len;
+    }
     log->n = from;
     return 0;
 }
@@ -93,8 +96,10 @@ void replog_log_drop_before(struct replog_log *log, uint64_t keep)
     if (gone == 0)
         return;
     assert(gone <= log->n);
-    for (size_t i = 0; i < gone; i++)
+    for (size_t i = 0; i < gone; i++) {
+        log->bytes -= log->entries[i].len;
         free(log->entries[i].data);
+    }
     log->n -= gone;
     log->first += gone;
     memmove(log->entries, log->entries + gone, log->n * sizeof *log->entries);

@@ -23,6 +23,7 @@ struct replog_log {
     struct replog_entry *entries; /* [i] has index first + i */
     uint64_t first;
     size_t n, cap;
+    size_t bytes;       /* of all entries' data */
     uint8_t **replaced; /* bytes of entries that were taken away */
     size_t n_replaced;
 };

@@ -60,11 +60,26 @@ static void fill_entries(struct replog *r, struct raft_append_entries *a, unsign
     }
 }
 
-/* More than fits into one message goes in several, as if libraft had said so. */
+/* Where the entries sent to this node end; a node that is new here takes the place of one with its remainder.
+ */
+static uint64_t *end_of_sent(struct replog *r, uint64_t id)
+{
+    struct replog_sent *s = &r->sent[id % REPLOG_MESSAGE_NODES];
+
+    if (s->id != id)
+        *s = (struct replog_sent){.id = id};
+    return &s->end;
+}
+
+/* More than fits into one message goes in several, as if libraft had said so. But where they do not go on from
+ * the last ones, it is looking for where the follower's log ends, and will say all but the first again, once
+ * for each answer: so the first is enough. */
 static void send_append_entries(struct replog *r, struct replog_message *m, const char *address)
 {
     struct raft_append_entries *a = &m->raft.append_entries;
     unsigned left = a->n_entries, room = left < REPLOG_MESSAGE_ENTRIES ? left : REPLOG_MESSAGE_ENTRIES;
+    uint64_t *end = end_of_sent(r, m->to);
+    bool goes_on = a->prev_log_index == *end;
 
     a->entries = NULL;
     if (left > 0) {
@@ -80,7 +95,8 @@ static void send_append_entries(struct replog *r, struct replog_message *m, cons
             a->prev_log_term = a->entries[a->n_entries - 1].term;
             a->prev_log_index += a->n_entries;
         }
-    } while (left > 0);
+    } while (left > 0 && goes_on);
+    *end = a->prev_log_index;
     free(a->entries);
 }
 
@@ -115,6 +131,18 @@ bool replog_net_may_complain(struct replog *r, uint64_t from)
 static bool from_possible_leader(const struct replog *r, uint64_t term)
 {
     return r->leading_term == 0 || term != r->leading_term;
+}
+
+/* What a node says whose log ends before what it has acknowledged. */
+static bool is_from_emptied(struct replog *r, const struct replog_message *m)
+{
+    const struct raft_append_entries_result *a = &m->raft.append_entries_result;
+    raft_index match;
+
+    return m->type == RAFT_APPEND_ENTRIES_RESULT && raft_state(&r->raft) == RAFT_LEADER &&
+           a->term == raft_current_term(&r->raft) && a->rejected != 0 &&
+           raft_match_index(&r->raft, m->from, &match) == 0 && a->rejected >= match &&
+           a->last_log_index < match;
 }
 
 /* A follower's log never ends before what it acknowledged; libraft aborts at one that says so. */
@@ -293,6 +321,8 @@ static bool receive(struct replog *r, struct replog_message *m)
     if (m->type != REPLOG_MESSAGE_STRANGER && is_possible(r, m) && replog_admit(r, m)) {
         replog_change_heard(r, m->from);
         dispatch(r, m);
+    } else if (is_from_emptied(r, m)) {
+        replog_change_emptied(r, m->from);
     }
     return true;
 }

@@ -14,17 +14,38 @@
 
 #define LOCK_NAME "lock"
 
+/* What an operator does about it. */
+static const char *remedy_of(int error)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+        return "make room, then start this node again; what was acknowledged is not lost";
+    case EFBIG:
+        return "raise the limit of a file's size (ulimit -f, LimitFSIZE), then start this node again";
+    case EMFILE:
+    case ENFILE:
+        return "raise the limit of open files (ulimit -n, LimitNOFILE), then start this node again";
+    case EROFS:
+    case EACCES:
+    case EPERM:
+        return "let txcoordd write there, then start it again";
+    default:
+        return "look at the disk and the kernel's log; when it works, start this node again";
+    }
+}
+
 int wal_dir_error(const struct wal_dir *d, const char *name, struct tx_error *e)
 {
     int saved = errno;
 
-    return err_set(e, TX_EIO, "%s%s%s: %s", d->path, name == NULL ? "" : "/", name == NULL ? "" : name,
-                   strerror(saved));
+    /* The directory comes last: a long path must not push the advice out of the message. */
+    return err_set(e, TX_EIO, "%s: %s; %s (%s)", name == NULL ? "data_dir" : name, strerror(saved),
+                   remedy_of(saved), d->path);
 }
 
 int wal_dir_damaged(const struct wal_dir *d, const char *name, const char *what, struct tx_error *e)
 {
-    /* The directory comes last: a long path must not push the advice out of the message. */
     return err_set(
         e, TX_ECORRUPT,
         "%s: %s; restore the data directory from a backup, or in a group of several wipe it and rejoin "

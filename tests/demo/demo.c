@@ -5,6 +5,7 @@
  * checked: every transfer is in both databases or in none, and is where its application was told it is.
  *
  * With --run: starts the same servers and daemons, prints their addresses, and waits for Ctrl-C. `make run`.
+ * With --group: prints what a decision costs coordinators alone (group.c). `make bench-group`.
  * With --bench: starts them and runs txbench against them with the arguments that follow. `make bench`.
  */
 #include <signal.h>
@@ -309,10 +310,12 @@ int main(int argc, char **argv)
     world_client_main(argc, argv, jobs);
     if (argc == 2 && strcmp(argv[1], "--run") == 0)
         return run();
+    if (argc == 2 && strcmp(argv[1], "--group") == 0)
+        return group_bench();
     if (argc >= 2 && strcmp(argv[1], "--bench") == 0)
         return bench(argc - 2, argv + 2);
     if (argc == 1)
         return demo();
-    fprintf(stderr, "usage: demo [--run | --bench TXBENCH-ARGUMENTS]\n");
+    fprintf(stderr, "usage: demo [--run | --group | --bench TXBENCH-ARGUMENTS]\n");
     return 2;
 }

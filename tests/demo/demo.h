@@ -26,4 +26,7 @@ void stage_open(struct stage *s, const char *name, const char *const *agent_flag
  * b. */
 int transfer_job(int argc, char **argv);
 
+/* What a decision costs coordinators, as a table; the exit code. */
+int group_bench(void);
+
 #endif

@@ -29,6 +29,10 @@ static void open_bank(struct kit *k, int i)
 void kit_new_node(struct kit *k, unsigned id, bool listed)
 {
     k->node[id] = world_node_new(k->world, id, listed, k->flags);
+    if (k->disk_bytes > 0)
+        world_node_disk(k->world, id, k->disk_bytes);
+    if (k->watched)
+        world_process_watch(k->node[id]);
 }
 
 void kit_add_node(struct kit *k, unsigned id)
@@ -109,6 +113,40 @@ unsigned kit_await_group(struct kit *k)
     return leader;
 }
 
+void kit_assert_admin(struct kit *k, const char *const *args, int code, const char *part)
+{
+    struct world_output o = world_admin(k->world, args);
+
+    if (o.code != code || (strstr(o.text, part) == NULL && strstr(o.error, part) == NULL))
+        fail_msg("txadmin %s %s: exit code %d, not %d with «%s»: %s%s", args[0], args[1] != NULL ? args[1] : "",
+                 o.code, code, part, o.text, o.error);
+    world_output_release(&o);
+}
+
+void kit_make_leader(struct kit *k, unsigned id)
+{
+    char number[16];
+
+    snprintf(number, sizeof number, "%u", id);
+    for (int i = 0; i < 10 && kit_await_group(k) != id; i++) {
+        struct world_output o = world_admin(k->world, WORLD_ARGS("node", "transfer", number));
+
+        world_output_release(&o);
+        world_sleep_ms(100);
+    }
+    assert_int_equal(kit_await_group(k), id);
+}
+
+void kit_remove_node(struct kit *k, unsigned id)
+{
+    char number[16];
+
+    snprintf(number, sizeof number, "%u", id);
+    kit_assert_admin(k, WORLD_ARGS("node", "remove", number), 0, "no member any more");
+    world_process_kill(k->node[id]);
+    world_node_wipe(k->world, id);
+}
+
 /* All of it */
 
 void kit_open(struct kit *k, const char *name, const struct kit_options *options)
@@ -125,6 +163,8 @@ void kit_open(struct kit *k, const char *name, const struct kit_options *options
     world.disorder = options->disorder;
     k->world = world_new(&world);
     k->flags = options->coordinator_flags;
+    k->disk_bytes = options->disk_bytes;
+    k->watched = options->watched;
     if (options->nodes > 0) {
         open_group(k, options->nodes);
     } else {

@@ -23,7 +23,7 @@ enum {
     KIT_SETTLE_MS = 30000,  /* more than any recovery takes */
     KIT_TOLD_LIMIT = 16384, /* transfers of one test */
     KIT_ID_SIZE = 96,
-    KIT_NODES = 5, /* coordinators at most */
+    KIT_NODES = 6, /* coordinators at most: a group, and one that is refused */
 };
 
 /* What a client was told of one transfer. */
@@ -52,14 +52,18 @@ struct kit {
     unsigned n_clients;
     struct kit_load load;
     const char *const *flags; /* of coordinators; borrowed */
+    size_t disk_bytes;        /* as its options say, too */
+    bool watched;
 };
 
 struct kit_options {
     const char *const *coordinator_flags, *const *agent_flags; /* NULL: none */
     bool no_agents;
-    unsigned nodes; /* a group of so many; 0: a coordinator that is alone */
-    bool network;   /* see world_net.h */
-    bool disorder;  /* see world.h */
+    unsigned nodes;    /* a group of so many; 0: a coordinator that is alone */
+    bool network;      /* see world_net.h */
+    bool disorder;     /* see world.h */
+    size_t disk_bytes; /* of each node's disk (world_node_disk()); 0: a directory as any other */
+    bool watched;      /* world_process_fault() can be used on the nodes */
 };
 
 /* First in main(): does the client's job where this process is one. ASSENT_TEST in the environment, a name with
@@ -141,6 +145,8 @@ void kit_ask_send(struct kit_asker *a, uint32_t number, const char *transaction)
 bool kit_ask_answer(struct kit_asker *a, struct kit_answer *answer);
 void kit_ask_close(struct kit_asker *a);
 
+enum { KIT_LOAD_PROGRESS = 20 /* transfers told, to call it going on */ };
+
 /* The load (kit_load.c): while a group of coordinators has its troubles, one client makes transfers, with a
  * pause of some milliseconds. Most of it is about kit.load. */
 
@@ -155,5 +161,12 @@ size_t kit_load_told(const struct kit *k);
 void kit_load_end(struct kit *k);
 /* The same where some of it may have been something else, which must be so as well. */
 void kit_load_end_mixed(struct kit *k);
+
+/* txadmin with these arguments ends with this code and says `part`, on either output. */
+void kit_assert_admin(struct kit *k, const char *const *args, int code, const char *part);
+/* Makes another node of the group the leader, and returns when the group is whole. */
+void kit_make_leader(struct kit *k, unsigned id);
+/* Has a node removed, ends it, and empties its data directory. */
+void kit_remove_node(struct kit *k, unsigned id);
 
 #endif

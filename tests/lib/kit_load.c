@@ -4,7 +4,7 @@
 enum {
     LOAD = 8000,   /* transfers, more than a test waits for */
     QUIET_MS = 30, /* nothing told for so long: all that was on the way has arrived */
-    PROGRESS = 20, /* transfers told, to call it going on */
+    DRAIN_MS = 90, /* and so it has after this time, where the fault does not stop the client */
 };
 
 size_t kit_load_told(const struct kit *k)
@@ -33,22 +33,23 @@ void kit_load_begin(struct kit *k, enum kit_mode mode)
         world_process_kill(k->load.client); /* a test that failed has left it */
     k->load.account.n = 0;
     k->load.client = kit_start_transfers(k, mode, LOAD, "KIT_PAUSE_MS=3");
-    kit_load_progress(k, PROGRESS);
+    kit_load_progress(k, KIT_LOAD_PROGRESS);
 }
 
 void kit_load_drain(struct kit *k)
 {
+    uint64_t end = world_now_ms() + DRAIN_MS;
     size_t n;
 
     do {
         n = k->load.account.n;
         kit_hear(k->load.client, &k->load.account, QUIET_MS);
-    } while (k->load.account.n != n);
+    } while (k->load.account.n != n && world_now_ms() < end);
 }
 
 static void stop(struct kit *k)
 {
-    kit_load_progress(k, PROGRESS);
+    kit_load_progress(k, KIT_LOAD_PROGRESS);
     world_process_kill(k->load.client);
     kit_hear(k->load.client, &k->load.account, QUIET_MS);
 }

@@ -144,6 +144,7 @@ bool world_free(struct world *w, bool failed)
     for (size_t i = 0; i < w->n_processes; i++)
         world_process_release(w->processes[i]);
     world_net_close(w);
+    world_disks_release(w);
     clean = look_at_logs(w, failed);
     if ((failed || !clean) && getenv("ASSENT_KEEP") != NULL)
         fprintf(stderr, "kept: %s\n", w->dir);

@@ -75,7 +75,11 @@ void world_process_signal(struct world_process *p, int signal);
 int world_process_wait(struct world_process *p, unsigned timeout_ms);
 int world_process_stop(struct world_process *p);  /* SIGTERM, and waits; its exit code */
 void world_process_kill(struct world_process *p); /* kill -9, and waits; allowed when it is not running */
+int world_process_pid(struct world_process *p);   /* 0: it does not run */
 const char *world_process_name(const struct world_process *p);
+
+/* Everything it has logged since its last start; owned by the caller. */
+char *world_process_output(const struct world_process *p);
 
 /* Runs a program to its end, bounded to a minute. */
 struct world_output {
@@ -98,6 +102,8 @@ const char *world_node_peer(const struct world *w, unsigned id);
 const char *world_node_address(const struct world *w, unsigned id);
 /* Empties the data directory of a node that does not run. */
 void world_node_wipe(struct world *w, unsigned id);
+/* Its data directory. Into `out`, which is returned. */
+const char *world_node_data(const struct world *w, unsigned id, char out[WORLD_PATH_SIZE]);
 /* Addresses of the first coordinator made and of the nodes that are listed, as ASSENT_COORDINATORS has them. */
 const char *world_coordinators(const struct world *w);
 /* An agent for n servers; each is a resource called as the server is. Not started yet. */
@@ -107,6 +113,36 @@ struct world_process *world_agent_new(struct world *w, const char *name, struct 
 struct world_output world_admin(struct world *w, const char *const *args);
 /* txadmin --json; the parsed output (cJSON_Delete() it), never NULL. `code` may be NULL. */
 struct cJSON *world_admin_json(struct world *w, const char *const *args, int *code);
+
+/* Disks that are full, or broken (world_disk.c, world_fault.c) */
+
+/* First thing in main(), before any thread: what is mounted from here on is seen by this process and its
+ * children alone. As root, or as a user who may make a user namespace; otherwise exits with a message. */
+void world_private_mounts(void);
+/* A disk of this size in the place of a node's data directory; gone with its world. */
+void world_node_disk(struct world *w, unsigned id, size_t bytes);
+/* Takes all of its room but `leave` bytes; world_node_disk_free() gives it back. */
+void world_node_disk_fill(struct world *w, unsigned id, size_t leave);
+void world_node_disk_free(struct world *w, unsigned id);
+/* Bytes of all files in a node's data directory. */
+size_t world_node_bytes(const struct world *w, unsigned id);
+
+/* A call on a file that fails, as the kernel would let it fail: seccomp's user notification, so that the
+ * program is the one that is built, and the fault comes and goes while it runs. */
+enum world_call {
+    WORLD_WRITE = 1, /* pwrite() */
+    WORLD_SYNC = 2,  /* fsync(), fdatasync() */
+};
+
+struct world_fault {
+    unsigned calls;   /* enum world_call, or'ed; 0: no fault */
+    const char *file; /* part of its path; a string literal */
+    int error;        /* errno */
+};
+
+/* From its next start on, world_process_fault() can be used. */
+void world_process_watch(struct world_process *p);
+void world_process_fault(struct world_process *p, struct world_fault fault);
 
 /* PostgreSQL (world_server.c) */
 

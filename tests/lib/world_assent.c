@@ -50,16 +50,15 @@ struct world_process *world_coordinator_new(struct world *w, const char *name, c
 struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags)
 {
     char program[WORLD_PATH_SIZE], data[2 * WORLD_PATH_SIZE], name[WORLD_NAME_SIZE], number[16];
-    char listen[WORLD_NAME_SIZE], peer_listen[WORLD_NAME_SIZE];
+    char peer_listen[WORLD_NAME_SIZE];
     struct world_host *h = new_host(w);
-    char *peer = w->node_peers[id];
+    char *peer = w->node_peers[id], *listen = w->node_addresses[id];
     size_t n = strlen(w->coordinators);
 
     snprintf(name, sizeof name, "node_%u", id);
     snprintf(number, sizeof number, "%u", id);
     snprintf(data, sizeof data, "%s/%s.data", w->dir, name);
     new_address(w, h, listen);
-    memcpy(w->node_clients[id], listen, sizeof listen);
     new_address(w, h, peer_listen);
     memcpy(peer, peer_listen, WORLD_NAME_SIZE);
     if (w->options.disorder) {
@@ -81,15 +80,21 @@ const char *world_node_peer(const struct world *w, unsigned id)
 
 const char *world_node_address(const struct world *w, unsigned id)
 {
-    return w->node_clients[id];
+    return w->node_addresses[id];
+}
+
+const char *world_node_data(const struct world *w, unsigned id, char out[WORLD_PATH_SIZE])
+{
+    snprintf(out, WORLD_PATH_SIZE, "%.*s/node_%u.data", WORLD_PATH_SIZE - WORLD_NAME_SIZE, w->dir, id);
+    return out;
 }
 
 void world_node_wipe(struct world *w, unsigned id)
 {
-    char pattern[2 * WORLD_PATH_SIZE];
+    char data[WORLD_PATH_SIZE], pattern[WORLD_PATH_SIZE + 2];
     glob_t files;
 
-    snprintf(pattern, sizeof pattern, "%s/node_%u.data/*", w->dir, id);
+    snprintf(pattern, sizeof pattern, "%s/*", world_node_data(w, id, data));
     if (glob(pattern, 0, NULL, &files) != 0)
         return;
     for (size_t i = 0; i < files.gl_pathc; i++)

@@ -38,6 +38,7 @@ struct world_process {
     int end_signal; /* what it gets when this process dies */
     char heard[WORLD_LINE_SIZE];
     size_t n_heard;
+    struct world_watch *watch; /* NULL: its calls are not watched */
 };
 
 struct world_server {
@@ -61,11 +62,12 @@ struct world {
     int hub;                       /* open file; -1: no network */
     struct world_host *hosts[WORLD_HOST_LIMIT], *client_host;
     char coordinators[WORLD_PATH_SIZE];
-    char node_peers[WORLD_NODE_LIMIT + 1][WORLD_NAME_SIZE]; /* by number */
-    char node_clients[WORLD_NODE_LIMIT + 1][WORLD_NAME_SIZE];
+    char node_peers[WORLD_NODE_LIMIT + 1][WORLD_NAME_SIZE]; /* by number, as the next */
+    char node_addresses[WORLD_NODE_LIMIT + 1][WORLD_NAME_SIZE];
     struct world_server *servers[WORLD_SERVER_LIMIT];
     struct world_process *processes[WORLD_PROCESS_LIMIT];
     size_t n_servers, n_processes, n_hosts;
+    bool disks[WORLD_NODE_LIMIT + 1]; /* of nodes, by number */
 };
 
 /* As world_process_new(); the first word of argv may come with more behind it from a second list (NULL: none).
@@ -80,6 +82,16 @@ struct world_server *world_server_make(struct world *w, const char *name,
                                        const struct world_server_options *options);
 /* As world_run(), on that host. */
 struct world_output world_run_at(struct world *w, struct world_host *h, const char *const *argv);
+/* Between fork and exec: has the calls of this process watched, or exits. */
+void world_watch_child(const struct world_watch *watch);
+/* Before and after the fork. */
+void world_watch_prepare(struct world_watch *watch);
+void world_watch_begin(struct world_watch *watch);
+/* The process has ended. */
+void world_watch_end(struct world_watch *watch);
+void world_watch_free(struct world_watch *watch);
+/* Unmounts every node's disk. */
+void world_disks_release(struct world *w);
 /* Shuts the server down, by whatever it takes, and frees it. */
 void world_server_release(struct world_server *s);
 /* Goes into a network of its own, for good. One thread may run until then. */

@@ -59,6 +59,8 @@ void world_process_release(struct world_process *p)
         free(p->argv[i]);
     if (p->pipe >= 0)
         close(p->pipe);
+    if (p->watch != NULL)
+        world_watch_free(p->watch);
     free(p);
 }
 
@@ -89,6 +91,8 @@ static void become_child(const struct world_process *p, const char *env, int log
     prctl(PR_SET_PDEATHSIG, p->end_signal);
     if (getppid() != parent)
         _exit(126);
+    if (p->watch != NULL)
+        world_watch_child(p->watch);
     execv(p->argv[0], p->argv);
     fprintf(stderr, "%s: %s\n", p->argv[0], strerror(errno));
     _exit(127);
@@ -122,19 +126,22 @@ void world_process_start(struct world_process *p, const char *env)
             world_fail(p->world, "pipe: %s", strerror(errno));
         p->pipe = fds[0];
     }
+    if (p->watch != NULL)
+        world_watch_prepare(p->watch);
     fflush(NULL);
     p->pid = fork();
     if (p->pid < 0)
         world_fail(p->world, "fork: %s", strerror(errno));
     if (p->pid == 0)
         become_child(p, env, log, p->has_pipe ? fds[1] : log, self);
+    if (p->watch != NULL)
+        world_watch_begin(p->watch);
     close(log);
     if (fds[1] >= 0)
         close(fds[1]);
 }
 
-/* Everything in the log since the last start; owned by the caller. */
-static char *read_log(const struct world_process *p)
+char *world_process_output(const struct world_process *p)
 {
     FILE *f = fopen(p->log, "r");
     struct stat st;
@@ -153,7 +160,7 @@ static char *read_log(const struct world_process *p)
 
 bool world_process_logged(const struct world_process *p, const char *text)
 {
-    char *log = read_log(p);
+    char *log = world_process_output(p);
     bool found = strstr(log, text) != NULL;
 
     free(log);
@@ -239,6 +246,11 @@ void world_process_kill(struct world_process *p)
     p->pid = 0;
 }
 
+int world_process_pid(struct world_process *p)
+{
+    return world_process_running(p) ? (int)p->pid : 0;
+}
+
 const char *world_process_name(const struct world_process *p)
 {
     return p->name;
@@ -291,7 +303,7 @@ struct world_output world_run_at(struct world *w, struct world_host *h, const ch
     world_process_start(p, NULL);
     o.text = drain(p, world_now_ms() + RUN_MS);
     o.code = world_process_wait(p, STOP_MS);
-    o.error = read_log(p);
+    o.error = world_process_output(p);
     w->n_processes--;
     assert(w->processes[w->n_processes] == p);
     world_process_release(p);

@@ -131,6 +131,28 @@ static void test_messages(void **state)
     assert_int_equal(a.greeted + b.greeted, 0);
 }
 
+/* More at once than a socket takes, and within the line's buffer: nothing of it is lost. */
+static void test_burst(void **state)
+{
+    static uint8_t data[512 << 10];
+    const unsigned n = 24;
+    unsigned before;
+
+    (void)state;
+    send_until_heard(&a, &b, b.address, "hello");
+    before = b.received;
+    for (unsigned i = 0; i < n; i++)
+        peer_send(a.peers, b.id, b.address, data, sizeof data);
+    for (int i = 0; b.received < before + n; i++) {
+        if (i == PATIENCE_MS)
+            fail_msg("%u of %u messages have come", b.received - before, n);
+        turn();
+    }
+    assert_int_equal(b.last_len, sizeof data);
+    assert_true(peers_traffic(a.peers).sent >= n * sizeof data);
+    assert_true(peers_traffic(b.peers).received >= n * sizeof data);
+}
+
 static void test_greetings(void **state)
 {
     const struct peer_greeting g = {
@@ -301,6 +323,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_messages),
+        TEST(test_burst),
         TEST(test_greetings),
         TEST(test_silent_peer_is_dialled_anew),
         TEST(test_nobody_there),
