@@ -148,14 +148,15 @@ static void run_crowd(const struct run *r)
 }
 
 /* argv: name, mode, count, lifetime of a session in ms, conninfo of both banks. KIT_ANSWER_MS (environment):
- * how long to wait for coordinators. */
+ * how long to wait for coordinators. One that goes on all the time is patient with a busy machine. */
 static int transfer_job(int argc, char **argv)
 {
     const char *answer = getenv("KIT_ANSWER_MS");
     unsigned session_ms = argc == 6 ? (unsigned)atoi(argv[3]) : 0;
+    unsigned patience = getenv("KIT_PAUSE_MS") != NULL ? 4 : 2;
     struct tx_client_options options = {.application_name = "kit",
                                         .session_timeout_ms = session_ms,
-                                        .transaction_timeout_ms = 2 * session_ms,
+                                        .transaction_timeout_ms = patience * session_ms,
                                         .connect_timeout_ms = answer != NULL ? (unsigned)atoi(answer) : 0,
                                         .commit_timeout_ms = answer != NULL ? (unsigned)atoi(answer) : 0};
     struct run r = {.conninfo = {argv[4], argv[5]}, .row = 1, .count = atoi(argv[2])};
