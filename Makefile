@@ -122,6 +122,10 @@ $(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/all.a
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
 
+$(B)/tests/recovery/recovery: $(B)/tests/recovery/recovery.o $(B)/tests/bench/bench_stats.o $(B)/tests/all.a
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+
 # The demonstration lets an application die between its PREPAREs, so it runs the build that has crash points.
 demo: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) V=test all build/test/tests/demo/demo
@@ -132,6 +136,10 @@ run: deps
 bench: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
 	@tests/lib/in-temporary build/release/tests/demo/demo --bench $(BENCH_ARGS)
+
+bench-recovery: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/recovery/recovery
+	@tests/lib/in-temporary build/release/tests/recovery/recovery $(BENCH_ARGS)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
@@ -155,9 +163,10 @@ help:
 	@echo 'make demo     the main job, before your eyes  make asan   the tests under ASan and UBSan'
 	@echo 'make run      servers and daemons to try      make tsan   the threads of libtx under TSan'
 	@echo 'make bench    what atomicity costs            make deps   install what is missing (apt)'
+	@echo 'make bench-recovery  how fast branches in doubt are resolved'
 	@echo 'make install  PREFIX=/usr/local DESTDIR=      make clean'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo run bench install clean help
+.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo run bench bench-recovery install clean help
 .SECONDARY:
