@@ -30,33 +30,44 @@ struct preparing {
     void (*gid)(const void *arg, unsigned number, char out[GID_SIZE]);
     const void *arg;
     int row;
+    char (*proofs)[PROOF_LIMIT + 1]; /* by number, as votes bring them; NULL: not wanted */
 };
 
-/* Sends the next batch; false: none is left. */
-static bool prepare_send(struct preparing *p, PGconn *conn)
+struct batch {
+    unsigned first, n; /* numbers of transactions under way */
+};
+
+static struct batch prepare_send(struct preparing *p, PGconn *conn)
 {
     char sql[BATCH * STATEMENT_SIZE], gid[GID_SIZE];
+    struct batch batch = {.first = p->next};
     size_t n = 0;
 
-    if (p->next == p->end)
-        return false;
-    for (unsigned i = 0; i < BATCH && p->next < p->end; i++) {
+    for (; batch.n < BATCH && p->next < p->end; batch.n++) {
         p->gid(p->arg, p->next++, gid);
         n += (size_t)snprintf(sql + n, sizeof sql - n,
-                              "BEGIN; INSERT INTO doubts VALUES (%d); PREPARE TRANSACTION '%s';", p->row, gid);
+                              "BEGIN; INSERT INTO doubts VALUES (%d); SELECT pg_current_xact_id();"
+                              "PREPARE TRANSACTION '%s';",
+                              p->row, gid);
     }
-    if (PQsendQuery(conn, sql) != 1)
+    if (batch.n > 0 && PQsendQuery(conn, sql) != 1)
         world_fail(p->world, "prepare: %s", PQerrorMessage(conn));
-    return true;
+    return batch;
 }
 
-static void prepare_take(struct preparing *p, PGconn *conn)
+static void prepare_take(struct preparing *p, PGconn *conn, struct batch batch)
 {
+    unsigned number = batch.first;
     PGresult *r;
 
     while ((r = PQgetResult(conn)) != NULL) {
-        if (PQresultStatus(r) != PGRES_COMMAND_OK)
+        ExecStatusType status = PQresultStatus(r);
+
+        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
             world_fail(p->world, "prepare: %s", PQresultErrorMessage(r));
+        if (status == PGRES_TUPLES_OK && p->proofs != NULL)
+            snprintf(p->proofs[number], sizeof p->proofs[number], "xid=%s", PQgetvalue(r, 0, 0));
+        number += status == PGRES_TUPLES_OK;
         PQclear(r);
     }
 }
@@ -64,22 +75,18 @@ static void prepare_take(struct preparing *p, PGconn *conn)
 /* Round by round, all connections at once. */
 static void prepare_all(struct preparing *p, struct world_server *s)
 {
-    bool busy[CONNECTIONS], any = true;
+    struct batch batches[CONNECTIONS];
 
     for (int i = 0; i < CONNECTIONS; i++) {
         p->conns[i] = world_server_connect(s, "app");
         if (p->conns[i] == NULL)
             world_fail(p->world, "cannot connect to %s", world_server_name(s));
     }
-    while (any) {
-        any = false;
+    while (p->next < p->end) {
         for (int i = 0; i < CONNECTIONS; i++)
-            busy[i] = prepare_send(p, p->conns[i]);
-        for (int i = 0; i < CONNECTIONS; i++) {
-            if (busy[i])
-                prepare_take(p, p->conns[i]);
-            any = any || busy[i];
-        }
+            batches[i] = prepare_send(p, p->conns[i]);
+        for (int i = 0; i < CONNECTIONS; i++)
+            prepare_take(p, p->conns[i], batches[i]);
     }
     for (int i = 0; i < CONNECTIONS; i++)
         PQfinish(p->conns[i]);
@@ -87,8 +94,8 @@ static void prepare_all(struct preparing *p, struct world_server *s)
 
 static void new_table(struct world_server *s)
 {
-    world_sql(
-        s, "DROP TABLE IF EXISTS doubts; CREATE TABLE doubts (decided int); ALTER TABLE doubts OWNER TO app");
+    world_sql(s, "SET client_min_messages = warning; DROP TABLE IF EXISTS doubts; CREATE TABLE doubts (decided "
+                 "int); ALTER TABLE doubts OWNER TO app");
 }
 
 static void plain_gid(const void *arg, unsigned number, char out[GID_SIZE])
@@ -188,12 +195,21 @@ static struct txid open_session(struct line *l, uint64_t nonce, uint32_t timeout
     return id;
 }
 
-static void send_decide(struct line *l, const struct txid *first, const char *resource, unsigned number)
+/* Transactions of a session, with the proofs of their branches, by number. */
+struct decided {
+    struct txid first;
+    const char *resource;
+    unsigned n;
+    char (*proofs)[PROOF_LIMIT + 1];
+};
+
+static void send_decide(struct line *l, const struct decided *d, unsigned number)
 {
-    struct branch_ref branch = {.number = 1, .kind = BRANCH_DIRECT, .resource = resource};
+    struct branch_ref branch = {
+        .number = 1, .kind = BRANCH_DIRECT, .resource = d->resource, .proof = d->proofs[number]};
     struct wire_message m = {.type = WIRE_DECIDE};
 
-    m.decide = (struct wire_decide){.id = *first,
+    m.decide = (struct wire_decide){.id = d->first,
                                     .verdict = VERDICT_COMMIT,
                                     .wait = WAIT_DECIDED,
                                     .agents_finish = 1,
@@ -203,12 +219,12 @@ static void send_decide(struct line *l, const struct txid *first, const char *re
     line_send(l, number, &m);
 }
 
-/* Transactions 1…n; requests that get no answer are sent again. */
-static void decide_all(struct line *l, const struct txid *first, const char *resource, unsigned n)
+/* Requests that get no answer are sent again. */
+static void decide_all(struct line *l, const struct decided *d)
 {
     uint64_t end = world_now_ms() + ANSWER_MS;
-    bool *decided = calloc(n + 1, sizeof *decided);
-    unsigned from = 1, next = 1, left = n;
+    bool *decided = calloc(d->n + 1, sizeof *decided);
+    unsigned n = d->n, from = 1, next = 1, left = n;
     struct channel_message in;
     struct wire_message m;
 
@@ -217,7 +233,7 @@ static void decide_all(struct line *l, const struct txid *first, const char *res
         uint32_t number;
 
         while (next <= n && next < from + WINDOW)
-            send_decide(l, first, resource, next++);
+            send_decide(l, d, next++);
         number = line_receive(l, WIRE_DECIDED, &in, &m);
         if (number == 0) {
             next = from;
@@ -246,28 +262,36 @@ static void branch_gid(const void *arg, unsigned number, char out[GID_SIZE])
     gid_format(&id, 1, out);
 }
 
-static void prepare_session(struct line *l, struct world_server *s, const struct txid *first, int row,
-                            unsigned n)
+static void prepare_session(struct line *l, struct world_server *s, const struct decided *d, int row)
 {
-    struct preparing p = {
-        .world = l->world, .next = 1, .end = n + 1, .gid = branch_gid, .arg = first, .row = row};
+    struct preparing p = {.world = l->world,
+                          .next = 1,
+                          .end = d->n + 1,
+                          .gid = branch_gid,
+                          .arg = &d->first,
+                          .row = row,
+                          .proofs = d->proofs};
 
     prepare_all(&p, s);
 }
 
 void doubts_make(struct world *w, struct world_server *s, const struct doubts *d)
 {
-    struct txid decided, undecided;
+    struct decided decided = {.resource = world_server_name(s), .n = d->commits},
+                   undecided = {.resource = world_server_name(s), .n = d->aborts};
     struct line l;
 
+    decided.proofs = calloc(d->commits + 1, sizeof *decided.proofs);
+    assert(decided.proofs != NULL);
     new_table(s);
     line_open(&l, w);
-    undecided = open_session(&l, 0xa000 + world_now_ms(), DOUBTS_SESSION_MS);
-    prepare_session(&l, s, &undecided, 0, d->aborts);
-    decided = open_session(&l, 0xc000 + world_now_ms(), DECIDED_SESSION_MS);
-    prepare_session(&l, s, &decided, 1, d->commits);
-    decide_all(&l, &decided, world_server_name(s), d->commits);
+    undecided.first = open_session(&l, 0xa000 + world_now_ms(), DOUBTS_SESSION_MS);
+    prepare_session(&l, s, &undecided, 0);
+    decided.first = open_session(&l, 0xc000 + world_now_ms(), DECIDED_SESSION_MS);
+    prepare_session(&l, s, &decided, 1);
+    decide_all(&l, &decided);
     line_close(&l);
+    free(decided.proofs);
     world_sleep_ms(DOUBTS_SESSION_MS + 500);
 }
 
