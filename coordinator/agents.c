@@ -403,7 +403,7 @@ void agents_pull(struct driver *d, const struct reply_to *from, const struct wir
     /* Reports are told again until they are answered for: soon, and at once where they are many. */
     a->due_ms = m->n_reports > 0 ? d->now : d->now + KEEPALIVE_MS;
     d->work_dirty = true;
-    if (m->n_reports >= REPORT_LIMIT / 2)
+    if (m->n_reports >= REPORT_LIMIT / 8)
         answer_pull(d, a, take_for(d, a));
 }
 

@@ -165,6 +165,7 @@ static void rm_pg_list(struct rm *rm, const char *prefix, const char *after, uns
     l->done = done;
     l->arg = arg;
     l->limit = limit;
+    l->job.first = true;
     l->job.start = list_start;
     l->job.replied = list_replied;
     l->job.dropped = list_dropped;

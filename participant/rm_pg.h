@@ -62,6 +62,8 @@ struct pg_reply {
 struct pg_job {
     struct pg_job *prev, *next; /* the pool's, while it waits */
     bool holds;                 /* a branch's work: keeps its connection long, so not one of the reserved */
+    bool first;                 /* is short and somebody waits for it: goes before what waits already */
+    bool sets_role;             /* may find its connection with any role set, and leave it so */
     int code;                   /* why it is to be dropped */
     uint64_t deadline_ms;       /* loop time; the connection is closed then; 0: none */
     void (*start)(struct pg_job *job, struct pg_conn *c);
@@ -125,6 +127,7 @@ struct pg_conn {
     struct pg_job *job; /* when WORKING; else &own or NULL */
     struct pg_job own;
     bool in_flight, broken, one_row;
+    char role[PG_USER_SIZE];    /* that it speaks as; "": its own */
     bool cancelled;             /* a cancel request may still be on its way, and must not hit another job */
     unsigned syncs, statements; /* of a pipeline: still to come */
     struct pg_reply reply;
@@ -146,8 +149,10 @@ void rm_pg_send_batch(struct pg_conn *c, const char *const *sql, unsigned n);
 /* BEGIN and a statement in one round trip, row by row. */
 void rm_pg_send_begin(struct pg_conn *c, const struct rm_statement *s);
 
-/* The job is done with its connection. clean: nothing of a session's state was touched. */
+/* The job is done with its connection. clean: nothing of a session's state was touched, but for the role. */
 void rm_pg_conn_release(struct pg_conn *c, bool clean);
+/* An idle connection that speaks as another role becomes itself again; it is not idle until then. */
+void rm_pg_conn_reset_role(struct pg_conn *c);
 /* Asks the server to give up the statement under way; in a thread, for libpq has no other way. */
 void rm_pg_conn_cancel(struct pg_conn *c);
 

@@ -31,6 +31,7 @@ struct pg_finish {
     struct pg_conn *conn; /* since start() */
     enum finish_phase phase;
     bool commit, looked_up, by_application;
+    bool sets, resets; /* SET ROLE was sent before it, RESET ROLE behind it */
     rm_answer_cb done;
     void *arg;
     char gid[GID_SIZE], proof[PROOF_LIMIT + 1], text[TEXT_LIMIT + 1];
@@ -76,23 +77,41 @@ static void finish_ask_owner(struct pg_finish *f)
     rm_pg_send(f->conn, sql);
 }
 
-/* One round trip also where the role has to be changed and changed back; each is a transaction of its own. */
+static void finish_format_role(const struct pg_finish *f, char *out, size_t size)
+{
+    char *quoted = PQescapeIdentifier(f->conn->pg, f->owner, strlen(f->owner));
+
+    if (quoted == NULL)
+        abort();
+    if (f->owner[0] == '\0')
+        snprintf(out, size, "RESET ROLE");
+    else
+        snprintf(out, size, "SET ROLE %s", quoted);
+    PQfreemem(quoted);
+}
+
+/* One round trip also where the role has to be changed and changed back; each is a transaction of its own. The
+ * role is left as it is where the connection goes on to another branch, most likely of the same owner. */
 static void finish_do(struct pg_finish *f)
 {
     char set[2 * PG_USER_SIZE + 16], sql[GID_SIZE + 32];
-    const char *const batch[] = {set, sql, "RESET ROLE"};
-    char *quoted;
+    const char *batch[3];
+    unsigned n = 0;
 
     f->phase = IN_DO;
+    f->sets = strcmp(f->owner, f->conn->role) != 0;
+    f->resets = f->owner[0] != '\0' && f->rm->finishing == NULL;
     snprintf(sql, sizeof sql, "%s PREPARED '%s'", f->commit ? "COMMIT" : "ROLLBACK", f->gid);
-    if (f->owner[0] == '\0') {
+    finish_format_role(f, set, sizeof set);
+    if (f->sets)
+        batch[n++] = set;
+    batch[n++] = sql;
+    if (f->resets)
+        batch[n++] = "RESET ROLE";
+    if (n == 1)
         rm_pg_send(f->conn, sql);
-        return;
-    }
-    quoted = PQescapeIdentifier(f->conn->pg, f->owner, strlen(f->owner));
-    snprintf(set, sizeof set, "SET ROLE %s", quoted == NULL ? "none" : quoted);
-    PQfreemem(quoted);
-    rm_pg_send_batch(f->conn, batch, 3);
+    else
+        rm_pg_send_batch(f->conn, batch, n);
 }
 
 static void finish_ask_proof(struct pg_finish *f)
@@ -207,22 +226,33 @@ static void finish_not_allowed(struct pg_finish *f, const PGresult *r)
     finish_end(f, RM_FAILED, f->text);
 }
 
+/* Whose role the connection has now. One that may speak as somebody else than it seems is not used again. */
+static void finish_note_role(struct pg_finish *f, const struct pg_reply *reply)
+{
+    struct pg_conn *c = f->conn;
+    int n = 1 + (f->sets ? 1 : 0) + (f->resets ? 1 : 0);
+
+    if (reply->n != n || (f->resets && !rm_pg_is_tag(reply->results[n - 1], "RESET")))
+        c->broken = true;
+    if (f->sets && rm_pg_is_tag(reply->results[0], f->owner[0] == '\0' ? "RESET" : "SET"))
+        snprintf(c->role, sizeof c->role, "%s", f->owner);
+    if (f->resets)
+        c->role[0] = '\0';
+}
+
 static void finish_done(struct pg_finish *f, const struct pg_reply *reply)
 {
-    bool as_owner = f->owner[0] != '\0';
-    const PGresult *r = reply->n > (as_owner ? 1 : 0) ? reply->results[as_owner ? 1 : 0] : NULL;
-    const PGresult *set = as_owner ? reply->results[0] : NULL;
+    const PGresult *set = f->sets && reply->n > 0 ? reply->results[0] : NULL;
+    const PGresult *r = reply->n > (f->sets ? 1 : 0) ? reply->results[f->sets ? 1 : 0] : NULL;
 
-    /* A connection that may still speak as somebody else is not used again. */
-    if (as_owner && (reply->n < 3 || !rm_pg_is_tag(reply->results[2], "RESET")))
-        f->conn->broken = true;
+    finish_note_role(f, reply);
     if (rm_pg_is_tag(r, f->commit ? "COMMIT PREPARED" : "ROLLBACK PREPARED")) {
-        if (as_owner)
+        if (f->owner[0] != '\0')
             snprintf(f->rm->owner, sizeof f->rm->owner, "%s", f->owner);
         finish_end(f, RM_DONE, NULL);
     } else if (rm_pg_is_sqlstate(r, "42704"))
         finish_not_there(f);
-    else if (set != NULL && !rm_pg_is_tag(set, "SET"))
+    else if (set != NULL && !rm_pg_is_tag(set, f->owner[0] == '\0' ? "RESET" : "SET"))
         finish_not_allowed(f, set);
     else if (rm_pg_is_sqlstate(r, "42501"))
         finish_not_allowed(f, r);
@@ -383,6 +413,7 @@ static struct pg_finish *finish_new(struct rm *rm, enum finish_phase phase, cons
     f->phase = phase;
     f->done = done;
     f->arg = arg;
+    f->job.sets_role = phase == IN_DO || phase == IN_OWNER;
     f->job.start = finish_start;
     f->job.replied = finish_replied;
     f->job.dropped = finish_dropped;

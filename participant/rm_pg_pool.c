@@ -35,7 +35,9 @@ static void pool_reject(struct rm *rm, struct pg_job *job, int code)
 
 void rm_pg_pool_submit(struct rm *rm, struct pg_job *job)
 {
-    if (!job->holds) {
+    if (job->first) {
+        DL_PREPEND(rm->finishing, job);
+    } else if (!job->holds) {
         DL_APPEND(rm->finishing, job);
     } else if (rm->n_waiting == PG_WAITING_LIMIT) {
         pool_reject(rm, job, TX_EBUSY);
@@ -92,16 +94,32 @@ static void pool_reject_all(struct rm *rm)
     rm->n_waiting = 0;
 }
 
-static struct pg_conn *pool_idle(struct rm *rm)
+/* One that is fit for the job. On the way those that speak as somebody else, and so are not, are sent to be. */
+static struct pg_conn *pool_idle(struct rm *rm, const struct pg_job *job)
 {
     struct pg_conn *c;
 
     DL_FOREACH(rm->conns, c)
     {
-        if (c->state == PG_IDLE && !c->broken)
+        if (c->state != PG_IDLE || c->broken)
+            continue;
+        if (c->role[0] == '\0' || job->sets_role)
             return c;
+        rm_pg_conn_reset_role(c);
     }
     return NULL;
+}
+
+/* None waits idly with another's rights. */
+static void pool_reset_roles(struct rm *rm)
+{
+    struct pg_conn *c;
+
+    DL_FOREACH(rm->conns, c)
+    {
+        if (c->state == PG_IDLE && !c->broken && c->role[0] != '\0')
+            rm_pg_conn_reset_role(c);
+    }
 }
 
 static void pool_start(struct rm *rm, struct pg_conn *c, struct pg_job *job)
@@ -125,15 +143,16 @@ static void pool_start_jobs(struct rm *rm)
     struct pg_conn *c;
     struct pg_job *job;
 
-    while ((job = rm->finishing) != NULL && (c = pool_idle(rm)) != NULL) {
+    while ((job = rm->finishing) != NULL && (c = pool_idle(rm, job)) != NULL) {
         DL_DELETE(rm->finishing, job);
         pool_start(rm, c, job);
     }
-    while ((job = rm->waiting) != NULL && pool_holdable(rm) > 0 && (c = pool_idle(rm)) != NULL) {
+    while ((job = rm->waiting) != NULL && pool_holdable(rm) > 0 && (c = pool_idle(rm, job)) != NULL) {
         DL_DELETE(rm->waiting, job);
         rm->n_waiting--;
         pool_start(rm, c, job);
     }
+    pool_reset_roles(rm);
 }
 
 /* connections */
@@ -171,10 +190,11 @@ void rm_pg_pool_failed(struct rm *rm, const char *why)
 /* How many connections the queues could use at once, at least one in all. */
 static unsigned pool_wanted(const struct rm *rm)
 {
-    const struct pg_job *job;
-    unsigned finishing, wanted;
+    unsigned finishing = 0, wanted;
 
-    DL_COUNT(rm->finishing, job, finishing);
+    for (const struct pg_job *job = rm->finishing; job != NULL && finishing < rm->options.connections;
+         job = job->next)
+        finishing++;
     wanted = rm->n_waiting < pool_holdable(rm) ? rm->n_waiting : pool_holdable(rm);
     wanted += finishing;
     return wanted == 0 && rm->n_conns == 0 ? 1 : wanted;

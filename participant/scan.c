@@ -10,7 +10,7 @@
 #include "participant/agent.h"
 
 enum {
-    SCAN_PAGE = REPORT_LIMIT,
+    SCAN_PAGE = 8 * REPORT_LIMIT,
     SCAN_YOUNG_MS = 1000, /* a branch this young is as a rule about to be finished by its application */
     SCAN_RETRY_MS = 1000,
 };
