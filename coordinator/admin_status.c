@@ -72,7 +72,7 @@ static void add_counters(struct admin_task *t)
 }
 
 struct resource_sum {
-    uint64_t total, up, in_doubt, oldest_ms;
+    uint64_t total, up, in_doubt, oldest_ms, found, resolved, rate;
 };
 
 static bool sum_resource(void *arg, const struct driver_resource *r)
@@ -82,9 +82,28 @@ static bool sum_resource(void *arg, const struct driver_resource *r)
     sum->total++;
     sum->up += r->alive && r->up;
     sum->in_doubt += r->in_doubt;
+    sum->found += r->found;
+    sum->resolved += r->resolved;
+    sum->rate += r->rate;
     if (r->in_doubt > 0 && r->oldest_ms > sum->oldest_ms)
         sum->oldest_ms = r->oldest_ms;
     return true;
+}
+
+/* null where no branch is in doubt for longer than it should be. */
+static void add_recovery(cJSON *to, uint64_t found, uint64_t resolved, uint64_t rate)
+{
+    cJSON *o;
+
+    if (found == 0) {
+        cJSON_AddNullToObject(to, "recovery");
+        return;
+    }
+    o = cJSON_AddObjectToObject(to, "recovery");
+    admin_add_number(o, "found", found);
+    admin_add_number(o, "resolved", resolved);
+    admin_add_number(o, "remaining", found > resolved ? found - resolved : 0);
+    admin_add_number(o, "rate", rate);
 }
 
 static void add_resources(struct admin_task *t)
@@ -97,6 +116,7 @@ static void add_resources(struct admin_task *t)
     admin_add_number(o, "up", sum.up);
     admin_add_number(o, "in_doubt", sum.in_doubt);
     admin_add_number(o, "oldest_ms", sum.oldest_ms);
+    add_recovery(o, sum.found, sum.resolved, sum.rate);
 }
 
 int admin_status(struct admin_task *t, struct tx_error *e)
@@ -174,6 +194,7 @@ static bool add_resource(void *arg, const struct driver_resource *r)
     admin_add_text(o, "error", r->error);
     admin_add_number(o, "in_doubt", r->in_doubt);
     admin_add_number(o, "oldest_ms", r->oldest_ms);
+    add_recovery(o, r->found, r->resolved, r->rate);
     admin_add_number(o, "heard_ms", r->heard_ms);
     admin_add_number(o, "unfinished", r->unfinished);
     admin_list_add(list, o);

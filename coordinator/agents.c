@@ -373,6 +373,9 @@ static void take_resources(struct driver *d, struct agent *a, const struct wire_
         seat->up = r->up != 0;
         seat->in_doubt = r->in_doubt;
         seat->oldest_ms = r->oldest_ms;
+        seat->found = r->found;
+        seat->resolved = r->resolved;
+        seat->rate = r->rate;
         snprintf(seat->error, sizeof seat->error, "%s", r->error != NULL ? r->error : "");
     }
     DL_FOREACH_SAFE(a->seats, seat, next)

@@ -125,8 +125,9 @@ struct driver_resource {
         *error; /* agent NULL: none has told of it since this node leads */
     bool alive, up;
     uint32_t in_doubt;
-    uint64_t oldest_ms, heard_ms; /* heard: since the agent's last message */
-    size_t unfinished;            /* branches this leader has work for and no report on */
+    uint64_t oldest_ms, heard_ms;   /* heard: since the agent's last message */
+    uint32_t found, resolved, rate; /* of the recovery under way, see struct wire_resource */
+    size_t unfinished;              /* branches this leader has work for and no report on */
 };
 void driver_each_resource(struct driver *d, uint64_t now, bool (*f)(void *arg, const struct driver_resource *r),
                           void *arg);

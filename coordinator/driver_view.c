@@ -472,6 +472,9 @@ static bool walk_resource(void *arg, const struct ledger_resource *resource)
         r.up = r.alive && seat->up;
         r.in_doubt = seat->in_doubt;
         r.oldest_ms = seat->oldest_ms;
+        r.found = seat->found;
+        r.resolved = seat->resolved;
+        r.rate = seat->rate;
     }
     return w->f(w->arg, &r);
 }

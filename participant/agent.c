@@ -366,12 +366,16 @@ static size_t agent_fill_resources(struct agent *a)
 {
     for (size_t i = 0; i < a->n_resources; i++) {
         const struct resource *r = &a->resources[i];
+        const struct recovery *v = &r->recovery;
 
         a->told[i] = (struct wire_resource){.name = r->name,
                                             .kind = r->ops->kind,
                                             .up = r->up,
                                             .in_doubt = r->scan.in_doubt,
-                                            .oldest_ms = r->scan.in_doubt_oldest_ms,
+                                            .oldest_ms = r->scan.oldest_ms,
+                                            .found = v->found,
+                                            .resolved = v->found - v->remaining,
+                                            .rate = v->rate,
                                             .error = r->up ? NULL : r->error};
     }
     return a->n_resources;
@@ -440,8 +444,10 @@ static void agent_tick(uv_timer_t *timer)
         else
             agent_tick_branch(h, now);
     }
-    for (size_t i = 0; i < a->n_resources; i++)
+    for (size_t i = 0; i < a->n_resources; i++) {
+        recovery_turn(&a->resources[i]);
         scan_turn(&a->resources[i]);
+    }
 }
 
 /* opening and stopping */

@@ -9,7 +9,7 @@ static const struct range some_ranges[] = {{1, 1}, {3, 9}, {12, UINT64_MAX}};
 static const struct branch_ref some_branches[] = {{1, BRANCH_DIRECT, "bank_a", "xid=77"},
                                                   {2, BRANCH_REMOTE, "bank.b-2", NULL},
                                                   {UINT16_MAX, BRANCH_DIRECT, "c", ""}};
-static const struct wire_resource some_resources[] = {{"bank_a", "postgresql", 1, 3, 99000, NULL},
+static const struct wire_resource some_resources[] = {{"bank_a", "postgresql", 1, 3, 99000, 7, 4, 2, NULL},
                                                       {"bank_b", "mariadb", 0, 0, 0, "connection refused"}};
 static const struct wire_report some_reports[] = {
     {REPORT_PREPARED, {1, 2, 3, 4}, 1, "bank_a", 0, "xid=5", NULL},
@@ -157,6 +157,9 @@ static void same_resource(const struct wire_resource *a, const struct wire_resou
     assert_int_equal(a->up, b->up);
     assert_int_equal(a->in_doubt, b->in_doubt);
     assert_int_equal(a->oldest_ms, b->oldest_ms);
+    assert_int_equal(a->found, b->found);
+    assert_int_equal(a->resolved, b->resolved);
+    assert_int_equal(a->rate, b->rate);
     same_text(a->error, b->error);
 }
 
@@ -417,7 +420,7 @@ static void foreign_headers_are_refused(void **state)
         const char *why;
     } cases[] = {
         {0, 'B', "not a message"},          {3, 1, "not a message"},  {1, 0, "version 0"},
-        {1, WIRE_VERSION + 1, "version 3"}, {2, 0, "unknown type 0"}, {2, WIRE_ERROR + 1, "unknown type"},
+        {1, WIRE_VERSION + 1, "version 4"}, {2, 0, "unknown type 0"}, {2, WIRE_ERROR + 1, "unknown type"},
         {2, 255, "unknown type 255"},
     };
 
@@ -435,7 +438,7 @@ static void enumerated_fields_are_checked(void **state)
 {
     struct branch_ref branch = {1, BRANCH_REMOTE + 1, "a", NULL};
     struct branch_ref unnumbered = {0, BRANCH_REMOTE, "a", NULL};
-    struct wire_resource half_up = {"a", "postgresql", 2, 0, 0, NULL};
+    struct wire_resource half_up = {"a", "postgresql", 2, 0, 0, 0, 0, 0, NULL};
     struct wire_report report_0 = {0, id, 1, "a", 0, NULL, NULL};
     struct wire_report report_12 = {REPORT_ANSWER + 1, id, 1, "a", 0, NULL, NULL};
     struct wire_report report_unnumbered = {REPORT_HAZARD, id, 0, "a", 0, NULL, NULL};
