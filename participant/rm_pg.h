@@ -27,9 +27,10 @@ extern const struct rm_ops rm_pg_ops;
 
 /* All bounds in one block. */
 enum {
-    PG_RESULTS = 4,         /* results that are kept of one sending */
-    PG_RESERVED = 2,        /* connections that no branch's work may hold */
-    PG_WAITING_LIMIT = 256, /* works that wait for a connection */
+    PG_BATCH = 8,              /* branches that are finished in one round trip, where many wait */
+    PG_RESULTS = PG_BATCH + 2, /* results that are kept of one sending */
+    PG_RESERVED = 2,           /* connections that no branch's work may hold */
+    PG_WAITING_LIMIT = 256,    /* works that wait for a connection */
     PG_CONNECTIONS_MIN = 4,
     PG_CONNECTIONS_MAX = 256,
     PG_BACKOFF_MS = 250,
@@ -84,7 +85,7 @@ struct rm {
     unsigned n_conns, n_connecting, n_held; /* held: by works */
     struct pg_job *finishing, *waiting;     /* two queues: reserved connections are for the first */
     struct pg_job *rejected;                /* to be dropped at the next turn */
-    unsigned n_waiting;
+    unsigned n_finishing, n_waiting;
     bool up, told, closing;
     char error[TEXT_LIMIT + 1]; /* why no connection could be made */
     uint64_t retry_at_ms;       /* not to be connected before */
@@ -105,6 +106,8 @@ void rm_pg_pool_close(struct rm *rm);
 void rm_pg_pool_submit(struct rm *rm, struct pg_job *job);
 /* A waiting job is dropped at the next turn with this code. */
 void rm_pg_pool_withdraw(struct rm *rm, struct pg_job *job, int code);
+/* The next job that waits to be started on any connection, taken out of its queue; NULL: none waits. */
+struct pg_job *rm_pg_pool_take(struct rm *rm);
 /* Looks at the queues soon. */
 void rm_pg_pool_kick(struct rm *rm);
 /* What conn tells the pool: usable; or failed to become so; or gone. */

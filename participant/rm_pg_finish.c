@@ -17,6 +17,8 @@
     "SELECT owner, transaction, pg_snapshot_xmax(pg_current_snapshot()), database = current_database()" \
     " FROM pg_prepared_xacts WHERE gid = "
 
+enum { FINISH_SQL_SIZE = GID_SIZE + 32 };
+
 enum finish_phase {
     IN_OWNER, /* whose is it? */
     IN_DO,    /* COMMIT PREPARED or ROLLBACK PREPARED is sent */
@@ -32,6 +34,9 @@ struct pg_finish {
     enum finish_phase phase;
     bool commit, looked_up, by_application;
     bool sets, resets; /* SET ROLE was sent before it, RESET ROLE behind it */
+    bool alone;        /* not to be sent together with others, as one of them failed */
+    unsigned n_mates;  /* that are sent with it; owned */
+    struct pg_finish *mates[PG_BATCH - 1];
     rm_answer_cb done;
     void *arg;
     char gid[GID_SIZE], proof[PROOF_LIMIT + 1], text[TEXT_LIMIT + 1];
@@ -61,6 +66,8 @@ static void finish_dropped(struct pg_job *job, int code, const char *text)
 
     (void)code;
     f->conn = NULL;
+    for (unsigned i = 0; i < f->n_mates; i++)
+        finish_end(f->mates[i], RM_UNKNOWN, text);
     finish_end(f, RM_UNKNOWN, text);
 }
 
@@ -90,26 +97,49 @@ static void finish_format_role(const struct pg_finish *f, char *out, size_t size
     PQfreemem(quoted);
 }
 
+static void finish_format(const struct pg_finish *f, char out[FINISH_SQL_SIZE])
+{
+    snprintf(out, FINISH_SQL_SIZE, "%s PREPARED '%s'", f->commit ? "COMMIT" : "ROLLBACK", f->gid);
+}
+
+/* Takes those along that wait for the same, a fair share of them: each connection is to have some. */
+static void finish_gather(struct pg_finish *f)
+{
+    struct rm *rm = f->rm;
+    unsigned share = rm->n_finishing / (rm->n_conns + 1);
+
+    while (!f->alone && f->n_mates < PG_BATCH - 1 && f->n_mates < share && rm->finishing != NULL) {
+        struct pg_finish *next = finish_of(rm->finishing);
+
+        if (next->job.start != f->job.start || next->phase != IN_DO || next->alone ||
+            next->by_application != f->by_application)
+            return;
+        f->mates[f->n_mates++] = finish_of(rm_pg_pool_take(rm));
+    }
+}
+
 /* One round trip also where the role has to be changed and changed back; each is a transaction of its own. The
  * role is left as it is where the connection goes on to another branch, most likely of the same owner. */
 static void finish_do(struct pg_finish *f)
 {
-    char set[2 * PG_USER_SIZE + 16], sql[GID_SIZE + 32];
-    const char *batch[3];
+    char set[2 * PG_USER_SIZE + 16], sql[PG_BATCH][FINISH_SQL_SIZE];
+    const char *batch[PG_RESULTS];
     unsigned n = 0;
 
     f->phase = IN_DO;
     f->sets = strcmp(f->owner, f->conn->role) != 0;
     f->resets = f->owner[0] != '\0' && f->rm->finishing == NULL;
-    snprintf(sql, sizeof sql, "%s PREPARED '%s'", f->commit ? "COMMIT" : "ROLLBACK", f->gid);
     finish_format_role(f, set, sizeof set);
     if (f->sets)
         batch[n++] = set;
-    batch[n++] = sql;
+    for (unsigned i = 0; i <= f->n_mates; i++) {
+        finish_format(i == 0 ? f : f->mates[i - 1], sql[i]);
+        batch[n++] = sql[i];
+    }
     if (f->resets)
         batch[n++] = "RESET ROLE";
     if (n == 1)
-        rm_pg_send(f->conn, sql);
+        rm_pg_send(f->conn, sql[0]);
     else
         rm_pg_send_batch(f->conn, batch, n);
 }
@@ -171,6 +201,7 @@ static void finish_start(struct pg_job *job, struct pg_conn *c)
         return;
     default:
         finish_guess_owner(f);
+        finish_gather(f);
         finish_do(f);
     }
 }
@@ -230,7 +261,7 @@ static void finish_not_allowed(struct pg_finish *f, const PGresult *r)
 static void finish_note_role(struct pg_finish *f, const struct pg_reply *reply)
 {
     struct pg_conn *c = f->conn;
-    int n = 1 + (f->sets ? 1 : 0) + (f->resets ? 1 : 0);
+    int n = 1 + (int)f->n_mates + (f->sets ? 1 : 0) + (f->resets ? 1 : 0);
 
     if (reply->n != n || (f->resets && !rm_pg_is_tag(reply->results[n - 1], "RESET")))
         c->broken = true;
@@ -240,13 +271,36 @@ static void finish_note_role(struct pg_finish *f, const struct pg_reply *reply)
         c->role[0] = '\0';
 }
 
+static bool finish_is_done(const struct pg_finish *f, const PGresult *r)
+{
+    return rm_pg_is_tag(r, f->commit ? "COMMIT PREPARED" : "ROLLBACK PREPARED");
+}
+
+/* Those that were not done are sent again, each alone, to find out why. */
+static void finish_mates(struct pg_finish *f, const struct pg_reply *reply)
+{
+    int at = f->sets ? 2 : 1;
+
+    for (unsigned i = 0; i < f->n_mates; i++, at++) {
+        struct pg_finish *mate = f->mates[i];
+
+        mate->alone = true;
+        if (at < reply->n && finish_is_done(mate, reply->results[at]))
+            finish_end(mate, RM_DONE, NULL);
+        else
+            rm_pg_pool_submit(f->rm, &mate->job);
+    }
+    f->n_mates = 0;
+}
+
 static void finish_done(struct pg_finish *f, const struct pg_reply *reply)
 {
     const PGresult *set = f->sets && reply->n > 0 ? reply->results[0] : NULL;
     const PGresult *r = reply->n > (f->sets ? 1 : 0) ? reply->results[f->sets ? 1 : 0] : NULL;
 
     finish_note_role(f, reply);
-    if (rm_pg_is_tag(r, f->commit ? "COMMIT PREPARED" : "ROLLBACK PREPARED")) {
+    finish_mates(f, reply);
+    if (finish_is_done(f, r)) {
         if (f->owner[0] != '\0')
             snprintf(f->rm->owner, sizeof f->rm->owner, "%s", f->owner);
         finish_end(f, RM_DONE, NULL);

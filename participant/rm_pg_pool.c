@@ -35,10 +35,12 @@ static void pool_reject(struct rm *rm, struct pg_job *job, int code)
 
 void rm_pg_pool_submit(struct rm *rm, struct pg_job *job)
 {
-    if (job->first) {
-        DL_PREPEND(rm->finishing, job);
-    } else if (!job->holds) {
-        DL_APPEND(rm->finishing, job);
+    if (!job->holds) {
+        rm->n_finishing++;
+        if (job->first)
+            DL_PREPEND(rm->finishing, job);
+        else
+            DL_APPEND(rm->finishing, job);
     } else if (rm->n_waiting == PG_WAITING_LIMIT) {
         pool_reject(rm, job, TX_EBUSY);
     } else {
@@ -46,6 +48,17 @@ void rm_pg_pool_submit(struct rm *rm, struct pg_job *job)
         rm->n_waiting++;
     }
     rm_pg_pool_kick(rm);
+}
+
+struct pg_job *rm_pg_pool_take(struct rm *rm)
+{
+    struct pg_job *job = rm->finishing;
+
+    if (job == NULL)
+        return NULL;
+    DL_DELETE(rm->finishing, job);
+    rm->n_finishing--;
+    return job;
 }
 
 void rm_pg_pool_withdraw(struct rm *rm, struct pg_job *job, int code)
@@ -83,10 +96,8 @@ static void pool_reject_all(struct rm *rm)
 {
     struct pg_job *job;
 
-    while ((job = rm->finishing) != NULL) {
-        DL_DELETE(rm->finishing, job);
+    while ((job = rm_pg_pool_take(rm)) != NULL)
         pool_reject(rm, job, TX_EUNREACHABLE);
-    }
     while ((job = rm->waiting) != NULL) {
         DL_DELETE(rm->waiting, job);
         pool_reject(rm, job, TX_EUNREACHABLE);
@@ -143,10 +154,8 @@ static void pool_start_jobs(struct rm *rm)
     struct pg_conn *c;
     struct pg_job *job;
 
-    while ((job = rm->finishing) != NULL && (c = pool_idle(rm, job)) != NULL) {
-        DL_DELETE(rm->finishing, job);
-        pool_start(rm, c, job);
-    }
+    while ((job = rm->finishing) != NULL && (c = pool_idle(rm, job)) != NULL)
+        pool_start(rm, c, rm_pg_pool_take(rm));
     while ((job = rm->waiting) != NULL && pool_holdable(rm) > 0 && (c = pool_idle(rm, job)) != NULL) {
         DL_DELETE(rm->waiting, job);
         rm->n_waiting--;
@@ -190,13 +199,9 @@ void rm_pg_pool_failed(struct rm *rm, const char *why)
 /* How many connections the queues could use at once, at least one in all. */
 static unsigned pool_wanted(const struct rm *rm)
 {
-    unsigned finishing = 0, wanted;
+    unsigned wanted = rm->n_waiting < pool_holdable(rm) ? rm->n_waiting : pool_holdable(rm);
 
-    for (const struct pg_job *job = rm->finishing; job != NULL && finishing < rm->options.connections;
-         job = job->next)
-        finishing++;
-    wanted = rm->n_waiting < pool_holdable(rm) ? rm->n_waiting : pool_holdable(rm);
-    wanted += finishing;
+    wanted += rm->n_finishing;
     return wanted == 0 && rm->n_conns == 0 ? 1 : wanted;
 }
 
