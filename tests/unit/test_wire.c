@@ -9,8 +9,9 @@ static const struct range some_ranges[] = {{1, 1}, {3, 9}, {12, UINT64_MAX}};
 static const struct branch_ref some_branches[] = {{1, BRANCH_DIRECT, "bank_a", "xid=77"},
                                                   {2, BRANCH_REMOTE, "bank.b-2", NULL},
                                                   {UINT16_MAX, BRANCH_DIRECT, "c", ""}};
-static const struct wire_resource some_resources[] = {{"bank_a", "postgresql", 1, 3, 99000, 7, 4, 2, NULL},
-                                                      {"bank_b", "mariadb", 0, 0, 0, "connection refused"}};
+static const struct wire_resource some_resources[] = {
+    {"bank_a", "postgresql", 1, 3, 99000, 7, 4, 2, NULL},
+    {"bank_b", "mariadb", 0, 0, 0, 0, 0, 0, "connection refused"}};
 static const struct wire_report some_reports[] = {
     {REPORT_PREPARED, {1, 2, 3, 4}, 1, "bank_a", 0, "xid=5", NULL},
     {REPORT_FOUND, {5, 6, 7, 8}, 2, "bank_b", 123456789012, NULL, "since long"},
@@ -528,7 +529,7 @@ static void required_strings_may_not_be_null(void **state)
 
     (void)state;
     buf_init(&b);
-    buf_put_bytes(&b, "A\2\13\0", 4); /* locate */
+    buf_put_bytes(&b, "A\3\13\0", 4); /* locate */
     buf_put_str(&b, NULL);
     assert_refused(&b, "resource");
 }
