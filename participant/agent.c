@@ -362,6 +362,13 @@ static void agent_met(void *arg)
         scan_request(&a->resources[i], false);
 }
 
+static bool agent_refused(void *arg, size_t n_reports, const char *why)
+{
+    struct agent *a = arg;
+
+    return outbox_refused(&a->outbox, n_reports, why);
+}
+
 static size_t agent_fill_resources(struct agent *a)
 {
     for (size_t i = 0; i < a->n_resources; i++) {
@@ -487,6 +494,7 @@ static int agent_open_pull(struct agent *a, struct tx_error *e)
                                          .fill = agent_fill,
                                          .sent = agent_sent,
                                          .work = agent_work,
+                                         .refused = agent_refused,
                                          .met = agent_met,
                                          .arg = a};
 

@@ -76,7 +76,14 @@ static void pull_met(struct pull *p)
     p->options.met(p->options.arg);
 }
 
-static void pull_error(struct pull *p, const struct wire_error *error)
+/* What is malformed to the leader is so the next time, too. */
+static void pull_refused(struct pull *p, const char *why)
+{
+    if (p->options.refused(p->options.arg, p->n_reports, why))
+        pull_wake(p);
+}
+
+static void pull_error(struct pull *p, const struct wire_error *error, uint32_t request)
 {
     if (error->code == TX_ENOTFOUND) { /* a leader's answer to the probe */
         pull_met(p);
@@ -86,6 +93,8 @@ static void pull_error(struct pull *p, const struct wire_error *error)
         if (strcmp(p->reason, error->text) != 0)
             log_line(LOG_WARN, "coordinator", "state=refuses address=%s error=\"%s\"", p->address, error->text);
         snprintf(p->reason, sizeof p->reason, "%s", error->text);
+        if (error->code == TX_EPROTO && request == p->pull_request)
+            pull_refused(p, error->text);
         return;
     }
     if (error->leader != NULL && strcmp(error->leader, p->address) != 0)
@@ -120,7 +129,7 @@ static void pull_message(struct pull *p, const struct channel_message *in)
     }
     p->heard_ms = pull_now(p);
     if (m.type == WIRE_ERROR) {
-        pull_error(p, &m.error);
+        pull_error(p, &m.error, in->id);
     } else if (m.type == WIRE_WORK) {
         pull_met(p);
         pull_learn(p, &m.work.nodes);
@@ -145,26 +154,36 @@ static void pull_readable(uv_poll_t *handle, int status, int events)
 
 /* sending */
 
-static bool pull_send_message(struct pull *p, const struct wire_message *m)
+/* TX_EBUSY; or as wire_encode(). */
+static int pull_send_message(struct pull *p, const struct wire_message *m)
 {
+    int rc;
+
     buf_reset(&p->out);
-    if (wire_encode(m, &p->out) != TX_OK)
-        return false;
+    rc = wire_encode(m, &p->out);
+    if (rc != TX_OK)
+        return rc;
     p->request = (p->request + 1) & 0x7fffffff;
-    return channel_send(&p->channel, p->request, p->out.data, p->out.len) == TX_OK;
+    return channel_send(&p->channel, p->request, p->out.data, p->out.len);
 }
 
 static void pull_send(struct pull *p)
 {
     struct wire_message m = {.type = WIRE_PULL};
+    int rc;
 
     m.pull.number = p->number + 1;
     p->options.fill(p->options.arg, &m.pull);
-    if (!pull_send_message(p, &m)) {
+    p->n_reports = m.pull.n_reports;
+    rc = pull_send_message(p, &m);
+    if (rc == TX_ETOOBIG)
+        pull_refused(p, "too long for a message");
+    if (rc != TX_OK) {
         p->due = true;
         return;
     }
     p->number++;
+    p->pull_request = p->request;
     p->due = false;
     p->sent_ms = pull_now(p);
     p->options.sent(p->options.arg, &m.pull);
@@ -176,7 +195,7 @@ static void pull_probe(struct pull *p)
 
     m.locate.resource = p->options.probe;
     p->probed_ms = pull_now(p);
-    pull_send_message(p, &m);
+    (void)pull_send_message(p, &m);
 }
 
 static void pull_turn(uv_prepare_t *handle)

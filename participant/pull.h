@@ -27,6 +27,8 @@ struct pull_options {
     /* The PULL just filled has been handed over to be sent. */
     void (*sent)(void *arg, const struct wire_pull *pull);
     void (*work)(void *arg, const struct wire_work *work);
+    /* The newest PULL, with so many reports, is malformed to the leader. True: the next will be another. */
+    bool (*refused)(void *arg, size_t n_reports, const char *why);
     /* A leader was found that was not the one before, or before a break. */
     void (*met)(void *arg);
     void *arg;
@@ -45,7 +47,8 @@ struct pull {
     bool due, connected, lost_told;
     unsigned backoff_ms, hops;
     uint64_t number, dial_at_ms, dialled_ms, ready_ms, sent_ms, heard_ms, probed_ms;
-    uint32_t request;
+    uint32_t request, pull_request; /* numbers of the newest request, and of the newest PULL's */
+    size_t n_reports;               /* of the newest PULL */
     struct buf out;
     struct wire_scratch *scratch;
     char reason[TEXT_LIMIT + 1]; /* why the last one was given up */
