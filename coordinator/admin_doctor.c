@@ -126,7 +126,7 @@ static void check_transactions(struct admin_task *t, cJSON *findings)
                                     "waits for"};
     struct stale s = {0};
 
-    driver_each_transaction(t->with->driver, t->now, t->wall, count_stale, &s);
+    driver_each_transaction(t->with->driver, t->now, t->wall, NULL, count_stale, &s);
     if (s.decided > 0)
         add_finding(findings, warning,
                     "%" PRIu64 " decided transactions have been unfinished for over a minute (oldest %" PRIu64

@@ -110,11 +110,12 @@ struct driver_transaction {
     bool session_known;
     const char *next; /* what will happen next and who does it, one sentence */
     size_t n_branches;
-    const struct driver_branch *branches;
+    const struct driver_branch *branches; /* by number */
 };
 
-/* In a fixed order; stops when the callback returns false. */
-void driver_each_transaction(struct driver *d, uint64_t now, uint64_t wall,
+/* By session and sequence number, from the first one behind `after` (NULL: from the first); stops when the
+ * callback returns false. */
+void driver_each_transaction(struct driver *d, uint64_t now, uint64_t wall, const struct txid *after,
                              bool (*f)(void *arg, const struct driver_transaction *t), void *arg);
 /* That one alone; false where nothing is known of it. */
 bool driver_show(struct driver *d, uint64_t now, uint64_t wall, const struct txid *id,

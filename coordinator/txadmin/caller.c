@@ -36,6 +36,7 @@ struct caller {
     bool
         patient; /* a change of the group's nodes takes its time: one answer is waited for as long as allowed */
     struct buf request;
+    int code; /* why it failed, an enum tx_err */
 };
 
 /* How an attempt ended. */
@@ -166,6 +167,7 @@ static enum attempt take_error(struct caller *c, const struct wire_error *error)
     case TX_EBUSY:
         return ATTEMPT_AGAIN;
     default:
+        c->code = error->code;
         complain("%s", error->text);
         return ATTEMPT_FAILED;
     }
@@ -252,6 +254,17 @@ static int caller_encode(struct caller *c, cJSON *question)
     return rc;
 }
 
+/* For those who read the answer with a program: one that has the form of a refusal. */
+static void print_failure(int code)
+{
+    cJSON *answer = cJSON_CreateObject();
+
+    cJSON_AddFalseToObject(answer, "ok");
+    cJSON_AddNumberToObject(answer, "code", code);
+    cJSON_AddStringToObject(answer, "error", complaint());
+    (void)caller_print_answer(answer);
+}
+
 /* The answer may be {"ok": false, …}. */
 static enum exit_status caller_exchange(const struct arguments *a, cJSON *question, cJSON **answer)
 {
@@ -261,6 +274,7 @@ static enum exit_status caller_exchange(const struct arguments *a, cJSON *questi
     memset(&c, 0, sizeof c);
     *answer = NULL;
     buf_init(&c.request);
+    c.code = TX_EPROTO;
     c.deadline = now_ms() + a->timeout_ms;
     /* Replies to an earlier question of this process must not be taken for this one's. */
     c.id = (uint32_t)now_ms() & 0x7fffffff;
@@ -276,6 +290,12 @@ static enum exit_status caller_exchange(const struct arguments *a, cJSON *questi
             channel_close(&c.nodes[i].channel);
     }
     buf_release(&c.request);
+    if (status == EXIT_SILENCE)
+        c.code = TX_EUNREACHABLE;
+    else if (status == EXIT_USAGE)
+        c.code = TX_EINVAL;
+    if (status != EXIT_DONE && a->json)
+        print_failure(c.code);
     return status;
 }
 
@@ -285,29 +305,37 @@ enum exit_status caller_ask(const struct arguments *a, cJSON *question, cJSON **
 
     if (status != EXIT_DONE || truth_of(*answer, "ok"))
         return status;
-    complain("%s", text_of(*answer, "error"));
-    cJSON_Delete(*answer);
+    if (a->json) {
+        status = caller_print_answer(*answer);
+    } else {
+        complain("%s", text_of(*answer, "error"));
+        cJSON_Delete(*answer);
+        status = EXIT_REFUSED;
+    }
     *answer = NULL;
-    return EXIT_REFUSED;
+    return status;
 }
 
-enum exit_status caller_print(const struct arguments *a, cJSON *question)
+enum exit_status caller_print_answer(cJSON *answer)
 {
-    cJSON *answer;
-    enum exit_status status = caller_exchange(a, question, &answer);
-    char *text;
+    char *text = cJSON_Print(answer);
+    enum exit_status status = truth_of(answer, "ok") ? EXIT_DONE : EXIT_REFUSED;
 
-    if (status != EXIT_DONE)
-        return status;
-    text = cJSON_Print(answer);
     puts(text != NULL ? text : "{}");
-    status = truth_of(answer, "ok") ? EXIT_DONE : EXIT_REFUSED;
     /* What doctor exits with does not depend on how it prints. */
     if (status == EXIT_DONE && number_of(answer, "errors") > 0)
         status = EXIT_FINDINGS;
     cJSON_free(text);
     cJSON_Delete(answer);
     return status;
+}
+
+enum exit_status caller_print(const struct arguments *a, cJSON *question)
+{
+    cJSON *answer;
+    enum exit_status status = caller_ask(a, question, &answer);
+
+    return status == EXIT_DONE ? caller_print_answer(answer) : status;
 }
 
 cJSON *caller_question(const char *verb)

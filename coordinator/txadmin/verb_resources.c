@@ -48,8 +48,6 @@ enum exit_status verb_resources(const struct arguments *a)
         add_row, "No resource is registered. An agent (txagentd) registers those that it serves."};
     cJSON *question = caller_question("resources");
 
-    if (a->limit > 0)
-        cJSON_AddNumberToObject(question, "limit", a->limit);
     return list_print(a, question, &list);
 }
 

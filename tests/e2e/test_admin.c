@@ -151,6 +151,24 @@ static void test_usage(void **state)
                  "127.0.0.1:1");
 }
 
+/* Whoever reads JSON gets it, however it ends. */
+static void test_a_failure_is_json_too(void **state)
+{
+    int code;
+    cJSON *answer = world_admin_json(
+        kit.world, WORLD_ARGS("--coordinators", "tcp://127.0.0.1:1", "--timeout", "300ms", "status"), &code);
+
+    (void)state;
+    assert_int_equal(code, SILENCE);
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(answer, "ok")));
+    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(answer, "code")) == TX_EUNREACHABLE);
+    assert_non_null(strstr(cJSON_GetStringValue(cJSON_GetObjectItem(answer, "error")), "127.0.0.1:1"));
+    cJSON_Delete(answer);
+    answer = world_admin_json(kit.world, WORLD_ARGS("transactions", "--limit", "5"), &code);
+    assert_int_equal(code, DONE);
+    cJSON_Delete(answer);
+}
+
 /* A transaction in doubt */
 
 static void test_a_stuck_transaction_is_shown(void **state)
@@ -328,6 +346,7 @@ int main(int argc, char **argv)
         TEST(test_looking_at_a_quiet_group),
         TEST(test_a_session_is_shown),
         TEST(test_usage),
+        TEST(test_a_failure_is_json_too),
         TEST(test_a_stuck_transaction_is_shown),
         TEST(test_resolve_commit),
         TEST(test_resolve_without_yes),

@@ -113,6 +113,47 @@ static bool is_over(void *arg)
     return doubts_are_resolved(bank, s->doubts);
 }
 
+static cJSON *transactions_of(cJSON *answer)
+{
+    return cJSON_GetObjectItem(answer, "transactions");
+}
+
+static unsigned long sequence_of(const cJSON *transaction)
+{
+    unsigned long sequence = 0;
+
+    assert_int_equal(
+        sscanf(cJSON_GetStringValue(cJSON_GetObjectItem(transaction, "id")), "%*[^-]-%*[^-]-%lu-", &sequence),
+        1);
+    return sequence;
+}
+
+/* All that are decided are listed, in their order, though no single message holds them. */
+static void assert_all_listed(void)
+{
+    cJSON *answer = world_admin_json(world, WORLD_ARGS("transactions"), NULL), *t;
+    struct world_output o = world_admin(world, WORLD_ARGS("transactions"));
+    unsigned long next = 1;
+    size_t lines = 0;
+
+    cJSON_ArrayForEach(t, transactions_of(answer))
+    {
+        assert_int_equal(sequence_of(t), next++);
+    }
+    assert_int_equal(next, COMMITS + 1);
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(answer, "truncated")));
+    for (const char *at = o.text; (at = strchr(at, '\n')) != NULL; at++)
+        lines++;
+    assert_int_equal(lines, COMMITS + 1); /* and the headings */
+    world_output_release(&o);
+    cJSON_Delete(answer);
+    answer = world_admin_json(world, WORLD_ARGS("transactions", "--limit", "1500"), NULL);
+    assert_int_equal(cJSON_GetArraySize(transactions_of(answer)), 1500);
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(answer, "truncated")));
+    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(answer, "total")) == COMMITS);
+    cJSON_Delete(answer);
+}
+
 static void test_ten_thousand_branches(void **state)
 {
     const struct doubts d = {.commits = COMMITS, .aborts = ABORTS};
@@ -121,6 +162,7 @@ static void test_ten_thousand_branches(void **state)
     (void)state;
     doubts_make(world, bank, &d);
     assert_int_equal(world_prepared_count(bank), MANY);
+    assert_all_listed();
     world_process_start_ready(agent, NULL);
     assert_true(world_wait(2 * KIT_SETTLE_MS, is_over, &seen));
     assert_true(seen.in_json);
