@@ -58,7 +58,10 @@ static void stage_open(struct stage *s)
     world_process_stop(s->agent);
 }
 
-/* The floor */
+/* The floor. Its branches have names of the same form, and are finished in the same order, as the agent's: the
+ * server finds each by comparing its name with those of all that were prepared before it. */
+
+#define FLOOR_PREFIX "assent-00000000000000ff-1-"
 
 struct finisher {
     pthread_t thread;
@@ -70,12 +73,15 @@ struct finisher {
 static void *finisher_run(void *arg)
 {
     struct finisher *f = arg;
-    char sql[64];
+    unsigned aborts = set.branches - set.branches / 2;
+    char sql[96];
 
     for (unsigned i = f->first; i <= set.branches && !f->failed; i += set.connections) {
+        bool commit = i <= set.branches / 2;
         PGresult *r;
 
-        snprintf(sql, sizeof sql, "%s PREPARED 'floor_%u'", i % 2 == 0 ? "COMMIT" : "ROLLBACK", i);
+        snprintf(sql, sizeof sql, "%s PREPARED '" FLOOR_PREFIX "%u'", commit ? "COMMIT" : "ROLLBACK",
+                 commit ? aborts + i : i - set.branches / 2);
         r = PQexec(f->conn, sql);
         f->failed = PQresultStatus(r) != PGRES_COMMAND_OK;
         PQclear(r);
@@ -89,7 +95,7 @@ static double floor_run(struct stage *s)
     static struct finisher finishers[CONNECTIONS_MAX];
     uint64_t start;
 
-    doubts_prepare(s->world, s->bank, "floor_", set.branches);
+    doubts_prepare(s->world, s->bank, FLOOR_PREFIX, set.branches);
     world_sql(s->bank, "CHECKPOINT");
     start = world_now_ms();
     for (unsigned i = 0; i < set.connections; i++) {
