@@ -85,8 +85,8 @@ struct rm_options {
     const char *name;     /* of the resource */
     const char *settings; /* what the operator wrote after the kind */
     unsigned connections; /* at most so many; a few of them are kept for finishing */
-    /* Told of every change: the resource can be reached, or why not (error, borrowed). Before the first call it
-     * is down. */
+    /* Told of every change, also of the reason: the resource can be reached, or why not (error, borrowed).
+     * Before the first call it is down. */
     void (*status)(void *arg, bool up, const char *error);
     void *arg;
 };

@@ -87,8 +87,9 @@ struct rm {
     struct pg_job *rejected;                /* to be dropped at the next turn */
     unsigned n_finishing, n_waiting;
     bool up, told, closing;
-    char error[TEXT_LIMIT + 1]; /* why no connection could be made */
-    uint64_t retry_at_ms;       /* not to be connected before */
+    char error[TEXT_LIMIT + 1];      /* why no connection could be made */
+    char told_error[TEXT_LIMIT + 1]; /* as last told */
+    uint64_t retry_at_ms;            /* not to be connected before */
     unsigned backoff_ms;
     bool writes; /* the last branch that was prepared here had written: the next one probably has, too */
     unsigned open_handles;

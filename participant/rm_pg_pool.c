@@ -168,10 +168,11 @@ static void pool_start_jobs(struct rm *rm)
 
 static void pool_tell(struct rm *rm, bool up, const char *error)
 {
-    if (rm->told && rm->up == up)
+    if (rm->told && rm->up == up && (up || strcmp(rm->told_error, error) == 0))
         return;
     rm->told = true;
     rm->up = up;
+    snprintf(rm->told_error, sizeof rm->told_error, "%s", up ? "" : error);
     rm->options.status(rm->options.arg, up, error);
 }
 
