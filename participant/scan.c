@@ -39,7 +39,7 @@ static void scan_ask(struct resource *r)
 void scan_seen(struct resource *r, const struct rm_list *list)
 {
     struct scan *s = &r->scan;
-    uint32_t strange = s->strange > s->strange_seen ? s->strange : s->strange_seen;
+    uint32_t strange = s->strange.n > s->strange_seen.n ? s->strange.n : s->strange_seen.n;
 
     if (list->total != s->in_doubt || list->total > 0)
         agent_tell_resources(r->agent);
@@ -60,6 +60,17 @@ static void scan_report(struct resource *r, const struct txid *id, uint16_t bran
     agent_report(r->agent, &report);
 }
 
+/* The agent leaves it alone, and somebody has to know of it. */
+static void scan_see_strange(struct scan_strange *s, const struct rm_found *f)
+{
+    size_t n = strlen(s->text);
+
+    s->n++;
+    if (n + strlen(f->gid) + 48 < sizeof s->text)
+        snprintf(s->text + n, sizeof s->text - n, "%s%s (for %" PRIu64 " s)", n == 0 ? "" : ", ", f->gid,
+                 f->age_ms / 1000);
+}
+
 /* A branch in the table that ended after this page was asked for is on the page only because the page is old.
  */
 static void scan_see(struct resource *r, const struct rm_found *f)
@@ -70,7 +81,8 @@ static void scan_see(struct resource *r, const struct rm_found *f)
     bool young = f->age_ms < RM_YOUNG_MS;
 
     if (!gid_parse(f->gid, &id, &branch) || id.group != r->agent->group) {
-        r->scan.strange_seen += !young;
+        if (!young)
+            scan_see_strange(&r->scan.strange_seen, f);
         return;
     }
     h = branches_find(&r->agent->branches, &id, (uint16_t)branch);
@@ -144,7 +156,7 @@ void scan_turn(struct resource *r)
         return;
     s->due = false;
     s->running = true;
-    s->strange_seen = 0;
+    memset(&s->strange_seen, 0, sizeof s->strange_seen);
     s->after[0] = '\0';
     scan_ask(r);
 }

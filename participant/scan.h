@@ -15,6 +15,12 @@
 
 struct resource;
 
+/* Names of this group that are no branches: how many, and the first few with their ages, for the operator. */
+struct scan_strange {
+    uint32_t n;
+    char text[640];
+};
+
 struct scan {
     bool due, running, waiting; /* waiting: for the coordinator to receive this page */
     bool all;                   /* young branches, too: nobody else may know of them */
@@ -22,7 +28,7 @@ struct scan {
     char after[GID_SIZE];
     uint32_t in_doubt; /* prepared branches of this group, and the age of the oldest, as last seen */
     uint64_t oldest_ms;
-    uint32_t strange, strange_seen; /* gids of this group that are none of branches; so far on this scan */
+    struct scan_strange strange, strange_seen; /* by the last complete scan; so far on this one */
 };
 
 /* Scan this resource soon; all: also what was prepared a moment ago. */
