@@ -130,6 +130,10 @@ $(B)/tests/soak/soak: $(call obj,$(wildcard tests/soak/*.c)) $(B)/tests/all.a
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
 
+$(B)/tests/recovery/recovery: $(B)/tests/recovery/recovery.o $(B)/tests/bench/bench_stats.o $(B)/tests/all.a
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+
 # The demonstration lets an application die between its PREPAREs, so it runs the build that has crash points.
 demo: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) V=test all build/test/tests/demo/demo
@@ -151,6 +155,10 @@ bench-failover: deps
 bench-group: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
 	@tests/lib/in-temporary build/release/tests/demo/demo --group
+
+bench-recovery: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/recovery/recovery
+	@tests/lib/in-temporary build/release/tests/recovery/recovery $(BENCH_ARGS)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
@@ -177,9 +185,10 @@ help:
 	@echo 'make bench-failover  what a failover takes'
 	@echo 'make soak     MINUTES=1 SEED=s: random faults under load, and whether every record agrees with the banks'
 	@echo 'make bench-group  … and coordinators alone, one and three'
+	@echo 'make bench-recovery  how fast branches in doubt are resolved'
 	@echo 'make install  PREFIX=/usr/local DESTDIR=      make clean'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo soak run bench bench-failover bench-group install clean help
+.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo soak run bench bench-failover bench-group bench-recovery install clean help
 .SECONDARY:

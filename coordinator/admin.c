@@ -292,31 +292,35 @@ void admin_add_number(cJSON *object, const char *name, uint64_t v)
     cJSON_AddNumberToObject(object, name, (double)v);
 }
 
-void admin_list_init(struct admin_list *list, uint64_t limit)
+void admin_list_init(struct admin_list *list, const struct admin_task *t)
 {
     memset(list, 0, sizeof *list);
     buf_init(&list->text);
-    list->limit = limit;
+    list->limit = admin_task_number(t, "limit", UINT64_MAX);
+    list->first = cJSON_GetObjectItemCaseSensitive(t->question, "after") == NULL;
 }
 
-void admin_list_add(struct admin_list *list, cJSON *item)
+bool admin_list_full(const struct admin_list *list)
 {
-    char *text = NULL;
-    size_t len;
-
     /* What comes after the first that was left out is left out, too. */
-    if (list->taken == list->total++ && list->taken < list->limit)
-        text = cJSON_PrintUnformatted(item);
+    return list->taken < list->total || list->taken == list->limit;
+}
+
+bool admin_list_add(struct admin_list *list, cJSON *item, const char *key)
+{
+    char *text = admin_list_full(list) ? NULL : cJSON_PrintUnformatted(item);
+    size_t len = text == NULL ? 0 : strlen(text);
+
     cJSON_Delete(item);
-    if (text == NULL)
-        return;
-    len = strlen(text);
-    if (list->text.len + len < ADMIN_LIST_BYTES) {
+    list->total++;
+    if (text != NULL && list->text.len + len < ADMIN_LIST_BYTES) {
         buf_put_u8(&list->text, list->taken == 0 ? '[' : ',');
         buf_put_bytes(&list->text, text, len);
+        snprintf(list->next, sizeof list->next, "%s", key);
         list->taken++;
     }
     cJSON_free(text);
+    return list->first || list->taken == list->total;
 }
 
 int admin_list_end(struct admin_list *list, cJSON *answer, const char *name, struct tx_error *e)
@@ -325,8 +329,11 @@ int admin_list_end(struct admin_list *list, cJSON *answer, const char *name, str
 
     buf_put_bytes(&list->text, list->taken == 0 ? "[]" : "]", list->taken == 0 ? 3 : 2);
     failed = list->text.failed || cJSON_AddRawToObject(answer, name, (char *)list->text.data) == NULL;
-    admin_add_number(answer, "total", list->total);
+    if (list->first)
+        admin_add_number(answer, "total", list->total);
     cJSON_AddBoolToObject(answer, "truncated", list->taken < list->total);
+    if (list->taken > 0 && list->taken < list->total)
+        cJSON_AddStringToObject(answer, "next", list->next);
     buf_release(&list->text);
     return failed ? err_set(e, TX_ENOMEM, "no memory for the answer") : TX_OK;
 }

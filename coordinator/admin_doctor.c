@@ -140,7 +140,7 @@ static void check_transactions(struct admin_task *t, cJSON *findings)
                                     "waits for"};
     struct stale s = {0};
 
-    driver_each_transaction(t->with->driver, t->now, t->wall, count_stale, &s);
+    driver_each_transaction(t->with->driver, t->now, t->wall, NULL, count_stale, &s);
     if (s.decided > 0)
         add_finding(findings, warning,
                     "%" PRIu64 " decided transactions have been unfinished for over a minute (oldest %" PRIu64
@@ -230,9 +230,14 @@ static void check_agent(const struct driver_resource *r, cJSON *findings)
         add_finding(findings, (struct finding){"error", "agent", start},
                     "its agent %s has been silent for %" PRIu64 " s", r->agent, r->heard_ms / 1000);
     else if (!r->up)
-        add_finding(
-            findings, (struct finding){"error", "agent", "see that the database runs and lets the agent in"},
-            "its agent %s cannot reach it: %s", r->agent, r->error != NULL ? r->error : "no reason told");
+        add_finding(findings,
+                    (struct finding){"error", "agent",
+                                     "see that the database runs and lets the agent in: the address and user "
+                                     "in its --resource setting, the password "
+                                     "(passfile, or ~/.pgpass of txagentd's user), pg_hba.conf, the role "
+                                     "(sql/setup-postgresql.sql); it is tried again by itself"},
+                    "its agent %s cannot reach it: %s", r->agent,
+                    r->error != NULL ? r->error : "no reason told");
     else
         add_finding(findings, (struct finding){"ok", "agent", NULL}, "served by %s", r->agent);
 }

@@ -1,10 +1,10 @@
 /* admin_status: the verbs status, sessions and resources: what the coordinator knows by itself. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "coordinator/admin_task.h"
-
-enum { LIST_LIMIT = 1000 /* items, unless the question says otherwise */ };
 
 /* status: {} -> node, log, peers, ledger, counters, resources */
 
@@ -83,7 +83,7 @@ static void add_counters(struct admin_task *t)
 }
 
 struct resource_sum {
-    uint64_t total, up, in_doubt, oldest_ms;
+    uint64_t total, up, in_doubt, oldest_ms, found, resolved, rate;
 };
 
 static bool sum_resource(void *arg, const struct driver_resource *r)
@@ -93,9 +93,28 @@ static bool sum_resource(void *arg, const struct driver_resource *r)
     sum->total++;
     sum->up += r->alive && r->up;
     sum->in_doubt += r->in_doubt;
+    sum->found += r->found;
+    sum->resolved += r->resolved;
+    sum->rate += r->rate;
     if (r->in_doubt > 0 && r->oldest_ms > sum->oldest_ms)
         sum->oldest_ms = r->oldest_ms;
     return true;
+}
+
+/* null where no branch is in doubt for longer than it should be. */
+static void add_recovery(cJSON *to, uint64_t found, uint64_t resolved, uint64_t rate)
+{
+    cJSON *o;
+
+    if (found == 0) {
+        cJSON_AddNullToObject(to, "recovery");
+        return;
+    }
+    o = cJSON_AddObjectToObject(to, "recovery");
+    admin_add_number(o, "found", found);
+    admin_add_number(o, "resolved", resolved);
+    admin_add_number(o, "remaining", found > resolved ? found - resolved : 0);
+    admin_add_number(o, "rate", rate);
 }
 
 static void add_resources(struct admin_task *t)
@@ -108,6 +127,7 @@ static void add_resources(struct admin_task *t)
     admin_add_number(o, "up", sum.up);
     admin_add_number(o, "in_doubt", sum.in_doubt);
     admin_add_number(o, "oldest_ms", sum.oldest_ms);
+    add_recovery(o, sum.found, sum.resolved, sum.rate);
 }
 
 int admin_status(struct admin_task *t, struct tx_error *e)
@@ -126,7 +146,7 @@ int admin_status(struct admin_task *t, struct tx_error *e)
     return TX_OK;
 }
 
-/* sessions: {limit} -> sessions */
+/* sessions: {limit, after} -> sessions, a page */
 
 const char *admin_session_state(enum session_state s)
 {
@@ -138,14 +158,20 @@ const char *admin_session_state(enum session_state s)
 struct session_walk {
     struct admin_task *task;
     struct admin_list list;
+    uint64_t after;
 };
 
 static bool add_session(void *arg, const struct session *s)
 {
     struct session_walk *walk = arg;
     struct admin_task *t = walk->task;
-    cJSON *o = cJSON_CreateObject();
+    cJSON *o;
+    char key[24];
 
+    if (s->id <= walk->after)
+        return true;
+    o = cJSON_CreateObject();
+    snprintf(key, sizeof key, "%" PRIu64, s->id);
     admin_add_number(o, "session", s->id);
     cJSON_AddStringToObject(o, "state", admin_session_state(s->state));
     admin_add_text(o, "application", s->name);
@@ -157,24 +183,32 @@ static bool add_session(void *arg, const struct session *s)
     admin_add_number(o, "session_timeout_ms", s->session_timeout_ms);
     admin_add_number(o, "transaction_timeout_ms", s->transaction_timeout_ms);
     admin_add_number(o, "decisions", s->n_decisions);
-    admin_list_add(&walk->list, o);
-    return true;
+    return admin_list_add(&walk->list, o, key);
 }
 
 int admin_sessions(struct admin_task *t, struct tx_error *e)
 {
     struct session_walk walk = {.task = t};
+    const char *after = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(t->question, "after"));
 
-    admin_list_init(&walk.list, admin_task_number(t, "limit", LIST_LIMIT));
+    walk.after = after == NULL ? 0 : strtoull(after, NULL, 10);
+    admin_list_init(&walk.list, t);
     ledger_each_session(driver_ledger(t->with->driver), add_session, &walk);
     return admin_list_end(&walk.list, t->answer, "sessions", e);
 }
 
-/* resources: {limit} -> resources */
+/* resources: {limit, after} -> resources, a page */
 
-static bool add_resource(void *arg, const struct driver_resource *r)
+/* Those behind `after`, as they come; the ledger has them in the order of registration. */
+struct resource_items {
+    const char *after;
+    cJSON **items; /* owned */
+    size_t n, cap;
+    bool failed;
+};
+
+static cJSON *resource_json(const struct driver_resource *r)
 {
-    struct admin_list *list = arg;
     cJSON *o = cJSON_CreateObject();
 
     admin_add_text(o, "resource", r->name);
@@ -186,17 +220,60 @@ static bool add_resource(void *arg, const struct driver_resource *r)
     admin_add_text(o, "error", r->error);
     admin_add_number(o, "in_doubt", r->in_doubt);
     admin_add_number(o, "oldest_ms", r->oldest_ms);
+    add_recovery(o, r->found, r->resolved, r->rate);
     admin_add_number(o, "heard_ms", r->heard_ms);
     admin_add_number(o, "unfinished", r->unfinished);
-    admin_list_add(list, o);
+    return o;
+}
+
+static bool add_resource(void *arg, const struct driver_resource *r)
+{
+    struct resource_items *all = arg;
+    cJSON **more;
+
+    if (all->after != NULL && strcmp(r->name, all->after) <= 0)
+        return true;
+    if (all->n == all->cap) {
+        more = realloc(all->items, (all->cap * 2 + 64) * sizeof *more);
+        all->failed = more == NULL;
+        if (all->failed)
+            return false;
+        all->items = more;
+        all->cap = all->cap * 2 + 64;
+    }
+    all->items[all->n++] = resource_json(r);
     return true;
+}
+
+static const char *resource_name(const cJSON *item)
+{
+    const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "resource"));
+
+    return name == NULL ? "" : name;
+}
+
+static int compare_resources(const void *a, const void *b)
+{
+    return strcmp(resource_name(*(cJSON *const *)a), resource_name(*(cJSON *const *)b));
 }
 
 int admin_resources(struct admin_task *t, struct tx_error *e)
 {
+    struct resource_items all = {
+        .after = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(t->question, "after"))};
     struct admin_list list;
+    char key[NAME_LIMIT + 1];
 
-    admin_list_init(&list, admin_task_number(t, "limit", LIST_LIMIT));
-    driver_each_resource(t->with->driver, t->now, add_resource, &list);
-    return admin_list_end(&list, t->answer, "resources", e);
+    driver_each_resource(t->with->driver, t->now, add_resource, &all);
+    if (all.n > 0)
+        qsort(all.items, all.n, sizeof *all.items, compare_resources);
+    admin_list_init(&list, t);
+    for (size_t i = 0; i < all.n; i++) {
+        snprintf(key, sizeof key, "%s", resource_name(all.items[i]));
+        (void)admin_list_add(&list, all.items[i], key);
+    }
+    free(all.items);
+    if (admin_list_end(&list, t->answer, "resources", e) != TX_OK || all.failed)
+        return err_set(e, TX_ENOMEM, "no memory for the answer");
+    return TX_OK;
 }

@@ -54,16 +54,23 @@ uint64_t admin_task_number(const struct admin_task *t, const char *name, uint64_
 /* A transaction's id under "id"; TX_EINVAL. */
 int admin_task_id(const struct admin_task *t, struct txid *id, struct tx_error *e);
 
-/* A list in an answer. Items are printed as they come, so that the answer's size is known and bounded. */
+/* A list in an answer, or a page of one. Items are printed as they come, so that the answer's size is known and
+ * bounded. Question: {limit, after}; `after` is the "next" of the page before. Answer: the items, "truncated",
+ * "next" where it is, and on the first page "total", what would have been taken without a bound. */
 struct admin_list {
     struct buf text;
-    uint64_t limit, taken, total; /* limit: of items; total: what would have been taken without a bound */
+    uint64_t limit, taken, total;
+    bool first;                /* the first page, for which everything is counted */
+    char next[TXID_TEXT_SIZE]; /* key of the last item taken */
 };
 
-void admin_list_init(struct admin_list *list, uint64_t limit);
-/* Takes the item (which may be NULL: out of memory). */
-void admin_list_add(struct admin_list *list, cJSON *item);
-/* Puts the list into the answer under `name`, beside "total" and "truncated", and releases it. TX_ENOMEM. */
+void admin_list_init(struct admin_list *list, const struct admin_task *t);
+/* The list takes no more items, and admin_list_add() only counts. */
+bool admin_list_full(const struct admin_list *list);
+/* Takes the item (which may be NULL: out of memory, or the list is full) with its key, in the order of keys.
+ * False: no more are wanted, nor to be counted. */
+bool admin_list_add(struct admin_list *list, cJSON *item, const char *key);
+/* Puts the list into the answer under `name`, and releases it. TX_ENOMEM. */
 int admin_list_end(struct admin_list *list, cJSON *answer, const char *name, struct tx_error *e);
 
 /* Adds a string, or null. */

@@ -3,8 +3,6 @@
 
 #include "coordinator/admin_task.h"
 
-enum { TRANSACTIONS_LIMIT = 1000 /* unless the question says otherwise */ };
-
 static cJSON *branch_json(const struct driver_branch *b)
 {
     cJSON *o = cJSON_CreateObject();
@@ -42,7 +40,7 @@ static cJSON *transaction_json(const struct driver_transaction *t)
     return o;
 }
 
-/* transactions: {all, in_doubt, older_ms, resource, limit} -> transactions */
+/* transactions: {all, in_doubt, older_ms, resource, limit, after} -> transactions, a page */
 
 struct walk {
     struct admin_list list;
@@ -80,13 +78,13 @@ static bool has_resource(const struct driver_transaction *t, const char *resourc
 static bool add_transaction(void *arg, const struct driver_transaction *t)
 {
     struct walk *w = arg;
+    char id[TXID_TEXT_SIZE];
 
     if ((!w->all && strcmp(t->state, "finished") == 0) || (w->in_doubt && !is_in_doubt(t)) ||
         t->age_ms < w->older_ms || (w->resource != NULL && !has_resource(t, w->resource)))
         return true;
-    /* Beyond the bound only the count matters. */
-    admin_list_add(&w->list, w->list.taken < w->list.limit ? transaction_json(t) : NULL);
-    return true;
+    txid_format(&t->id, id);
+    return admin_list_add(&w->list, admin_list_full(&w->list) ? NULL : transaction_json(t), id);
 }
 
 int admin_transactions(struct admin_task *t, struct tx_error *e)
@@ -98,8 +96,14 @@ int admin_transactions(struct admin_task *t, struct tx_error *e)
         .resource = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(t->question, "resource")),
     };
 
-    admin_list_init(&w.list, admin_task_number(t, "limit", TRANSACTIONS_LIMIT));
-    driver_each_transaction(t->with->driver, t->now, t->wall, add_transaction, &w);
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(t->question, "after"));
+    struct txid after;
+
+    if (text != NULL && !txid_parse(text, &after))
+        return err_set(e, TX_EINVAL, "«%s» is not a transaction's id", text);
+    admin_list_init(&w.list, t);
+    driver_each_transaction(t->with->driver, t->now, t->wall, text == NULL ? NULL : &after, add_transaction,
+                            &w);
     return admin_list_end(&w.list, t->answer, "transactions", e);
 }
 

@@ -405,6 +405,9 @@ static void take_resources(struct driver *d, struct agent *a, const struct wire_
         seat->up = r->up != 0;
         seat->in_doubt = r->in_doubt;
         seat->oldest_ms = r->oldest_ms;
+        seat->found = r->found;
+        seat->resolved = r->resolved;
+        seat->rate = r->rate;
         snprintf(seat->error, sizeof seat->error, "%s", r->error != NULL ? r->error : "");
     }
     DL_FOREACH_SAFE(a->seats, seat, next)
@@ -435,7 +438,7 @@ void agents_pull(struct driver *d, const struct reply_to *from, const struct wir
     /* Reports are told again until they are answered for: soon, and at once where they are many. */
     a->due_ms = m->n_reports > 0 ? d->now : d->now + KEEPALIVE_MS;
     d->work_dirty = true;
-    if (m->n_reports >= REPORT_LIMIT / 2)
+    if (m->n_reports >= REPORT_LIMIT / 8)
         answer_pull(d, a, take_for(d, a));
 }
 

@@ -110,11 +110,12 @@ struct driver_transaction {
     bool session_known;
     const char *next; /* what will happen next and who does it, one sentence */
     size_t n_branches;
-    const struct driver_branch *branches;
+    const struct driver_branch *branches; /* by number */
 };
 
-/* In a fixed order; stops when the callback returns false. */
-void driver_each_transaction(struct driver *d, uint64_t now, uint64_t wall,
+/* By session and sequence number, from the first one behind `after` (NULL: from the first); stops when the
+ * callback returns false. */
+void driver_each_transaction(struct driver *d, uint64_t now, uint64_t wall, const struct txid *after,
                              bool (*f)(void *arg, const struct driver_transaction *t), void *arg);
 /* That one alone; false where nothing is known of it. */
 bool driver_show(struct driver *d, uint64_t now, uint64_t wall, const struct txid *id,
@@ -125,8 +126,9 @@ struct driver_resource {
         *error; /* agent NULL: none has told of it since this node leads */
     bool alive, up;
     uint32_t in_doubt;
-    uint64_t oldest_ms, heard_ms; /* heard: since the agent's last message */
-    size_t unfinished;            /* branches this leader has work for and no report on */
+    uint64_t oldest_ms, heard_ms;   /* heard: since the agent's last message */
+    uint32_t found, resolved, rate; /* of the recovery under way, see struct wire_resource */
+    size_t unfinished;              /* branches this leader has work for and no report on */
 };
 void driver_each_resource(struct driver *d, uint64_t now, bool (*f)(void *arg, const struct driver_resource *r),
                           void *arg);

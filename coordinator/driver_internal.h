@@ -119,6 +119,7 @@ struct seat {
     bool up, told; /* told: still among the agent's resources */
     uint32_t in_doubt;
     uint64_t oldest_ms;
+    uint32_t found, resolved, rate; /* of the recovery under way, see struct wire_resource */
     char error[TEXT_LIMIT + 1];
     struct seat *prev, *next;           /* agent.seats */
     struct seat *mate_prev, *mate_next; /* served.seats, in the order of registration */

@@ -149,6 +149,13 @@ static void add_found_branches(struct view *v)
     }
 }
 
+static int compare_branch(const void *pa, const void *pb)
+{
+    const struct driver_branch *a = pa, *b = pb;
+
+    return a->number < b->number ? -1 : a->number > b->number;
+}
+
 /* What happens next */
 
 static void say(struct view *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -338,6 +345,8 @@ static bool view_make(struct view *v, const struct txid *id)
         add_decision_branches(v);
     if (v->decision == NULL || !v->decision->ended)
         add_found_branches(v);
+    if (v->t.n_branches > 0)
+        qsort(v->branches, v->t.n_branches, sizeof *v->branches, compare_branch);
     if (v->decision != NULL)
         set_decided(v);
     else
@@ -412,7 +421,7 @@ static void list_all(struct driver *d, struct txid_list *l)
         qsort(l->items, l->n, sizeof *l->items, compare_txid);
 }
 
-void driver_each_transaction(struct driver *d, uint64_t now, uint64_t wall,
+void driver_each_transaction(struct driver *d, uint64_t now, uint64_t wall, const struct txid *after,
                              bool (*f)(void *arg, const struct driver_transaction *t), void *arg)
 {
     struct view v = {.d = d, .now = now, .wall = wall};
@@ -420,7 +429,8 @@ void driver_each_transaction(struct driver *d, uint64_t now, uint64_t wall,
 
     list_all(d, &list);
     for (size_t i = 0; i < list.n; i++) {
-        if (i > 0 && compare_txid(&list.items[i - 1], &list.items[i]) == 0)
+        if ((i > 0 && compare_txid(&list.items[i - 1], &list.items[i]) == 0) ||
+            (after != NULL && compare_txid(&list.items[i], after) <= 0))
             continue;
         if (view_make(&v, &list.items[i]) && !f(arg, &v.t))
             break;
@@ -481,6 +491,9 @@ static bool walk_resource(void *arg, const struct ledger_resource *resource)
         r.up = r.alive && seat->up;
         r.in_doubt = seat->in_doubt;
         r.oldest_ms = seat->oldest_ms;
+        r.found = seat->found;
+        r.resolved = seat->resolved;
+        r.rate = seat->rate;
     }
     return w->f(w->arg, &r);
 }

@@ -363,16 +363,27 @@ static void agent_met(void *arg)
         scan_request(&a->resources[i], false);
 }
 
+static bool agent_refused(void *arg, size_t n_reports, const char *why)
+{
+    struct agent *a = arg;
+
+    return outbox_refused(&a->outbox, n_reports, why);
+}
+
 static size_t agent_fill_resources(struct agent *a)
 {
     for (size_t i = 0; i < a->n_resources; i++) {
         const struct resource *r = &a->resources[i];
+        const struct recovery *v = &r->recovery;
 
         a->told[i] = (struct wire_resource){.name = r->name,
                                             .kind = r->ops->kind,
                                             .up = r->up,
                                             .in_doubt = r->scan.in_doubt,
-                                            .oldest_ms = r->scan.in_doubt_oldest_ms,
+                                            .oldest_ms = r->scan.oldest_ms,
+                                            .found = v->found,
+                                            .resolved = v->found - v->remaining,
+                                            .rate = v->rate,
                                             .error = r->up ? NULL : r->error};
     }
     return a->n_resources;
@@ -441,8 +452,10 @@ static void agent_tick(uv_timer_t *timer)
         else
             agent_tick_branch(h, now);
     }
-    for (size_t i = 0; i < a->n_resources; i++)
+    for (size_t i = 0; i < a->n_resources; i++) {
+        recovery_turn(&a->resources[i]);
         scan_turn(&a->resources[i]);
+    }
 }
 
 /* opening and stopping */
@@ -482,6 +495,7 @@ static int agent_open_pull(struct agent *a, struct tx_error *e)
                                          .fill = agent_fill,
                                          .sent = agent_sent,
                                          .work = agent_work,
+                                         .refused = agent_refused,
                                          .met = agent_met,
                                          .arg = a};
 

@@ -4,7 +4,8 @@
  * main.c makes one. It is made of
  *   pull        the line to the coordinator that leads         outbox      what there is to report
  *   branches    the table of branches, branch the rules        statements  the application's side
- *   scan        what is prepared in the resources              inquire     the operator's questions
+ *   scan        what is prepared in the resources              recovery    how far they are with it
+ *   inquire     the operator's questions
  *   rm          the resources
  * and this file brings them together: work in, events to branches, actions out. One loop, one thread; nothing
  * blocks.
@@ -22,6 +23,7 @@
 #include "participant/branches.h"
 #include "participant/outbox.h"
 #include "participant/pull.h"
+#include "participant/recovery.h"
 #include "participant/rm.h"
 #include "participant/scan.h"
 #include "participant/statements.h"
@@ -47,6 +49,7 @@ struct resource {
     bool up;
     char error[TEXT_LIMIT + 1]; /* why it is down */
     struct scan scan;
+    struct recovery recovery;
 };
 
 struct agent {

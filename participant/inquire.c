@@ -15,6 +15,7 @@ struct inquiry {
     struct agent *agent;
     struct txid id; /* id.sequence numbers the inquiry */
     char resource[NAME_LIMIT + 1];
+    bool diagnose;
 };
 
 static void inquire_answer(struct agent *a, const struct txid *id, const char *resource, const char *json)
@@ -44,12 +45,36 @@ static void inquire_tell(struct agent *a, const struct txid *id, const char *res
     free(json);
 }
 
+/* What the scan knows and the resource cannot: which names are no branches'. */
+static void inquire_add_strange(struct agent *a, const char *name, cJSON *o)
+{
+    const struct resource *r = agent_resource(a, name);
+    cJSON *findings = cJSON_GetObjectItem(o, "findings"), *f;
+    char text[sizeof r->scan.strange.text + 96];
+
+    if (r == NULL || r->scan.strange.n == 0 || !cJSON_IsArray(findings))
+        return;
+    snprintf(text, sizeof text, "named as this group's, but no transaction's branch: %" PRIu32 ": %s",
+             r->scan.strange.n, r->scan.strange.text);
+    f = cJSON_CreateObject();
+    cJSON_AddStringToObject(f, "level", "warning");
+    cJSON_AddStringToObject(f, "check", "strange names");
+    cJSON_AddStringToObject(f, "text", text);
+    cJSON_AddStringToObject(
+        f, "remedy",
+        "neither libtx nor an agent prepared it, and none of them finishes it: find out who "
+        "did, and finish it by hand; see sql/in-doubt-postgresql.sql");
+    cJSON_AddItemToArray(findings, f);
+}
+
 static void inquire_done(void *arg, const char *json, const char *error)
 {
     struct inquiry *q = arg;
     cJSON *o = json == NULL ? NULL : cJSON_Parse(json);
 
     q->agent->inquiries--;
+    if (q->diagnose)
+        inquire_add_strange(q->agent, q->resource, o);
     inquire_tell(q->agent, &q->id, q->resource, o, o == NULL ? error : NULL);
     free(q);
 }
@@ -96,6 +121,7 @@ static void inquire_resource(struct agent *a, const struct txid *id, struct reso
 
     if (q == NULL)
         return;
+    q->diagnose = true;
     snprintf(prefix, sizeof prefix, GID_PREFIX "%016" PRIx64 "-", a->group);
     r->ops->diagnose(r->rm, prefix, inquire_done, q);
 }

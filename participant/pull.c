@@ -144,26 +144,45 @@ static void pull_hang_up(struct pull *p)
 
 /* sending */
 
-static bool pull_send_message(struct pull *p, struct pull_line *l, const struct wire_message *m)
+/* What is malformed to the leader is so the next time, too. */
+static void pull_refused(struct pull *p, const char *why)
 {
+    if (p->options.refused(p->options.arg, p->n_reports, why))
+        pull_wake(p);
+}
+
+/* TX_EBUSY; or as wire_encode(). */
+static int pull_send_message(struct pull *p, struct pull_line *l, const struct wire_message *m)
+{
+    int rc;
+
     buf_reset(&p->out);
-    if (l->poll == NULL || wire_encode(m, &p->out) != TX_OK)
-        return false;
+    if (l->poll == NULL)
+        return TX_EBUSY;
+    rc = wire_encode(m, &p->out);
+    if (rc != TX_OK)
+        return rc;
     p->request = (p->request + 1) & 0x7fffffff;
-    return channel_send(&l->channel, p->request, p->out.data, p->out.len) == TX_OK;
+    return channel_send(&l->channel, p->request, p->out.data, p->out.len);
 }
 
 static void pull_send(struct pull *p)
 {
     struct wire_message m = {.type = WIRE_PULL};
+    int rc;
 
     m.pull.number = p->number + 1;
     p->options.fill(p->options.arg, &m.pull);
-    if (!pull_send_message(p, p->leader, &m)) {
+    p->n_reports = m.pull.n_reports;
+    rc = pull_send_message(p, p->leader, &m);
+    if (rc == TX_ETOOBIG)
+        pull_refused(p, "too long for a message");
+    if (rc != TX_OK) {
         p->due = true;
         return;
     }
     p->number++;
+    p->pull_request = p->request;
     p->due = false;
     p->sent_ms = pull_now(p);
     p->options.sent(p->options.arg, &m.pull);
@@ -314,7 +333,7 @@ static void pull_not_leader(struct pull *p, struct pull_line *l, const struct wi
     pull_begin_search(p);
 }
 
-static void pull_error(struct pull *p, struct pull_line *l, const struct wire_error *error)
+static void pull_error(struct pull *p, struct pull_line *l, const struct wire_error *error, uint32_t request)
 {
     if (error->code == TX_ENOTFOUND || error->code == TX_EUNREACHABLE) {
         pull_leads(p, l); /* a leader's answer to the question, before it knows of this agent */
@@ -324,6 +343,8 @@ static void pull_error(struct pull *p, struct pull_line *l, const struct wire_er
         if (strcmp(p->reason, error->text) != 0)
             log_line(LOG_WARN, "coordinator", "state=refuses address=%s error=\"%s\"", l->address, error->text);
         snprintf(p->reason, sizeof p->reason, "%s", error->text);
+        if (error->code == TX_EPROTO && request == p->pull_request)
+            pull_refused(p, error->text);
     }
 }
 
@@ -357,7 +378,7 @@ static void pull_message(struct pull_line *l, const struct channel_message *in)
     if (l == p->leader)
         p->heard_ms = l->heard_ms;
     if (m.type == WIRE_ERROR) {
-        pull_error(p, l, &m.error);
+        pull_error(p, l, &m.error, in->id);
     } else if (m.type == WIRE_WORK && l == p->leader) {
         pull_learn(p, &m.work.nodes);
         if (m.work.n_items > 0)

@@ -30,6 +30,8 @@ struct pull_options {
     /* The PULL just filled has been handed over to be sent. */
     void (*sent)(void *arg, const struct wire_pull *pull);
     void (*work)(void *arg, const struct wire_work *work);
+    /* The newest PULL, with so many reports, is malformed to the leader. True: the next will be another. */
+    bool (*refused)(void *arg, size_t n_reports, const char *why);
     /* A leader was found that was not the one before, or before a break. */
     void (*met)(void *arg);
     void *arg;
@@ -61,7 +63,8 @@ struct pull {
     uint64_t number;
     uint64_t ready_ms, sent_ms, heard_ms, asked_ms; /* of the leader */
     uint64_t worked_ms;                             /* when it last had work */
-    uint32_t request;
+    uint32_t request, pull_request; /* numbers of the newest request, and of the newest PULL's */
+    size_t n_reports;               /* of the newest PULL */
     struct buf out;
     struct wire_scratch *scratch;
     char reason[TEXT_LIMIT + 1]; /* why the last one was given up */

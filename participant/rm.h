@@ -17,6 +17,9 @@
 #include "libtx/shared/err.h"
 #include "libtx/shared/wire.h"
 
+/* A branch prepared so short a time ago is as a rule about to be finished by its application. */
+enum { RM_YOUNG_MS = 1000 };
+
 /* One open resource. */
 struct rm;
 /* One branch's work on a connection of the resource, from its first statement until it is prepared, committed
@@ -57,8 +60,15 @@ struct rm_found {
     uint64_t age_ms;
     const char *proof; /* may be NULL */
 };
-/* n < 0: the list could not be read. */
-typedef void (*rm_list_cb)(void *arg, const struct rm_found *found, int n);
+/* A part of the list, and figures of all of it from where that part begins. */
+struct rm_list {
+    const struct rm_found *found;
+    int n;              /* < 0: the list could not be read */
+    uint32_t total;     /* branches */
+    uint32_t in_doubt;  /* those that have been prepared for RM_YOUNG_MS or longer */
+    uint64_t oldest_ms; /* age of the oldest */
+};
+typedef void (*rm_list_cb)(void *arg, const struct rm_list *list);
 
 /* JSON, or NULL with the reason. */
 typedef void (*rm_json_cb)(void *arg, const char *json, const char *error);
@@ -75,8 +85,8 @@ struct rm_options {
     const char *name;     /* of the resource */
     const char *settings; /* what the operator wrote after the kind */
     unsigned connections; /* at most so many; a few of them are kept for finishing */
-    /* Told of every change: the resource can be reached, or why not (error, borrowed). Before the first call it
-     * is down. */
+    /* Told of every change, also of the reason: the resource can be reached, or why not (error, borrowed).
+     * Before the first call it is down. */
     void (*status)(void *arg, bool up, const char *error);
     void *arg;
 };

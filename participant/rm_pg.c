@@ -112,24 +112,30 @@ static void list_dropped(struct pg_job *job, int code, const char *text)
 {
     struct pg_list *l = (struct pg_list *)job;
 
+    const struct rm_list unknown = {.n = -1};
+
     (void)code;
     (void)text;
-    l->done(l->arg, NULL, -1);
+    l->done(l->arg, &unknown);
     free(l);
 }
 
 static void list_start(struct pg_job *job, struct pg_conn *c)
 {
     struct pg_list *l = (struct pg_list *)job;
-    char limit[16];
-    const char *values[] = {l->prefix, l->after, limit};
+    char limit[16], young[16];
+    const char *values[] = {l->prefix, l->after, limit, young};
     const struct rm_statement s = {
-        "SELECT gid, greatest(0, extract(epoch FROM clock_timestamp() - prepared) * 1000)::bigint, transaction,"
-        " (SELECT pg_snapshot_xmax(pg_current_snapshot())) FROM pg_prepared_xacts"
-        " WHERE database = current_database() AND starts_with(gid, $1) AND gid COLLATE \"C\" > $2"
+        "SELECT gid, age, transaction, (SELECT pg_snapshot_xmax(pg_current_snapshot())), count(*) OVER (),"
+        " count(*) FILTER (WHERE age >= $4::bigint) OVER (), max(age) OVER ()"
+        " FROM (SELECT gid, transaction,"
+        "   greatest(0, extract(epoch FROM clock_timestamp() - prepared) * 1000)::bigint AS age"
+        "  FROM pg_prepared_xacts"
+        "  WHERE database = current_database() AND starts_with(gid, $1) AND gid COLLATE \"C\" > $2) p"
         " ORDER BY gid COLLATE \"C\" LIMIT $3::int",
-        3, values};
+        4, values};
 
+    snprintf(young, sizeof young, "%d", RM_YOUNG_MS);
     snprintf(limit, sizeof limit, "%u", l->limit);
     job->deadline_ms = uv_now(l->rm->options.loop) + PG_FINISH_TIMEOUT_MS;
     rm_pg_send_statement(c, &s, false);
@@ -143,15 +149,21 @@ static void list_replied(struct pg_job *job, struct pg_conn *c, const struct pg_
     int n = good ? PQntuples(r) : 0;
     struct rm_found *found = calloc((size_t)n + 1, sizeof *found);
     char(*proofs)[PROOF_LIMIT + 1] = calloc((size_t)n + 1, sizeof *proofs);
+    struct rm_list list = {.found = found, .n = good && found != NULL && proofs != NULL ? n : -1};
 
-    for (int i = 0; i < n && found != NULL && proofs != NULL; i++) {
+    if (n > 0) {
+        list.total = (uint32_t)strtoul(PQgetvalue(r, 0, 4), NULL, 10);
+        list.in_doubt = (uint32_t)strtoul(PQgetvalue(r, 0, 5), NULL, 10);
+        list.oldest_ms = strtoull(PQgetvalue(r, 0, 6), NULL, 10);
+    }
+    for (int i = 0; i < list.n; i++) {
         rm_pg_proof_of_prepared(c, PQgetvalue(r, i, 2), PQgetvalue(r, i, 3), proofs[i]);
         found[i].gid = PQgetvalue(r, i, 0);
         found[i].age_ms = strtoull(PQgetvalue(r, i, 1), NULL, 10);
         found[i].proof = proofs[i];
     }
     rm_pg_conn_release(c, true);
-    l->done(l->arg, found, good && found != NULL && proofs != NULL ? n : -1);
+    l->done(l->arg, &list);
     free(found);
     free(proofs);
     free(l);
@@ -168,6 +180,7 @@ static void rm_pg_list(struct rm *rm, const char *prefix, const char *after, uns
     l->done = done;
     l->arg = arg;
     l->limit = limit;
+    l->job.first = true;
     l->job.start = list_start;
     l->job.replied = list_replied;
     l->job.dropped = list_dropped;

@@ -29,9 +29,10 @@ extern const struct rm_ops rm_pg_ops;
 
 /* All bounds in one block. */
 enum {
-    PG_RESULTS = 4,         /* results that are kept of one sending */
-    PG_RESERVED = 2,        /* connections that no branch's work may hold */
-    PG_WAITING_LIMIT = 256, /* works that wait for a connection */
+    PG_BATCH = 8,              /* branches that are finished in one round trip, where many wait */
+    PG_RESULTS = PG_BATCH + 2, /* results that are kept of one sending */
+    PG_RESERVED = 2,           /* connections that no branch's work may hold */
+    PG_WAITING_LIMIT = 256,    /* works that wait for a connection */
     PG_CONNECTIONS_MIN = 4,
     PG_CONNECTIONS_MAX = 256,
     PG_BACKOFF_MS = 250,
@@ -57,6 +58,8 @@ struct pg_reply {
 struct pg_job {
     struct pg_job *prev, *next; /* the pool's, while it waits */
     bool holds;                 /* a branch's work: keeps its connection long, so not one of the reserved */
+    bool first;                 /* is short and somebody waits for it: goes before what waits already */
+    bool sets_role;             /* may find its connection with any role set, and leave it so */
     int code;                   /* why it is to be dropped */
     uint64_t deadline_ms;       /* loop time; the connection is closed then; 0: none */
     void (*start)(struct pg_job *job, struct pg_conn *c);
@@ -77,10 +80,11 @@ struct rm {
     unsigned n_conns, n_connecting, n_held; /* held: by works */
     struct pg_job *finishing, *waiting;     /* two queues: reserved connections are for the first */
     struct pg_job *rejected;                /* to be dropped at the next turn */
-    unsigned n_waiting;
+    unsigned n_finishing, n_waiting;
     bool up, told, closing;
-    char error[TEXT_LIMIT + 1]; /* why no connection could be made */
-    uint64_t retry_at_ms;       /* not to be connected before */
+    char error[TEXT_LIMIT + 1];      /* why no connection could be made */
+    char told_error[TEXT_LIMIT + 1]; /* as last told */
+    uint64_t retry_at_ms;            /* not to be connected before */
     unsigned backoff_ms;
     bool writes; /* the last branch that was prepared here had written: the next one probably has, too */
     unsigned open_handles;
@@ -98,6 +102,8 @@ void rm_pg_pool_close(struct rm *rm);
 void rm_pg_pool_submit(struct rm *rm, struct pg_job *job);
 /* A waiting job is dropped at the next turn with this code. */
 void rm_pg_pool_withdraw(struct rm *rm, struct pg_job *job, int code);
+/* The next job that waits to be started on any connection, taken out of its queue; NULL: none waits. */
+struct pg_job *rm_pg_pool_take(struct rm *rm);
 /* Looks at the queues soon. */
 void rm_pg_pool_kick(struct rm *rm);
 /* What conn tells the pool: usable; or failed to become so; or gone. */
@@ -120,6 +126,7 @@ struct pg_conn {
     struct pg_job *job; /* when WORKING; else &own or NULL */
     struct pg_job own;
     bool in_flight, broken, one_row;
+    char role[PG_USER_SIZE];    /* that it speaks as; "": its own */
     bool cancelled;             /* a cancel request may still be on its way, and must not hit another job */
     unsigned syncs, statements; /* of a pipeline: still to come */
     struct pg_reply reply;
@@ -144,8 +151,10 @@ void rm_pg_send_batch(struct pg_conn *c, const char *const *sql, unsigned n);
 /* BEGIN and a statement in one round trip, row by row. */
 void rm_pg_send_begin(struct pg_conn *c, const struct rm_statement *s);
 
-/* The job is done with its connection. clean: nothing of a session's state was touched. */
+/* The job is done with its connection. clean: nothing of a session's state was touched, but for the role. */
 void rm_pg_conn_release(struct pg_conn *c, bool clean);
+/* An idle connection that speaks as another role becomes itself again; it is not idle until then. */
+void rm_pg_conn_reset_role(struct pg_conn *c);
 /* Asks the server to give up the statement under way; in a thread, for libpq has no other way. */
 void rm_pg_conn_cancel(struct pg_conn *c);
 

@@ -424,13 +424,29 @@ void rm_pg_send_begin(struct pg_conn *c, const struct rm_statement *s)
 static void clean_replied(struct pg_job *job, struct pg_conn *c, const struct pg_reply *reply)
 {
     (void)job;
-    if (reply->n == 0 || !rm_pg_is_tag(reply->results[0], "DISCARD ALL")) {
+    if (reply->n == 0 ||
+        !(rm_pg_is_tag(reply->results[0], "DISCARD ALL") || rm_pg_is_tag(reply->results[0], "RESET"))) {
         rm_pg_conn_lost(c, "the session cannot be cleaned");
         return;
     }
+    c->role[0] = '\0';
     c->job = NULL;
     c->state = PG_IDLE;
     rm_pg_pool_kick(c->rm);
+}
+
+static void conn_clean(struct pg_conn *c, const char *sql)
+{
+    c->state = PG_CLEANING;
+    c->since_ms = uv_now(c->rm->options.loop);
+    c->own.replied = clean_replied;
+    c->job = &c->own;
+    rm_pg_send(c, sql);
+}
+
+void rm_pg_conn_reset_role(struct pg_conn *c)
+{
+    conn_clean(c, "RESET ROLE");
 }
 
 void rm_pg_conn_release(struct pg_conn *c, bool clean)
@@ -447,11 +463,7 @@ void rm_pg_conn_release(struct pg_conn *c, bool clean)
         return;
     }
     /* SET, temporary tables, LISTEN and session locks of one application are none of the next one's. */
-    c->state = PG_CLEANING;
-    c->since_ms = uv_now(c->rm->options.loop);
-    c->own.replied = clean_replied;
-    c->job = &c->own;
-    rm_pg_send(c, "DISCARD ALL");
+    conn_clean(c, "DISCARD ALL");
 }
 
 struct pg_cancel {

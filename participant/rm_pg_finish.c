@@ -18,6 +18,8 @@
     "SELECT owner, transaction, pg_snapshot_xmax(pg_current_snapshot()), database = current_database()" \
     " FROM pg_prepared_xacts WHERE gid = "
 
+enum { FINISH_SQL_SIZE = GID_SIZE + 32 };
+
 enum finish_phase {
     IN_OWNER,   /* whose is it? */
     IN_DO,      /* COMMIT PREPARED or ROLLBACK PREPARED is sent */
@@ -32,7 +34,11 @@ struct pg_finish {
     struct rm *rm;
     struct pg_conn *conn; /* since start() */
     enum finish_phase phase;
-    bool commit, looked_up;
+    bool commit, looked_up, by_application;
+    bool sets, resets; /* SET ROLE was sent before it, RESET ROLE behind it */
+    bool alone;        /* not to be sent together with others, as one of them failed */
+    unsigned n_mates;  /* that are sent with it; owned */
+    struct pg_finish *mates[PG_BATCH - 1];
     rm_answer_cb done;
     void *arg;
     char gid[GID_SIZE], proof[PROOF_LIMIT + 1], text[TEXT_LIMIT + 1];
@@ -63,6 +69,8 @@ static void finish_dropped(struct pg_job *job, int code, const char *text)
 
     (void)code;
     f->conn = NULL;
+    for (unsigned i = 0; i < f->n_mates; i++)
+        finish_end(f->mates[i], RM_UNKNOWN, text);
     finish_end(f, RM_UNKNOWN, text);
 }
 
@@ -79,23 +87,64 @@ static void finish_ask_owner(struct pg_finish *f)
     rm_pg_send(f->conn, sql);
 }
 
-/* One round trip also where the role has to be changed and changed back; each is a transaction of its own. */
+static void finish_format_role(const struct pg_finish *f, char *out, size_t size)
+{
+    char *quoted = PQescapeIdentifier(f->conn->pg, f->owner, strlen(f->owner));
+
+    if (quoted == NULL)
+        abort();
+    if (f->owner[0] == '\0')
+        snprintf(out, size, "RESET ROLE");
+    else
+        snprintf(out, size, "SET ROLE %s", quoted);
+    PQfreemem(quoted);
+}
+
+static void finish_format(const struct pg_finish *f, char out[FINISH_SQL_SIZE])
+{
+    snprintf(out, FINISH_SQL_SIZE, "%s PREPARED '%s'", f->commit ? "COMMIT" : "ROLLBACK", f->gid);
+}
+
+/* Takes those along that wait for the same, a fair share of them: each connection is to have some. */
+static void finish_gather(struct pg_finish *f)
+{
+    struct rm *rm = f->rm;
+    unsigned share = rm->n_finishing / (rm->n_conns + 1);
+
+    while (!f->alone && f->n_mates < PG_BATCH - 1 && f->n_mates < share && rm->finishing != NULL) {
+        struct pg_finish *next = finish_of(rm->finishing);
+
+        if (next->job.start != f->job.start || next->phase != IN_DO || next->alone ||
+            next->by_application != f->by_application)
+            return;
+        f->mates[f->n_mates++] = finish_of(rm_pg_pool_take(rm));
+    }
+}
+
+/* One round trip also where the role has to be changed and changed back; each is a transaction of its own. The
+ * role is left as it is where the connection goes on to another branch, most likely of the same owner. */
 static void finish_do(struct pg_finish *f)
 {
-    char set[2 * PG_USER_SIZE + 16], sql[GID_SIZE + 32];
-    const char *const batch[] = {set, sql, "RESET ROLE"};
-    char *quoted;
+    char set[2 * PG_USER_SIZE + 16], sql[PG_BATCH][FINISH_SQL_SIZE];
+    const char *batch[PG_RESULTS];
+    unsigned n = 0;
 
     f->phase = IN_DO;
-    snprintf(sql, sizeof sql, "%s PREPARED '%s'", f->commit ? "COMMIT" : "ROLLBACK", f->gid);
-    if (f->owner[0] == '\0') {
-        rm_pg_send(f->conn, sql);
-        return;
+    f->sets = strcmp(f->owner, f->conn->role) != 0;
+    f->resets = f->owner[0] != '\0' && f->rm->finishing == NULL;
+    finish_format_role(f, set, sizeof set);
+    if (f->sets)
+        batch[n++] = set;
+    for (unsigned i = 0; i <= f->n_mates; i++) {
+        finish_format(i == 0 ? f : f->mates[i - 1], sql[i]);
+        batch[n++] = sql[i];
     }
-    quoted = PQescapeIdentifier(f->conn->pg, f->owner, strlen(f->owner));
-    snprintf(set, sizeof set, "SET ROLE %s", quoted == NULL ? "none" : quoted);
-    PQfreemem(quoted);
-    rm_pg_send_batch(f->conn, batch, 3);
+    if (f->resets)
+        batch[n++] = "RESET ROLE";
+    if (n == 1)
+        rm_pg_send(f->conn, sql[0]);
+    else
+        rm_pg_send_batch(f->conn, batch, n);
 }
 
 static void finish_ask_proof(struct pg_finish *f)
@@ -138,6 +187,14 @@ static void finish_look(struct pg_finish *f)
     rm_pg_send_batch(f->conn, batch, 2);
 }
 
+/* The last one's, as of now: when thousands wait that were submitted at once, each knows what those before it
+ * have found out. */
+static void finish_guess_owner(struct pg_finish *f)
+{
+    if (f->by_application && !f->rm->superuser)
+        snprintf(f->owner, sizeof f->owner, "%s", f->rm->owner);
+}
+
 static void finish_start(struct pg_job *job, struct pg_conn *c)
 {
     struct pg_finish *f = finish_of(job);
@@ -155,6 +212,8 @@ static void finish_start(struct pg_job *job, struct pg_conn *c)
         finish_ask_owner(f);
         return;
     default:
+        finish_guess_owner(f);
+        finish_gather(f);
         finish_do(f);
     }
 }
@@ -237,22 +296,56 @@ static void finish_not_allowed(struct pg_finish *f, const PGresult *r)
     finish_end(f, RM_FAILED, f->text);
 }
 
+/* Whose role the connection has now. One that may speak as somebody else than it seems is not used again. */
+static void finish_note_role(struct pg_finish *f, const struct pg_reply *reply)
+{
+    struct pg_conn *c = f->conn;
+    int n = 1 + (int)f->n_mates + (f->sets ? 1 : 0) + (f->resets ? 1 : 0);
+
+    if (reply->n != n || (f->resets && !rm_pg_is_tag(reply->results[n - 1], "RESET")))
+        c->broken = true;
+    if (f->sets && rm_pg_is_tag(reply->results[0], f->owner[0] == '\0' ? "RESET" : "SET"))
+        snprintf(c->role, sizeof c->role, "%s", f->owner);
+    if (f->resets)
+        c->role[0] = '\0';
+}
+
+static bool finish_is_done(const struct pg_finish *f, const PGresult *r)
+{
+    return rm_pg_is_tag(r, f->commit ? "COMMIT PREPARED" : "ROLLBACK PREPARED");
+}
+
+/* Those that were not done are sent again, each alone, to find out why. */
+static void finish_mates(struct pg_finish *f, const struct pg_reply *reply)
+{
+    int at = f->sets ? 2 : 1;
+
+    for (unsigned i = 0; i < f->n_mates; i++, at++) {
+        struct pg_finish *mate = f->mates[i];
+
+        mate->alone = true;
+        if (at < reply->n && finish_is_done(mate, reply->results[at]))
+            finish_end(mate, RM_DONE, NULL);
+        else
+            rm_pg_pool_submit(f->rm, &mate->job);
+    }
+    f->n_mates = 0;
+}
+
 static void finish_done(struct pg_finish *f, const struct pg_reply *reply)
 {
-    bool as_owner = f->owner[0] != '\0';
-    const PGresult *r = reply->n > (as_owner ? 1 : 0) ? reply->results[as_owner ? 1 : 0] : NULL;
-    const PGresult *set = as_owner ? reply->results[0] : NULL;
+    const PGresult *set = f->sets && reply->n > 0 ? reply->results[0] : NULL;
+    const PGresult *r = reply->n > (f->sets ? 1 : 0) ? reply->results[f->sets ? 1 : 0] : NULL;
 
-    /* A connection that may still speak as somebody else is not used again. */
-    if (as_owner && (reply->n < 3 || !rm_pg_is_tag(reply->results[2], "RESET")))
-        f->conn->broken = true;
-    if (rm_pg_is_tag(r, f->commit ? "COMMIT PREPARED" : "ROLLBACK PREPARED")) {
-        if (as_owner)
+    finish_note_role(f, reply);
+    finish_mates(f, reply);
+    if (finish_is_done(f, r)) {
+        if (f->owner[0] != '\0')
             snprintf(f->rm->owner, sizeof f->rm->owner, "%s", f->owner);
         finish_end(f, RM_DONE, NULL);
     } else if (rm_pg_is_sqlstate(r, "42704"))
         finish_not_there(f);
-    else if (set != NULL && !rm_pg_is_tag(set, "SET"))
+    else if (set != NULL && !rm_pg_is_tag(set, f->owner[0] == '\0' ? "RESET" : "SET"))
         finish_not_allowed(f, set);
     else if (rm_pg_is_sqlstate(r, "42501"))
         finish_not_allowed(f, r);
@@ -428,6 +521,7 @@ static struct pg_finish *finish_new(struct rm *rm, enum finish_phase phase, cons
     f->phase = phase;
     f->done = done;
     f->arg = arg;
+    f->job.sets_role = phase == IN_DO || phase == IN_OWNER;
     f->job.start = finish_start;
     f->job.replied = finish_replied;
     f->job.dropped = finish_dropped;
@@ -446,8 +540,7 @@ static void finish_submit(struct rm *rm, const struct rm_finish *what, bool comm
     struct pg_finish *f = finish_new(rm, look_up ? IN_OWNER : IN_DO, what->gid, done, arg);
 
     f->commit = commit;
-    if (what->by_application && !rm->superuser)
-        snprintf(f->owner, sizeof f->owner, "%s", rm->owner);
+    f->by_application = what->by_application;
     if (what->proof != NULL)
         snprintf(f->proof, sizeof f->proof, "%s", what->proof);
     rm_pg_pool_submit(rm, &f->job);

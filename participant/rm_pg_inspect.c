@@ -267,6 +267,7 @@ static void inspect_submit(struct rm *rm, enum inspect_what what, const char *na
     i->what = what;
     i->done = done;
     i->arg = arg;
+    i->job.first = true;
     i->job.start = inspect_start;
     i->job.replied = inspect_replied;
     i->job.dropped = inspect_dropped;

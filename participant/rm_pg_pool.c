@@ -36,7 +36,11 @@ static void pool_reject(struct rm *rm, struct pg_job *job, int code)
 void rm_pg_pool_submit(struct rm *rm, struct pg_job *job)
 {
     if (!job->holds) {
-        DL_APPEND(rm->finishing, job);
+        rm->n_finishing++;
+        if (job->first)
+            DL_PREPEND(rm->finishing, job);
+        else
+            DL_APPEND(rm->finishing, job);
     } else if (rm->n_waiting == PG_WAITING_LIMIT) {
         pool_reject(rm, job, TX_EBUSY);
     } else {
@@ -44,6 +48,17 @@ void rm_pg_pool_submit(struct rm *rm, struct pg_job *job)
         rm->n_waiting++;
     }
     rm_pg_pool_kick(rm);
+}
+
+struct pg_job *rm_pg_pool_take(struct rm *rm)
+{
+    struct pg_job *job = rm->finishing;
+
+    if (job == NULL)
+        return NULL;
+    DL_DELETE(rm->finishing, job);
+    rm->n_finishing--;
+    return job;
 }
 
 void rm_pg_pool_withdraw(struct rm *rm, struct pg_job *job, int code)
@@ -81,10 +96,8 @@ static void pool_reject_all(struct rm *rm)
 {
     struct pg_job *job;
 
-    while ((job = rm->finishing) != NULL) {
-        DL_DELETE(rm->finishing, job);
+    while ((job = rm_pg_pool_take(rm)) != NULL)
         pool_reject(rm, job, TX_EUNREACHABLE);
-    }
     while ((job = rm->waiting) != NULL) {
         DL_DELETE(rm->waiting, job);
         pool_reject(rm, job, TX_EUNREACHABLE);
@@ -92,16 +105,32 @@ static void pool_reject_all(struct rm *rm)
     rm->n_waiting = 0;
 }
 
-static struct pg_conn *pool_idle(struct rm *rm)
+/* One that is fit for the job. On the way those that speak as somebody else, and so are not, are sent to be. */
+static struct pg_conn *pool_idle(struct rm *rm, const struct pg_job *job)
 {
     struct pg_conn *c;
 
     DL_FOREACH(rm->conns, c)
     {
-        if (c->state == PG_IDLE && !c->broken)
+        if (c->state != PG_IDLE || c->broken)
+            continue;
+        if (c->role[0] == '\0' || job->sets_role)
             return c;
+        rm_pg_conn_reset_role(c);
     }
     return NULL;
+}
+
+/* None waits idly with another's rights. */
+static void pool_reset_roles(struct rm *rm)
+{
+    struct pg_conn *c;
+
+    DL_FOREACH(rm->conns, c)
+    {
+        if (c->state == PG_IDLE && !c->broken && c->role[0] != '\0')
+            rm_pg_conn_reset_role(c);
+    }
 }
 
 static void pool_start(struct rm *rm, struct pg_conn *c, struct pg_job *job)
@@ -125,25 +154,25 @@ static void pool_start_jobs(struct rm *rm)
     struct pg_conn *c;
     struct pg_job *job;
 
-    while ((job = rm->finishing) != NULL && (c = pool_idle(rm)) != NULL) {
-        DL_DELETE(rm->finishing, job);
-        pool_start(rm, c, job);
-    }
-    while ((job = rm->waiting) != NULL && pool_holdable(rm) > 0 && (c = pool_idle(rm)) != NULL) {
+    while ((job = rm->finishing) != NULL && (c = pool_idle(rm, job)) != NULL)
+        pool_start(rm, c, rm_pg_pool_take(rm));
+    while ((job = rm->waiting) != NULL && pool_holdable(rm) > 0 && (c = pool_idle(rm, job)) != NULL) {
         DL_DELETE(rm->waiting, job);
         rm->n_waiting--;
         pool_start(rm, c, job);
     }
+    pool_reset_roles(rm);
 }
 
 /* connections */
 
 static void pool_tell(struct rm *rm, bool up, const char *error)
 {
-    if (rm->told && rm->up == up)
+    if (rm->told && rm->up == up && (up || strcmp(rm->told_error, error) == 0))
         return;
     rm->told = true;
     rm->up = up;
+    snprintf(rm->told_error, sizeof rm->told_error, "%s", up ? "" : error);
     rm->options.status(rm->options.arg, up, error);
 }
 
@@ -171,12 +200,9 @@ void rm_pg_pool_failed(struct rm *rm, const char *why)
 /* How many connections the queues could use at once, at least one in all. */
 static unsigned pool_wanted(const struct rm *rm)
 {
-    const struct pg_job *job;
-    unsigned finishing, wanted;
+    unsigned wanted = rm->n_waiting < pool_holdable(rm) ? rm->n_waiting : pool_holdable(rm);
 
-    DL_COUNT(rm->finishing, job, finishing);
-    wanted = rm->n_waiting < pool_holdable(rm) ? rm->n_waiting : pool_holdable(rm);
-    wanted += finishing;
+    wanted += rm->n_finishing;
     return wanted == 0 && rm->n_conns == 0 ? 1 : wanted;
 }
 

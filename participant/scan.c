@@ -10,12 +10,11 @@
 #include "participant/agent.h"
 
 enum {
-    SCAN_PAGE = REPORT_LIMIT,
-    SCAN_YOUNG_MS = 1000, /* a branch this young is as a rule about to be finished by its application */
+    SCAN_PAGE = 8 * REPORT_LIMIT,
     SCAN_RETRY_MS = 1000,
 };
 
-static void scan_page(void *arg, const struct rm_found *found, int n);
+static void scan_page(void *arg, const struct rm_list *list);
 
 void scan_request(struct resource *r, bool all)
 {
@@ -23,13 +22,30 @@ void scan_request(struct resource *r, bool all)
     r->scan.all = r->scan.all || all;
 }
 
-static void scan_ask(struct resource *r)
+void scan_list(struct resource *r, const char *after, unsigned limit, rm_list_cb done)
 {
     char prefix[sizeof GID_PREFIX + 20];
 
     snprintf(prefix, sizeof prefix, GID_PREFIX "%016" PRIx64 "-", r->agent->group);
+    r->ops->list(r->rm, prefix, after, limit, done, r);
+}
+
+static void scan_ask(struct resource *r)
+{
     r->scan.asked_ms = agent_now(r->agent);
-    r->ops->list(r->rm, prefix, r->scan.after, SCAN_PAGE, scan_page, r);
+    scan_list(r, r->scan.after, SCAN_PAGE, scan_page);
+}
+
+void scan_seen(struct resource *r, const struct rm_list *list)
+{
+    struct scan *s = &r->scan;
+    uint32_t strange = s->strange.n > s->strange_seen.n ? s->strange.n : s->strange_seen.n;
+
+    if (list->total != s->in_doubt || list->total > 0)
+        agent_tell_resources(r->agent);
+    s->in_doubt = list->total;
+    s->oldest_ms = list->oldest_ms;
+    recovery_seen(r, list->in_doubt > strange ? list->in_doubt - strange : 0, list->oldest_ms);
 }
 
 static void scan_report(struct resource *r, const struct txid *id, uint16_t branch, const struct rm_found *f)
@@ -44,6 +60,17 @@ static void scan_report(struct resource *r, const struct txid *id, uint16_t bran
     agent_report(r->agent, &report);
 }
 
+/* The agent leaves it alone, and somebody has to know of it. */
+static void scan_see_strange(struct scan_strange *s, const struct rm_found *f)
+{
+    size_t n = strlen(s->text);
+
+    s->n++;
+    if (n + strlen(f->gid) + 48 < sizeof s->text)
+        snprintf(s->text + n, sizeof s->text - n, "%s%s (for %" PRIu64 " s)", n == 0 ? "" : ", ", f->gid,
+                 f->age_ms / 1000);
+}
+
 /* A branch in the table that ended after this page was asked for is on the page only because the page is old.
  */
 static void scan_see(struct resource *r, const struct rm_found *f)
@@ -51,13 +78,13 @@ static void scan_see(struct resource *r, const struct rm_found *f)
     struct txid id;
     unsigned branch;
     struct held *h;
-    bool young = f->age_ms < SCAN_YOUNG_MS;
+    bool young = f->age_ms < RM_YOUNG_MS;
 
-    if (!gid_parse(f->gid, &id, &branch) || id.group != r->agent->group)
+    if (!gid_parse(f->gid, &id, &branch) || id.group != r->agent->group) {
+        if (!young)
+            scan_see_strange(&r->scan.strange_seen, f);
         return;
-    r->scan.n++;
-    if (f->age_ms > r->scan.oldest_ms)
-        r->scan.oldest_ms = f->age_ms;
+    }
     h = branches_find(&r->agent->branches, &id, (uint16_t)branch);
     if (h == NULL) {
         if (!young || r->scan.all)
@@ -86,34 +113,28 @@ static void scan_end(struct resource *r, bool complete)
         return;
     }
     s->all = false;
-    if (s->pages > 1)
-        log_line(LOG_INFO, "scan", "resource=%s in_doubt=%" PRIu32 " pages=%u oldest_ms=%" PRIu64, r->name,
-                 s->n, s->pages, s->oldest_ms);
-    if (s->n != s->in_doubt || s->n > 0)
-        agent_tell_resources(r->agent);
-    s->in_doubt = s->n;
-    s->in_doubt_oldest_ms = s->oldest_ms;
+    s->strange = s->strange_seen;
     crash_point(CRASH_AGENT_SCANNED);
 }
 
-static void scan_page(void *arg, const struct rm_found *found, int n)
+static void scan_page(void *arg, const struct rm_list *list)
 {
     struct resource *r = arg;
     struct scan *s = &r->scan;
 
-    if (n < 0 || r->agent->stopping) {
+    if (list->n < 0 || r->agent->stopping) {
         scan_end(r, false);
         return;
     }
-    s->pages++;
-    for (int i = 0; i < n; i++)
-        scan_see(r, &found[i]);
-    if (n < SCAN_PAGE) {
+    for (int i = 0; i < list->n; i++)
+        scan_see(r, &list->found[i]);
+    if (s->after[0] == '\0')
+        scan_seen(r, list);
+    if (list->n < SCAN_PAGE) {
         scan_end(r, true);
         return;
     }
-    log_line(LOG_INFO, "scan", "resource=%s page=%u in_doubt_so_far=%" PRIu32, r->name, s->pages, s->n);
-    snprintf(s->after, sizeof s->after, "%s", found[n - 1].gid);
+    snprintf(s->after, sizeof s->after, "%s", list->found[list->n - 1].gid);
     s->mark = r->agent->outbox.last;
     s->waiting = true;
 }
@@ -135,9 +156,7 @@ void scan_turn(struct resource *r)
         return;
     s->due = false;
     s->running = true;
-    s->pages = 0;
-    s->n = 0;
-    s->oldest_ms = 0;
+    memset(&s->strange_seen, 0, sizeof s->strange_seen);
     s->after[0] = '\0';
     scan_ask(r);
 }

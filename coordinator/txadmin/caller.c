@@ -40,6 +40,7 @@ struct caller {
      * node answers other questions. */
     bool patient;
     struct buf request, probe;
+    int code; /* why it failed, an enum tx_err */
 };
 
 /* How an attempt ended. */
@@ -206,6 +207,7 @@ static enum attempt take_error(struct caller *c, const struct wire_error *error)
         snprintf(c->nodes[c->current].said, TEXT_LIMIT + 1, "%s", error->text);
         return ATTEMPT_AGAIN;
     default:
+        c->code = error->code;
         complain("%s", error->text);
         return ATTEMPT_FAILED;
     }
@@ -315,6 +317,17 @@ static int caller_encode(cJSON *question, struct buf *request)
     return rc;
 }
 
+/* For those who read the answer with a program: one that has the form of a refusal. */
+static void print_failure(int code)
+{
+    cJSON *answer = cJSON_CreateObject();
+
+    cJSON_AddFalseToObject(answer, "ok");
+    cJSON_AddNumberToObject(answer, "code", code);
+    cJSON_AddStringToObject(answer, "error", complaint());
+    (void)caller_print_answer(answer);
+}
+
 /* The answer may be {"ok": false, …}. */
 static enum exit_status caller_exchange(const struct arguments *a, cJSON *question, cJSON **answer)
 {
@@ -325,6 +338,7 @@ static enum exit_status caller_exchange(const struct arguments *a, cJSON *questi
     *answer = NULL;
     buf_init(&c.request);
     buf_init(&c.probe);
+    c.code = TX_EPROTO;
     c.deadline = now_ms() + a->timeout_ms;
     /* Replies to an earlier question of this process must not be taken for this one's. */
     c.id = (uint32_t)now_ms() & 0x7fffffff;
@@ -342,6 +356,12 @@ static enum exit_status caller_exchange(const struct arguments *a, cJSON *questi
     }
     buf_release(&c.request);
     buf_release(&c.probe);
+    if (status == EXIT_SILENCE)
+        c.code = TX_EUNREACHABLE;
+    else if (status == EXIT_USAGE)
+        c.code = TX_EINVAL;
+    if (status != EXIT_DONE && a->json)
+        print_failure(c.code);
     return status;
 }
 
@@ -351,29 +371,37 @@ enum exit_status caller_ask(const struct arguments *a, cJSON *question, cJSON **
 
     if (status != EXIT_DONE || truth_of(*answer, "ok"))
         return status;
-    complain("%s", text_of(*answer, "error"));
-    cJSON_Delete(*answer);
+    if (a->json) {
+        status = caller_print_answer(*answer);
+    } else {
+        complain("%s", text_of(*answer, "error"));
+        cJSON_Delete(*answer);
+        status = EXIT_REFUSED;
+    }
     *answer = NULL;
-    return EXIT_REFUSED;
+    return status;
 }
 
-enum exit_status caller_print(const struct arguments *a, cJSON *question)
+enum exit_status caller_print_answer(cJSON *answer)
 {
-    cJSON *answer;
-    enum exit_status status = caller_exchange(a, question, &answer);
-    char *text;
+    char *text = cJSON_Print(answer);
+    enum exit_status status = truth_of(answer, "ok") ? EXIT_DONE : EXIT_REFUSED;
 
-    if (status != EXIT_DONE)
-        return status;
-    text = cJSON_Print(answer);
     puts(text != NULL ? text : "{}");
-    status = truth_of(answer, "ok") ? EXIT_DONE : EXIT_REFUSED;
     /* What doctor exits with does not depend on how it prints. */
     if (status == EXIT_DONE && number_of(answer, "errors") > 0)
         status = EXIT_FINDINGS;
     cJSON_free(text);
     cJSON_Delete(answer);
     return status;
+}
+
+enum exit_status caller_print(const struct arguments *a, cJSON *question)
+{
+    cJSON *answer;
+    enum exit_status status = caller_ask(a, question, &answer);
+
+    return status == EXIT_DONE ? caller_print_answer(answer) : status;
 }
 
 cJSON *caller_question(const char *verb)

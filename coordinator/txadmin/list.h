@@ -12,7 +12,8 @@ struct list {
     const char *none; /* the sentence where there is nothing */
 };
 
-/* Asks (takes the question) and prints the table, or the JSON where that is wanted. */
+/* Asks (takes the question), page by page up to a->limit, and prints the table, or the JSON where that is
+ * wanted. */
 enum exit_status list_print(const struct arguments *a, cJSON *question, const struct list *l);
 
 #endif

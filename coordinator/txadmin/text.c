@@ -6,15 +6,21 @@
 
 #include "coordinator/txadmin/txadmin.h"
 
+static char last_complaint[1024];
+
 void complain(const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    fputs("txadmin: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    vsnprintf(last_complaint, sizeof last_complaint, format, args);
     va_end(args);
+    fprintf(stderr, "txadmin: %s\n", last_complaint);
+}
+
+const char *complaint(void)
+{
+    return last_complaint;
 }
 
 const char *text_of(const cJSON *o, const char *name)

@@ -80,7 +80,7 @@ static const struct conf_key options[] = {
     {"resource", CONF_STRING, &arguments.resource, NULL, "NAME", "only those with a branch in this resource", 0,
      0, NULL},
     {"all", CONF_BOOL, &arguments.all, NULL, NULL, "also those finished and not acknowledged", 0, 0, NULL},
-    {"limit", CONF_UINT, &arguments.limit, NULL, "N", "print at most so many [1000]", 1, 1000000, NULL},
+    {"limit", CONF_UINT, &arguments.limit, NULL, "N", "print at most so many [all]", 1, 1000000, NULL},
     {"yes", CONF_BOOL, &arguments.yes, NULL, NULL, "act without asking", 0, 0, NULL},
 };
 

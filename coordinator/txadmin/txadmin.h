@@ -56,10 +56,12 @@ void nodes_print(const cJSON *answer);
 /* caller.c */
 
 /* Sends a question and waits for the answer, at most a->timeout_ms. Takes the question. With EXIT_DONE the
- * caller frees *answer; else what went wrong has been printed. */
+ * caller frees *answer; else what went wrong has been printed: with --json as an answer that is a refusal. */
 enum exit_status caller_ask(const struct arguments *a, cJSON *question, cJSON **answer);
 /* The same for a verb with --json: prints the answer as it came. */
 enum exit_status caller_print(const struct arguments *a, cJSON *question);
+/* Prints an answer as JSON; what the program is to exit with. Takes the answer. */
+enum exit_status caller_print_answer(cJSON *answer);
 /* A question with its verb. */
 cJSON *caller_question(const char *verb);
 
@@ -67,6 +69,8 @@ cJSON *caller_question(const char *verb);
 
 /* «txadmin: …» on standard error. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* What complain() said last. */
+const char *complaint(void);
 
 /* Members of an answer; what is missing or of another type is "" or 0. */
 const char *text_of(const cJSON *o, const char *name);

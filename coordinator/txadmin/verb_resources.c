@@ -12,6 +12,19 @@ static const char *state_text(const cJSON *r)
     return truth_of(r, "up") ? "up" : "down";
 }
 
+/* "4000 of 10000, 2400/s" of the recovery under way; "-" where none is. */
+static const char *recovery_text(const cJSON *r)
+{
+    static char text[96];
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(r, "recovery");
+
+    if (!cJSON_IsObject(v))
+        return "-";
+    snprintf(text, sizeof text, "%.0f of %.0f, %.0f/s", number_of(v, "resolved"), number_of(v, "found"),
+             number_of(v, "rate"));
+    return text;
+}
+
 static void add_row(struct table *table, const cJSON *r)
 {
     bool told = *text_of(r, "agent") != '\0';
@@ -23,6 +36,7 @@ static void add_row(struct table *table, const cJSON *r)
     table_add(table, told ? age_text(number_of(r, "heard_ms")) : "-");
     table_add_number(table, number_of(r, "in_doubt"));
     table_add(table, number_of(r, "in_doubt") > 0 ? age_text(number_of(r, "oldest_ms")) : "-");
+    table_add(table, recovery_text(r));
     table_add_number(table, number_of(r, "unfinished"));
     table_add(table, or_dash(text_of(r, "error")));
 }
@@ -30,12 +44,10 @@ static void add_row(struct table *table, const cJSON *r)
 enum exit_status verb_resources(const struct arguments *a)
 {
     static const struct list list = {
-        "resources", "RESOURCE|KIND|STATE|AGENT|>HEARD|>IN DOUBT|>OLDEST|>UNFINISHED|PROBLEM", add_row,
-        "No resource is registered. An agent (txagentd) registers those that it serves."};
+        "resources", "RESOURCE|KIND|STATE|AGENT|>HEARD|>IN DOUBT|>OLDEST|>RECOVERED|>UNFINISHED|PROBLEM",
+        add_row, "No resource is registered. An agent (txagentd) registers those that it serves."};
     cJSON *question = caller_question("resources");
 
-    if (a->limit > 0)
-        cJSON_AddNumberToObject(question, "limit", a->limit);
     return list_print(a, question, &list);
 }
 

@@ -25,7 +25,5 @@ enum exit_status verb_sessions(const struct arguments *a)
                                      add_row, "No session is open, and none is kept."};
     cJSON *question = caller_question("sessions");
 
-    if (a->limit > 0)
-        cJSON_AddNumberToObject(question, "limit", a->limit);
     return list_print(a, question, &list);
 }

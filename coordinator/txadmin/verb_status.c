@@ -40,6 +40,20 @@ static void print_ledger(const cJSON *ledger, const cJSON *counters)
            number_of(counters, "committed"), number_of(counters, "aborted"), number_of(counters, "recovered"));
 }
 
+/* Of all resources together. */
+static void print_recovery(const cJSON *v)
+{
+    double rate = number_of(v, "rate"), remaining = number_of(v, "remaining");
+
+    if (!cJSON_IsObject(v))
+        return;
+    printf("Recovery      %.0f of %.0f resolved, %.0f remaining", number_of(v, "resolved"),
+           number_of(v, "found"), remaining);
+    if (rate > 0)
+        printf(", %.0f/s, about %s to go", rate, age_text(remaining / rate * 1000));
+    printf("\n");
+}
+
 static void print_resources(const cJSON *resources, const cJSON *ledger)
 {
     printf("Resources     %.0f, of which %.0f served and up\n", number_of(resources, "total"),
@@ -49,6 +63,7 @@ static void print_resources(const cJSON *resources, const cJSON *ledger)
                number_of(resources, "in_doubt"), age_text(number_of(resources, "oldest_ms")));
     else
         printf("In doubt      no branch\n");
+    print_recovery(member(resources, "recovery"));
     if (number_of(ledger, "heuristic") > 0)
         printf("Heuristic     %s to be dealt with: see txadmin transactions\n",
                count_text(number_of(ledger, "heuristic"), "outcome"));

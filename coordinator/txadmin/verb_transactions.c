@@ -17,8 +17,6 @@ static cJSON *question(const struct arguments *a)
         cJSON_AddNumberToObject(q, "older_ms", a->older_ms);
     if (a->resource != NULL)
         cJSON_AddStringToObject(q, "resource", a->resource);
-    if (a->limit > 0)
-        cJSON_AddNumberToObject(q, "limit", a->limit);
     return q;
 }
 

@@ -161,6 +161,9 @@ static void encode_resource(struct wire_writer *w, const struct wire_resource *p
     buf_put_u8(w->to, p->up);
     buf_put_u32(w->to, p->in_doubt);
     buf_put_u64(w->to, p->oldest_ms);
+    buf_put_u32(w->to, p->found);
+    buf_put_u32(w->to, p->resolved);
+    buf_put_u32(w->to, p->rate);
     wire_put_text(w, p->error);
 }
 
@@ -171,6 +174,9 @@ static void decode_resource(struct wire_reader *r, struct wire_resource *p)
     p->up = wire_get_enum(r, "up", 0, 1);
     p->in_doubt = wire_get_u32(r, "in doubt");
     p->oldest_ms = wire_get_u64(r, "oldest");
+    p->found = wire_get_u32(r, "found");
+    p->resolved = wire_get_u32(r, "resolved");
+    p->rate = wire_get_u32(r, "rate");
     p->error = wire_get_optional(r, "error", TEXT_LIMIT);
 }
 

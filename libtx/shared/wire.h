@@ -156,9 +156,13 @@ struct wire_report {
 struct wire_resource {
     const char *name, *kind; /* kind: "postgresql" … */
     uint8_t up;
-    uint32_t in_doubt;  /* branches of this group seen prepared by the last scan */
+    uint32_t in_doubt;  /* branches of this group that are prepared, as last seen */
     uint64_t oldest_ms; /* age of the oldest of them */
-    const char *error;  /* why it is down; may be NULL */
+    /* Of the recovery that is under way; 0: none is. */
+    uint32_t found;    /* branches that should have been finished by then, since it began */
+    uint32_t resolved; /* of them */
+    uint32_t rate;     /* resolved in a second, of late */
+    const char *error; /* why it is down; may be NULL */
 };
 
 /* «What is there to do?», with what is done. The newest PULL of an agent supersedes its older ones, which are

@@ -151,6 +151,24 @@ static void test_usage(void **state)
                  "127.0.0.1:1");
 }
 
+/* Whoever reads JSON gets it, however it ends. */
+static void test_a_failure_is_json_too(void **state)
+{
+    int code;
+    cJSON *answer = world_admin_json(
+        kit.world, WORLD_ARGS("--coordinators", "tcp://127.0.0.1:1", "--timeout", "300ms", "status"), &code);
+
+    (void)state;
+    assert_int_equal(code, SILENCE);
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(answer, "ok")));
+    assert_true(cJSON_GetNumberValue(cJSON_GetObjectItem(answer, "code")) == TX_EUNREACHABLE);
+    assert_non_null(strstr(cJSON_GetStringValue(cJSON_GetObjectItem(answer, "error")), "127.0.0.1:1"));
+    cJSON_Delete(answer);
+    answer = world_admin_json(kit.world, WORLD_ARGS("transactions", "--limit", "5"), &code);
+    assert_int_equal(code, DONE);
+    cJSON_Delete(answer);
+}
+
 /* A transaction in doubt */
 
 static void test_a_stuck_transaction_is_shown(void **state)
@@ -294,6 +312,82 @@ static void test_doctor_finds_an_orphan(void **state)
     PQfinish(conn);
 }
 
+/* Of this group by its beginning, but of no transaction: nobody finishes it, so somebody has to be told. */
+static void test_doctor_finds_a_name_that_is_no_branch(void **state)
+{
+    cJSON *status = world_admin_json(kit.world, WORLD_ARGS("status"), NULL);
+    PGconn *conn = kit_connect(&kit, 0);
+    char gid[128], sql[256];
+
+    (void)state;
+    snprintf(gid, sizeof gid, "assent-%s-by-hand", cJSON_GetStringValue(cJSON_GetObjectItem(status, "group")));
+    cJSON_Delete(status);
+    kit_exec(conn, "BEGIN");
+    kit_exec(conn, "UPDATE accounts SET balance = balance WHERE id = 51");
+    snprintf(sql, sizeof sql, "PREPARE TRANSACTION '%s'", gid);
+    kit_exec(conn, sql);
+    await_json(WORLD_ARGS("doctor"), gid);
+    assert_admin(WORLD_ARGS("doctor"), DONE, "warning|by hand|in-doubt-postgresql.sql");
+    /* It is no branch in doubt, and no recovery waits for it. */
+    assert_true(json_has(WORLD_ARGS("resources"), "\"recovery\":null"));
+    assert_int_equal(world_prepared_count(kit.bank[0]), 1);
+    snprintf(sql, sizeof sql, "ROLLBACK PREPARED '%s'", gid);
+    kit_exec(conn, sql);
+    PQfinish(conn);
+}
+
+static void let_in(struct world_server *s, const char *method)
+{
+    world_sql(
+        s,
+        "DO $$ BEGIN EXECUTE format('COPY (VALUES (''host all assent_agent all %s''), (''host all all all "
+        "trust'')) TO %%L', current_setting('hba_file')); END $$",
+        method);
+    world_sql(s, "SELECT pg_reload_conf()");
+}
+
+/* The reason is told as it is now, with what to do, and the agent is back when it has been mended. */
+static void test_a_wrong_password(void **state)
+{
+    (void)state;
+    assert_int_equal(world_process_stop(kit.agent[1]), 0);
+    world_sql(kit.bank[1], "ALTER ROLE assent_agent PASSWORD 'right'");
+    let_in(kit.bank[1], "scram-sha-256");
+    world_server_stop(kit.bank[1]);
+    world_process_start_ready(kit.agent[1], "PGPASSWORD=wrong");
+    await_json(WORLD_ARGS("resources"), "refused"); /* the connection */
+    world_server_start(kit.bank[1]);
+    await_json(WORLD_ARGS("resources"), "password authentication failed for user");
+    assert_admin(WORLD_ARGS("resources"), DONE, "down|password authentication failed");
+    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "password authentication failed|passfile|pg_hba.conf");
+    world_process_await(kit.agent[1], "password authentication failed", KIT_SETTLE_MS);
+    world_sql(kit.bank[1], "ALTER ROLE assent_agent PASSWORD 'wrong'");
+    kit_await_agents(&kit);
+    assert_false(json_has(WORLD_ARGS("resources"), "password"));
+    let_in(kit.bank[1], "trust");
+    assert_int_equal(world_process_stop(kit.agent[1]), 0);
+}
+
+/* Without membership in the owner's role a branch cannot be finished, until somebody grants it. */
+static void test_a_missing_grant(void **state)
+{
+    static const char grant[] = "GRANT \\\"app\\\" TO \\\"assent_agent\\\"";
+    char id[KIT_ID_SIZE];
+
+    (void)state;
+    assert_int_equal(world_process_stop(kit.agent[0]), 0);
+    world_sql(kit.bank[0], "REVOKE app FROM assent_agent");
+    leave_stuck("ASSENT_CRASH=client.decided=kill", id);
+    world_process_start_ready(kit.agent[0], NULL);
+    await_json(WORLD_ARGS("show", id), grant);
+    assert_admin(WORLD_ARGS("show", id), DONE, "committing|GRANT \"app\" TO \"assent_agent\"");
+    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "GRANT app TO assent_agent");
+    assert_true(world_process_logged(kit.agent[0], "event=stuck"));
+    world_sql(kit.bank[0], "GRANT app TO assent_agent");
+    kit_assert_sound(&kit);
+    assert_int_equal(kit_receipts(&kit, id), 2);
+}
+
 static void test_doctor_finds_what_a_server_lacks(void **state)
 {
     struct world_server_options none = {.no_prepared_transactions = true};
@@ -328,6 +422,7 @@ int main(int argc, char **argv)
         TEST(test_looking_at_a_quiet_group),
         TEST(test_a_session_is_shown),
         TEST(test_usage),
+        TEST(test_a_failure_is_json_too),
         TEST(test_a_stuck_transaction_is_shown),
         TEST(test_resolve_commit),
         TEST(test_resolve_without_yes),
@@ -335,6 +430,9 @@ int main(int argc, char **argv)
         TEST(test_nothing_known),
         TEST(test_a_heuristic_outcome_stays_until_it_is_forgotten),
         TEST(test_doctor_finds_an_orphan),
+        TEST(test_doctor_finds_a_name_that_is_no_branch),
+        TEST(test_a_wrong_password),
+        TEST(test_a_missing_grant),
         TEST(test_doctor_finds_what_a_server_lacks),
         TEST(test_doctor_finds_a_server_that_is_down),
     };

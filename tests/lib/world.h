@@ -68,6 +68,8 @@ void world_process_start_ready(struct world_process *p, const char *env);
 /* Waits for event=ready, or for any other text, since its last start. */
 void world_process_await(struct world_process *p, const char *text, unsigned timeout_ms);
 bool world_process_logged(const struct world_process *p, const char *text);
+unsigned world_process_log_lines(const struct world_process *p); /* since its last start */
+long world_process_peak_kib(const struct world_process *p); /* of its memory, while it runs; 0: not known */
 bool world_process_running(struct world_process *p);
 bool world_process_stopped(struct world_process *p); /* by SIGSTOP */
 void world_process_signal(struct world_process *p, int signal);

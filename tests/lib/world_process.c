@@ -167,6 +167,34 @@ bool world_process_logged(const struct world_process *p, const char *text)
     return found;
 }
 
+unsigned world_process_log_lines(const struct world_process *p)
+{
+    char *log = world_process_output(p);
+    unsigned n = 0;
+
+    for (const char *at = log; (at = strchr(at, '\n')) != NULL; at++)
+        n++;
+    free(log);
+    return n;
+}
+
+long world_process_peak_kib(const struct world_process *p)
+{
+    char path[64], line[WORLD_LINE_SIZE];
+    long kib = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)p->pid);
+    f = fopen(path, "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "VmHWM: %ld", &kib) == 1)
+            break;
+    }
+    if (f != NULL)
+        fclose(f);
+    return kib;
+}
+
 void world_process_await(struct world_process *p, const char *text, unsigned timeout_ms)
 {
     uint64_t end = world_now_ms() + timeout_ms;

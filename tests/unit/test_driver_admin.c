@@ -380,7 +380,7 @@ static void expect_view(struct kit *k, uint64_t sequence, const char *view_state
     assert_string_equal(s.state, view_state);
     assert_string_equal(s.branch, branch);
     assert_string_equal(s.next, next);
-    driver_each_transaction(k->d, k->now, KIT_WALL + k->now, count_one, &n);
+    driver_each_transaction(k->d, k->now, KIT_WALL + k->now, NULL, count_one, &n);
     assert_int_equal(n, 1);
 }
 
@@ -434,6 +434,44 @@ static void test_view_in_doubt(void **state)
     kit_free(k);
 }
 
+struct walked {
+    uint64_t sequences[8];
+    size_t n;
+};
+
+static bool on_walk(void *arg, const struct driver_transaction *t)
+{
+    struct walked *w = arg;
+
+    w->sequences[w->n++] = t->id.sequence;
+    for (size_t i = 1; i < t->n_branches; i++)
+        assert_true(t->branches[i - 1].number < t->branches[i].number);
+    return true;
+}
+
+/* In the order of numbers, in whatever order scans saw them, and from any of them on. */
+static void test_views_are_sorted(void **state)
+{
+    struct kit *k = kit_new(NULL);
+    struct txid after = kit_id(k, 3);
+    struct walked all = {.n = 0}, rest = {.n = 0};
+
+    (void)state;
+    kit_pass(k, 3000);
+    (void)kit_found(k, 9, 2, 3000);
+    (void)kit_found(k, 9, 1, 3000);
+    (void)kit_found(k, 3, 7, 3000);
+    (void)kit_found(k, 3, 5, 3000);
+    (void)kit_found(k, 5, 1, 3000);
+    driver_each_transaction(k->d, k->now, KIT_WALL + k->now, NULL, on_walk, &all);
+    assert_int_equal(all.n, 3);
+    assert_true(all.sequences[0] == 3 && all.sequences[1] == 5 && all.sequences[2] == 9);
+    driver_each_transaction(k->d, k->now, KIT_WALL + k->now, &after, on_walk, &rest);
+    assert_int_equal(rest.n, 2);
+    assert_true(rest.sequences[0] == 5 && rest.sequences[1] == 9);
+    kit_free(k);
+}
+
 static bool on_resource(void *arg, const struct driver_resource *r)
 {
     size_t *n = arg;
@@ -477,6 +515,7 @@ int main(void)
         cmocka_unit_test(test_inquire),
         cmocka_unit_test(test_view_of_a_commit),
         cmocka_unit_test(test_view_in_doubt),
+        cmocka_unit_test(test_views_are_sorted),
         cmocka_unit_test(test_view_of_resources),
     };
 

@@ -9,8 +9,9 @@ static const struct range some_ranges[] = {{1, 1}, {3, 9}, {12, UINT64_MAX}};
 static const struct branch_ref some_branches[] = {{1, BRANCH_DIRECT, "bank_a", "xid=77", NULL},
                                                   {2, BRANCH_REMOTE, "bank.b-2", NULL, "tcp://10.0.0.1:7402"},
                                                   {UINT16_MAX, BRANCH_DIRECT, "c", "", NULL}};
-static const struct wire_resource some_resources[] = {{"bank_a", "postgresql", 1, 3, 99000, NULL},
-                                                      {"bank_b", "mariadb", 0, 0, 0, "connection refused"}};
+static const struct wire_resource some_resources[] = {
+    {"bank_a", "postgresql", 1, 3, 99000, 7, 4, 2, NULL},
+    {"bank_b", "mariadb", 0, 0, 0, 0, 0, 0, "connection refused"}};
 static const struct wire_report some_reports[] = {
     {REPORT_PREPARED, {1, 2, 3, 4}, 1, "bank_a", 0, "xid=5", NULL},
     {REPORT_FOUND, {5, 6, 7, 8}, 2, "bank_b", 123456789012, NULL, "since long"},
@@ -158,6 +159,9 @@ static void same_resource(const struct wire_resource *a, const struct wire_resou
     assert_int_equal(a->up, b->up);
     assert_int_equal(a->in_doubt, b->in_doubt);
     assert_int_equal(a->oldest_ms, b->oldest_ms);
+    assert_int_equal(a->found, b->found);
+    assert_int_equal(a->resolved, b->resolved);
+    assert_int_equal(a->rate, b->rate);
     same_text(a->error, b->error);
 }
 
@@ -436,7 +440,7 @@ static void enumerated_fields_are_checked(void **state)
 {
     struct branch_ref branch = {1, BRANCH_REMOTE + 1, "a", NULL, NULL};
     struct branch_ref unnumbered = {0, BRANCH_REMOTE, "a", NULL, NULL};
-    struct wire_resource half_up = {"a", "postgresql", 2, 0, 0, NULL};
+    struct wire_resource half_up = {"a", "postgresql", 2, 0, 0, 0, 0, 0, NULL};
     struct wire_report report_0 = {0, id, 1, "a", 0, NULL, NULL};
     struct wire_report report_12 = {REPORT_ANSWER + 1, id, 1, "a", 0, NULL, NULL};
     struct wire_report report_unnumbered = {REPORT_HAZARD, id, 0, "a", 0, NULL, NULL};
