@@ -140,11 +140,13 @@ static void statements_execute(struct statements *s, struct held *h, const struc
 {
     struct branch_statements *b = h->statements;
     struct rm_statement statement = {x->statement, statements_values(s, x), s->values};
+    char gid[GID_SIZE];
     struct tx_error e = {0};
     int rc;
 
+    gid_format(&x->id, x->branch, gid);
     if (h->work == NULL)
-        h->work = h->resource->ops->begin(h->resource->rm, agent_work_lost, h);
+        h->work = h->resource->ops->begin(h->resource->rm, gid, agent_work_lost, h);
     rc = h->work == NULL ? err_set(&e, TX_ENOMEM, "no memory for a branch")
                          : h->resource->ops->exec(h->work, &statement, statements_executed, h, &e);
     if (rc != TX_OK) {
