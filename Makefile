@@ -30,7 +30,9 @@ say  := $(if $(VERBOSE),@:,@printf '  %-4s %s\n')
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
 SHARED := $(call obj,$(wildcard libtx/shared/*.c))
-LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(SHARED)
+# A program that embeds a participant has the agent inside, without the drivers.
+EMBED  := $(call obj,$(filter-out participant/main.c participant/rm%.c,$(wildcard participant/*.c)))
+LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(EMBED) $(SHARED)
 COORD  := $(call obj,$(filter-out coordinator/main.c,$(wildcard coordinator/*.c)))
 AGENT  := $(call obj,$(filter-out participant/main.c,$(wildcard participant/*.c)))
 ADMIN  := $(call obj,$(wildcard coordinator/txadmin/*.c))
@@ -45,6 +47,7 @@ LIBS     := $(B)/libtx.so $(B)/libtx.a
 
 MSG_LIBS := -lnanomsg
 PG_LIBS  := $(shell pkg-config --libs libpq 2>/dev/null)
+TX_LIBS  := $(PG_LIBS) -luv -lcjson $(MSG_LIBS)
 
 all: check-raft $(PROGRAMS) $(LIBS) $(EXAMPLES)
 
@@ -73,7 +76,7 @@ $(B)/txadmin: $(ADMIN) $(SHARED)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(MSG_LIBS)
 $(B)/txbench: $(BENCH) $(LIBTX)
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TX_LIBS)
 
 # One relocatable object with every hidden symbol made local: the archive shows the public names alone, too.
 $(B)/libtx.a: $(LIBTX)
@@ -83,23 +86,23 @@ $(B)/libtx.a: $(LIBTX)
 	$(Q)rm -f $@ && ar rcs $@ $(B)/libtx-all.o
 $(B)/libtx.so: $(LIBTX)
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libtx.so.0 -Wl,-z,defs -o $@.0 $^ $(PG_LIBS) $(MSG_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libtx.so.0 -Wl,-z,defs -o $@.0 $^ $(TX_LIBS)
 	$(Q)ln -sf libtx.so.0 $@
 
 # As a user's program: with the installed headers' names.
 $(B)/examples/%.o: CPPFLAGS += -Ilibtx
 $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PG_LIBS) $(MSG_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TX_LIBS)
 
 # A test is linked with everything but the mains, from archives, so that it takes just what it uses.
 # (q, not r: some files of different directories have one name.)
-$(B)/tests/all.a: $(COORD) $(AGENT) $(LIBTX) $(TLIB)
+$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(TLIB))
 	$(say) AR $@
 	$(Q)rm -f $@ && ar qcs $@ $^
 $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft $(TX_LIBS)
 
 build-tests: all $(UNITS) $(E2ES) $(B)/tests/soak/soak
 
@@ -132,7 +135,7 @@ $(B)/tests/soak/soak: $(call obj,$(wildcard tests/soak/*.c)) $(B)/tests/all.a
 
 $(B)/tests/recovery/recovery: $(B)/tests/recovery/recovery.o $(B)/tests/bench/bench_stats.o $(B)/tests/all.a
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TX_LIBS)
 
 # The demonstration lets an application die between its PREPAREs, so it runs the build that has crash points.
 demo: deps
@@ -167,7 +170,7 @@ install: all
 	install -m755 $(B)/txadmin $(B)/txbench $(DESTDIR)$(PREFIX)/bin
 	install -m755 $(B)/libtx.so.0 $(DESTDIR)$(PREFIX)/lib && ln -sf libtx.so.0 $(DESTDIR)$(PREFIX)/lib/libtx.so
 	install -m644 $(B)/libtx.a $(DESTDIR)$(PREFIX)/lib
-	install -m644 libtx/libtx.h libtx/libtx_pg.h $(DESTDIR)$(PREFIX)/include
+	install -m644 libtx/libtx.h libtx/libtx_*.h $(DESTDIR)$(PREFIX)/include
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' libtx/libtx.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/libtx.pc
 	install -m644 docs/man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3
 	install -m644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8

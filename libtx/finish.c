@@ -139,9 +139,19 @@ static void finish_enter_rollback(struct finish *f)
     }
 }
 
+static size_t finish_untold(const struct finish *f)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < f->txn->n_branches; i++)
+        n += finish_branch(f, i)->untold;
+    return n;
+}
+
 static bool finish_step_rollback(struct finish *f)
 {
-    size_t lost = finish_count(f, BRANCH_DIRECT, BRANCH_LEFT) + finish_count(f, BRANCH_DIRECT, BRANCH_UNKNOWN);
+    size_t lost = finish_count(f, BRANCH_DIRECT, BRANCH_LEFT) + finish_count(f, BRANCH_DIRECT, BRANCH_UNKNOWN) +
+                  finish_untold(f);
 
     finish_enter(f, lost > 0 && f->verdict == VERDICT_NONE ? PHASE_HAND_OVER : PHASE_OVER);
     return true;

@@ -24,8 +24,8 @@ static const char *finish_proof(const struct txn_branch *b)
     return b->state == BRANCH_UNKNOWN || *b->proof == '\0' ? NULL : b->proof;
 }
 
-/* To an abort go the direct branches alone: a remote one has been told by itself, and its agent rolls back
- * what it hears nothing of. */
+/* To an abort go the direct branches, and the remote ones whose agent nobody knows here: another remote one has
+ * been told by itself, and its agent rolls back what it hears nothing of. */
 static size_t finish_refs(const struct finish *f, enum verdict verdict, struct branch_ref *refs)
 {
     size_t n = 0;
@@ -33,7 +33,7 @@ static size_t finish_refs(const struct finish *f, enum verdict verdict, struct b
     for (size_t i = 0; i < f->txn->n_branches; i++) {
         const struct txn_branch *b = finish_branch(f, i);
 
-        if (!finish_was_prepared(b) && (b->kind == BRANCH_DIRECT || verdict == VERDICT_ABORT))
+        if (!finish_was_prepared(b) && !b->untold && (b->kind == BRANCH_DIRECT || verdict == VERDICT_ABORT))
             continue;
         refs[n++] = (struct branch_ref){b->number, b->kind, b->resource, finish_proof(b), b->agent};
     }

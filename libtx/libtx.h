@@ -153,6 +153,19 @@ TX_API const char *txn_rows_value(const txn_rows *rows, int row, int column);
 TX_API long long txn_rows_affected(const txn_rows *rows);
 TX_API void txn_rows_free(txn_rows *rows);
 
+/* Services that take part themselves (libtx_participant.h) */
+
+/* Bytes of a context, with the terminating NUL. */
+#define TXN_CONTEXT_SIZE 256
+
+/* Writes the transaction's context for one request to a service that takes part as `resource`: a short
+ * printable text without blanks, to be sent along in whatever protocol the two speak. The first one begins the
+ * branch. Every request has a context of its own, one request after the other, and each must reach the service:
+ * where one is lost the service does not vote yes, and the transaction is rolled back. The outcome is always
+ * logged. TX_EINVAL: over, no name, or enlisted with a connection; or the reason why only rollback is left. */
+TX_API TX_MUST_USE int txn_export(txn *t, const char *resource, char context[TXN_CONTEXT_SIZE],
+                                  struct tx_error *error);
+
 /* Outcomes */
 
 enum tx_outcome {

@@ -1,4 +1,5 @@
-/* remote: branches whose connection an agent holds: txn_exec() of libtx.h, and the driver for finish.c.
+/* remote: branches whose connection an agent holds: txn_exec() and txn_export() of libtx.h, and the driver for
+ * finish.c.
  *
  * The coordinator has these branches prepared and finished; what is left here is the statements, rolling back,
  * and committing in one phase where the branch is the only one that matters. Every request names its branch,
@@ -13,6 +14,7 @@
 
 #include "libtx/libtx.h"
 #include "libtx/rows.h"
+#include "libtx/shared/context.h"
 #include "libtx/shared/err.h"
 #include "libtx/txn.h"
 
@@ -28,8 +30,9 @@ enum {
 #define STATEMENTS "statements="
 
 struct remote_link {
-    struct peer *agent; /* NULL: no statement was sent yet */
-    uint32_t statements;
+    struct peer *agent;  /* NULL: no statement was sent yet */
+    uint32_t statements; /* and contexts */
+    bool exported;
     struct call call; /* of the driver's operation */
     bool calling;
     bool proving;                   /* OP_COMMIT: COMMIT has not been asked for yet */
@@ -182,6 +185,25 @@ int txn_exec(txn *t, const char *resource, const char *statement, int n_values, 
     return rc;
 }
 
+int txn_export(txn *t, const char *resource, char context[TXN_CONTEXT_SIZE], struct tx_error *error)
+{
+    struct txn_branch *b;
+    struct context c;
+    int rc = remote_branch(t, resource, &b, error);
+
+    if (rc != TX_OK)
+        return rc;
+    ((struct remote_link *)b->link)->exported = true;
+    t->logged = true; /* nobody here can ask the service for its outcome */
+    c = (struct context){.id = t->id,
+                         .branch = b->number,
+                         .number = remote_count(b),
+                         .timeout_ms = t->client->transaction_timeout_ms};
+    snprintf(c.resource, sizeof c.resource, "%s", b->resource);
+    context_format(&c, context);
+    return TX_OK;
+}
+
 /* the driver */
 
 static bool remote_ready(struct txn_branch *b)
@@ -203,6 +225,7 @@ static void remote_send(struct txn_branch *b, enum wire_finish_op op)
                                     .resource = b->resource,
                                     .proof = *b->proof != '\0' ? b->proof : NULL};
     l->again_ms = 0;
+    b->untold = op == FINISH_ROLLBACK && l->exported && l->agent == NULL;
     l->calling = l->agent != NULL && call_start(&l->call, calls, b->txn->waiter, &m, l->agent, WIRE_FINISHED,
                                                 l->deadline_ms, &b->cause) == TX_OK;
 }

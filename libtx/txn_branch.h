@@ -74,6 +74,7 @@ struct txn_branch {
     enum branch_answer answer;
     bool wrote;            /* after ASK and PREPARE: it has written */
     bool poisoned;         /* can only be rolled back; cause says why */
+    bool untold;           /* remote, and its agent has not been told to roll it back */
     struct tx_error cause; /* code 0: none */
     char proof[PROOF_LIMIT + 1];
     const char *agent; /* remote: the address of the agent that has its connection; NULL: none yet */

@@ -466,19 +466,16 @@ static int agent_open_resource(struct agent *a, const struct agent_resource *fro
     struct rm_options options = {.loop = a->loop,
                                  .name = from->name,
                                  .settings = from->settings,
+                                 .context = from->context,
                                  .connections = a->options.connections,
                                  .status = agent_status,
                                  .arg = r};
     int rc;
 
     r->agent = a;
-    r->ops = rm_find(from->kind);
+    r->ops = from->ops;
     snprintf(r->name, sizeof r->name, "%s", from->name);
     snprintf(r->error, sizeof r->error, "not connected yet");
-    if (r->ops == NULL)
-        return err_set(e, TX_EINVAL,
-                       "resource %s: there is no kind «%s»; write --resource.%s=\"KIND SETTINGS\" with %s",
-                       from->name, from->kind, from->name, rm_kinds());
     rc = r->ops->open(&r->rm, &options, e);
     if (rc != TX_OK)
         return err_wrap(e, rc, "resource %s", from->name);

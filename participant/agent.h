@@ -28,9 +28,12 @@
 #include "participant/scan.h"
 #include "participant/statements.h"
 
-/* As the operator wrote them; strings are borrowed until the end. */
+/* A resource to serve. What is pointed to is borrowed until the end. */
 struct agent_resource {
-    const char *name, *kind, *settings;
+    const char *name;
+    const struct rm_ops *ops;
+    const char *settings; /* as the operator wrote them; or NULL, */
+    void *context;        /* where the kind takes this */
 };
 
 struct agent_options {

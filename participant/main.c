@@ -22,14 +22,31 @@ static struct {
 static void resource_release(struct agent_resource *r)
 {
     free((char *)(uintptr_t)r->name);
-    free((char *)(uintptr_t)r->kind);
+    free((char *)(uintptr_t)r->settings);
+}
+
+/* "KIND SETTINGS" */
+static int resource_parse(struct agent_resource *r, const char *name, const char *value, struct tx_error *e)
+{
+    size_t n = strcspn(value, " ");
+    char kind[NAME_LIMIT + 1];
+
+    snprintf(kind, sizeof kind, "%.*s", (int)n, value);
+    r->ops = rm_find(kind);
+    if (r->ops == NULL)
+        return err_set(e, TX_EINVAL,
+                       "resource %s: there is no kind «%s»; write --resource.%s=\"KIND SETTINGS\" with %s",
+                       name, kind, name, rm_kinds());
+    r->name = strdup(name);
+    r->settings = strdup(value[n] == '\0' ? value + n : value + n + 1);
+    return r->name != NULL && r->settings != NULL ? TX_OK : err_set(e, TX_ENOMEM, "no memory for settings");
 }
 
 /* --resource.NAME="KIND SETTINGS"; a later one of the same name wins, so that a flag beats the file. */
 static int resource_add(void *target, const char *name, const char *value, struct tx_error *e)
 {
-    size_t n = strcspn(value, " "), i = 0;
     struct agent_resource *r;
+    size_t i = 0;
 
     (void)target;
     if (!wire_name_valid(name))
@@ -44,13 +61,7 @@ static int resource_add(void *target, const char *name, const char *value, struc
         resources.n++;
     else
         resource_release(r);
-    r->name = strdup(name);
-    r->kind = strdup(value);
-    if (r->name == NULL || r->kind == NULL)
-        return err_set(e, TX_ENOMEM, "no memory for settings");
-    ((char *)(uintptr_t)r->kind)[n] = '\0';
-    r->settings = value[n] == '\0' ? r->kind + n : r->kind + n + 1;
-    return TX_OK;
+    return resource_parse(r, name, value, e);
 }
 
 static const struct conf_key keys[] = {

@@ -83,7 +83,8 @@ struct rm_finish {
 struct rm_options {
     uv_loop_t *loop;
     const char *name;     /* of the resource */
-    const char *settings; /* what the operator wrote after the kind */
+    const char *settings; /* what the operator wrote after the kind; NULL where the kind takes `context` */
+    void *context;
     unsigned connections; /* at most so many; a few of them are kept for finishing */
     /* Told of every change, also of the reason: the resource can be reached, or why not (error, borrowed).
      * Before the first call it is down. */
@@ -99,10 +100,11 @@ struct rm_ops {
     /* Ends every work (rolled back) and connection, then frees; calls outstanding are answered or dropped. */
     void (*close)(struct rm *rm, void (*closed)(void *arg), void *arg);
 
-    /* A work without a connection yet; NULL: out of memory. The first exec() waits for a connection. `lost` is
-     * called, with `arg`, when the connection breaks while nothing is under way on it: the work is rolled back
-     * and over. */
-    struct rm_work *(*begin)(struct rm *rm, void (*lost)(void *arg, const char *why), void *arg);
+    /* The work of the branch that will be prepared as `gid` (borrowed for the call), without a connection yet;
+     * NULL: out of memory. The first exec() waits for a connection. `lost` is called, with `arg`, when the
+     * connection breaks while nothing is under way on it: the work is rolled back and over. */
+    struct rm_work *(*begin)(struct rm *rm, const char *gid, void (*lost)(void *arg, const char *why),
+                             void *arg);
     /* One statement at a time; it is borrowed for the call. Parameters go as parameters, never into the text.
      * TX_EREFUSED: the statement would end the transaction; TX_ENOMEM; then `done` is not called and nothing
      * has changed. */

@@ -528,10 +528,12 @@ static void work_replied(struct pg_job *job, struct pg_conn *c, const struct pg_
     }
 }
 
-struct rm_work *rm_pg_work_begin(struct rm *rm, void (*lost)(void *arg, const char *why), void *arg)
+struct rm_work *rm_pg_work_begin(struct rm *rm, const char *gid, void (*lost)(void *arg, const char *why),
+                                 void *arg)
 {
     struct rm_work *w = calloc(1, sizeof *w);
 
+    (void)gid; /* PREPARE TRANSACTION names it */
     if (w == NULL)
         return NULL;
     w->job.holds = true;

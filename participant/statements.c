@@ -135,27 +135,41 @@ static int statements_values(struct statements *s, const struct wire_exec *x)
     return x->n_values;
 }
 
+/* The branch's work; NULL: out of memory. */
+static struct rm_work *statements_work(struct held *h)
+{
+    char gid[GID_SIZE];
+
+    gid_format(&h->key.id, (unsigned)h->key.number, gid);
+    if (h->work == NULL)
+        h->work = h->resource->ops->begin(h->resource->rm, gid, agent_work_lost, h);
+    return h->work;
+}
+
+static void statements_count(struct branch_statements *b, const struct wire_exec *x)
+{
+    b->number = x->number;
+    b->timeout_ms = x->timeout_ms < TIMEOUT_MIN_MS ? TIMEOUT_MIN_MS : x->timeout_ms;
+    b->timeout_ms = b->timeout_ms > TIMEOUT_MAX_MS ? TIMEOUT_MAX_MS : b->timeout_ms;
+}
+
 static void statements_execute(struct statements *s, struct held *h, const struct wire_exec *x,
                                const struct reply_to *from)
 {
     struct branch_statements *b = h->statements;
     struct rm_statement statement = {x->statement, statements_values(s, x), s->values};
     struct tx_error e = {0};
-    int rc;
+    int rc = statements_work(h) == NULL
+                 ? err_set(&e, TX_ENOMEM, "no memory for a branch")
+                 : h->resource->ops->exec(h->work, &statement, statements_executed, h, &e);
 
-    if (h->work == NULL)
-        h->work = h->resource->ops->begin(h->resource->rm, agent_work_lost, h);
-    rc = h->work == NULL ? err_set(&e, TX_ENOMEM, "no memory for a branch")
-                         : h->resource->ops->exec(h->work, &statement, statements_executed, h, &e);
     if (rc != TX_OK) {
         statements_rows_error(s, from, rc, e.msg);
         if (b->number == 0)
             agent_work_lost(h, e.msg);
         return;
     }
-    b->number = x->number;
-    b->timeout_ms = x->timeout_ms < TIMEOUT_MIN_MS ? TIMEOUT_MIN_MS : x->timeout_ms;
-    b->timeout_ms = b->timeout_ms > TIMEOUT_MAX_MS ? TIMEOUT_MAX_MS : b->timeout_ms;
+    statements_count(b, x);
     b->executing = true;
     b->origin = *from;
 }
@@ -230,6 +244,36 @@ static void statements_exec(struct statements *s, const struct wire_exec *x, con
         statements_execute(s, h, x, from);
     else
         statements_rows_error(s, from, TX_EROLLBACK, h->text != NULL ? h->text : "the branch was rolled back");
+}
+
+int statements_join(struct statements *s, const struct wire_exec *x, struct tx_error *e)
+{
+    struct held *h = branches_find(&s->agent->branches, &x->id, x->branch);
+    const struct branch_rule *rule;
+    int rc = statements_admit(s, &x->id, e);
+
+    if (rc == TX_OK && h == NULL) {
+        h = statements_begin(s, x, e);
+        rc = h == NULL ? e->code : TX_OK;
+    }
+    if (rc == TX_OK)
+        rc = statements_check(h, x, e);
+    if (rc != TX_OK)
+        return rc;
+    if (h->state == AT_ACTIVE && x->number == h->statements->number)
+        return err_set(e, TX_EREFUSED, "request %u of this transaction was taken before", x->number);
+    h->touched_ms = agent_now(s->agent);
+    rule = agent_event(h, ON_STATEMENT);
+    if (rule == NULL)
+        return err_set(e, TX_EROLLBACK, "the transaction is being ended");
+    if ((rule->actions & DO_EXEC) == 0)
+        return err_set(e, TX_EROLLBACK, "%s", h->text != NULL ? h->text : "the branch was rolled back");
+    if (statements_work(h) == NULL) {
+        agent_work_lost(h, "no memory for a branch");
+        return err_set(e, TX_ENOMEM, "no memory for a branch");
+    }
+    statements_count(h->statements, x);
+    return TX_OK;
 }
 
 bool statements_overdue(const struct held *h, uint64_t now)

@@ -30,6 +30,10 @@ struct statements {
 int statements_open(struct statements *s, struct agent *a, const char *address, struct tx_error *e);
 void statements_close(struct statements *s);
 void statements_release(struct statements *s);
+/* A statement that is executed by the caller, as its answer says: the next one of its branch, which the first
+ * begins. TX_EUNREACHABLE: the group is not known yet; TX_EREFUSED: another group's, or a double; TX_EROLLBACK:
+ * the branch is over, or others of its statements never came; TX_EBUSY, TX_ENOTFOUND, TX_EINVAL, TX_ENOMEM. */
+int statements_join(struct statements *s, const struct wire_exec *x, struct tx_error *e);
 /* The application has been silent for too long in this branch. */
 bool statements_overdue(const struct held *h, uint64_t now);
 /* Whether an active branch can be ended. False: a statement is under way, or `proof` is "statements=<n>", as

@@ -8,12 +8,20 @@
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static const char *log_program = "assent";
-static enum log_level log_max = LOG_INFO;
+static int log_max = -1;
+static void (*log_sink)(void *arg, const char *line);
+static void *log_sink_arg;
 
 void log_init(const char *program, enum log_level level)
 {
     log_program = program;
-    log_max = level;
+    log_max = (int)level;
+}
+
+void log_divert(void (*sink)(void *arg, const char *line), void *arg)
+{
+    log_sink_arg = arg;
+    log_sink = sink;
 }
 
 int log_level_parse(const char *name)
@@ -33,7 +41,7 @@ void log_line(enum log_level level, const char *event, const char *format, ...)
     va_list args;
     int n;
 
-    if (level > log_max)
+    if ((int)level > log_max)
         return;
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
@@ -43,5 +51,8 @@ void log_line(enum log_level level, const char *event, const char *format, ...)
     va_start(args, format);
     vsnprintf(line + n, sizeof line - (size_t)n, format, args);
     va_end(args);
-    fprintf(stderr, "%s\n", line);
+    if (log_sink != NULL)
+        log_sink(log_sink_arg, line);
+    else
+        fprintf(stderr, "%s\n", line);
 }

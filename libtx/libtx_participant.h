@@ -1,0 +1,115 @@
+/* libtx for services: a C program of your own as a resource that takes part in transactions.
+ *
+ * The service keeps something durable (a file, an embedded database) and offers it to applications over
+ * whatever protocol the two speak. It opens one participant, which stays in touch with the coordinator group,
+ * and gives it four callbacks. An application that calls the service inside a transaction sends the
+ * transaction's context along (txn_export(), libtx.h); the service joins with it (tx_participant_join()), does
+ * its work under the branch's name without making it durable or visible, and answers. Whatever comes then comes
+ * by callbacks:
+ *
+ *      join ──▶ work ──▶ prepare ──▶ commit          rollback may come instead of prepare, or after it
+ *
+ * What must be durable when (X/Open CAE Specification C193, chapter 2; Gray & Reuter, «Transaction Processing»,
+ * chapter 10; docs/participant.md tells more):
+ *   before prepare returns TX_OK    all that commit and rollback need, under the branch's name
+ *   before commit returns TX_OK     the effect, and that this branch is committed
+ *   before rollback returns TX_OK   that nothing of it is left
+ * After a restart the service still knows its prepared branches (list_in_doubt), and is told what became of
+ * them. It never decides by itself.
+ *
+ * Threads: tx_participant_join() may be called from any thread. Callbacks come one at a time, from inside
+ * tx_participant_dispatch() or on libtx's thread, and may call anything here but tx_participant_close(). Not
+ * fork-safe: open after fork().
+ */
+#ifndef LIBTX_PARTICIPANT_H
+#define LIBTX_PARTICIPANT_H
+
+#include "libtx.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tx_participant tx_participant;
+
+/* The name of a branch: printable, without blanks, never used twice. Bytes with the terminating NUL. */
+#define TX_BRANCH_SIZE 100
+
+/* What a callback returns beside TX_OK. */
+enum {
+    TX_PARTICIPANT_READ_ONLY = 1, /* prepare: the branch has changed nothing; it is over, and forgotten */
+    TX_PARTICIPANT_LATER = 2,     /* tx_participant_answer() will bring the answer */
+};
+
+/* Every callback may be called twice for one branch, also after a restart, and must give the same answer then.
+ * Borrowed arguments are valid during the call. */
+struct tx_participant_callbacks {
+    void *arg; /* handed to each */
+    /* Votes. TX_OK: yes, prepared durably; from here on only commit or rollback end it, whatever happens to
+     * this process. TX_EROLLBACK: no; nothing is left of it. TX_PARTICIPANT_READ_ONLY. */
+    int (*prepare)(void *arg, const char *branch);
+    /* TX_OK: is committed, now or by an earlier call. TX_ENOTFOUND: nothing is known of such a branch, neither
+     * that it is prepared nor that it was committed: reported to the operator as a hazard, never taken for
+     * success. Anything else: could not be done now, and is asked again. */
+    int (*commit)(void *arg, const char *branch);
+    /* Of a branch that is prepared, that is still at work (its application is gone), or of which nothing is
+     * known. TX_OK: nothing of it is left. Anything else: is asked again. */
+    int (*rollback)(void *arg, const char *branch);
+    /* Names every prepared branch that is neither committed nor rolled back: found(list, branch, age_ms), from
+     * inside the callback. TX_OK, or why not. At start and every few seconds. */
+    int (*list_in_doubt)(void *arg, void (*found)(void *list, const char *branch, uint64_t age_ms), void *list);
+    /* May be NULL: this service takes no statements by txn_exec(). One statement of a branch at work, which has
+     * joined by it; `result` (a buffer of `size` bytes) takes a text that the application reads as one row of
+     * one column, "" none. TX_OK; TX_ESTATEMENT with the reason in `result`: refused, and the transaction can
+     * only be rolled back. */
+    int (*exec)(void *arg, const char *branch, const char *statement, int n_values, const char *const *values,
+                char *result, size_t size);
+};
+
+/* Zero or NULL in a field means the default in brackets. */
+struct tx_participant_options {
+    const char *resource;     /* the name that applications use, required */
+    const char *coordinators; /* as in struct tx_client_options */
+    const char *name;         /* of this process, shown by txadmin; at most 63 bytes [the resource's name] */
+    const char *listen; /* "tcp://host:port" where txn_exec() and roll-backs of applications arrive; [none:
+                           they come through the coordinator] */
+    unsigned scan_interval_ms; /* between two calls of list_in_doubt [5000] */
+};
+
+/* Begins to serve; reaches the coordinators when it is dispatched, and goes on trying for ever. Options are
+ * copied. On success *out is owned by the caller: tx_participant_close() it. TX_EINVAL (options, a callback is
+ * missing), TX_EIO (cannot listen), TX_ENOMEM. */
+TX_API TX_MUST_USE int tx_participant_open(tx_participant **out, const struct tx_participant_options *options,
+                                           const struct tx_participant_callbacks *callbacks,
+                                           struct tx_error *error);
+
+/* Branches at work are rolled back (rollback is called for them); prepared ones stay. Ends libtx's thread. NULL
+ * is allowed. */
+TX_API void tx_participant_close(tx_participant *p);
+
+/* Either: a thread of libtx's calls the callbacks, until tx_participant_close(). TX_ENOMEM. */
+TX_API TX_MUST_USE int tx_participant_start(tx_participant *p, struct tx_error *error);
+
+/* Or: the service's own event loop does. The descriptor to poll for reading, the same for ever; how long to
+ * wait at most, in milliseconds as poll() takes it; and what to call then, or earlier. */
+TX_API int tx_participant_fd(const tx_participant *p);
+TX_API int tx_participant_timeout_ms(tx_participant *p);
+TX_API void tx_participant_dispatch(tx_participant *p);
+
+/* Takes the context that came with an application's request, before its work is done: the branch's name is the
+ * same for all requests of one transaction. Each context can be taken once: a request that came twice is
+ * refused. TX_EINVAL: not a context, or for another resource. TX_EREFUSED: taken before. TX_EROLLBACK: the
+ * branch is over, or an earlier request of it was lost (this service was restarted): the work must not be done.
+ * TX_EUNREACHABLE: no coordinator has told yet which group this is. */
+TX_API TX_MUST_USE int tx_participant_join(tx_participant *p, const char *context, char branch[TX_BRANCH_SIZE],
+                                           struct tx_error *error);
+
+/* The answer to a callback that returned TX_PARTICIPANT_LATER, from any thread: what it would have returned.
+ * For exec, `result` is the text; else NULL. */
+TX_API void tx_participant_answer(tx_participant *p, const char *branch, int answer, const char *result);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,471 @@
+/* service_rm: rm.h's operations on a program's callbacks; see service.h. */
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libtx/service.h"
+#include "libtx/shared/buf.h"
+
+enum { SERVICE_AGAIN_MS = 1000 /* until a rollback that failed is asked for again */ };
+
+#define PROOF_PREFIX "branch="
+
+struct rm_work {
+    LIST_ENTRY(rm_work) link;
+    struct rm *rm;
+    char branch[GID_SIZE];
+    bool begun; /* the program may know of it */
+};
+
+LIST_HEAD(works, rm_work);
+
+struct rm {
+    struct rm_options options;
+    struct service *service;
+    struct works works;
+    uv_async_t async; /* callbacks that must not come from inside the call */
+    bool told;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+/* jobs */
+
+static struct service_job *job_new(struct rm *rm, enum service_op op, const char *branch, void *arg)
+{
+    struct service_job *job = calloc(1, sizeof *job);
+
+    if (job == NULL)
+        return NULL;
+    job->op = op;
+    job->rm = rm;
+    job->arg = arg;
+    snprintf(job->branch, sizeof job->branch, "%s", branch);
+    return job;
+}
+
+static void job_put(struct service_job *job)
+{
+    struct service *s = job->rm->service;
+
+    TAILQ_INSERT_TAIL(&s->waiting, job, link);
+    s->wake(s->wake_arg);
+}
+
+/* Calls that have no way to say no: without memory nothing is left but to die, and to recover after the
+ * restart.
+ */
+static struct service_job *job_must(struct rm *rm, enum service_op op, const char *branch, void *arg,
+                                    void (*done)(struct service_job *job))
+{
+    struct service_job *job = job_new(rm, op, branch, arg);
+
+    if (job == NULL)
+        abort();
+    job->done = done;
+    job_put(job);
+    return job;
+}
+
+/* One that ends in an rm_answer. */
+static void job_ask(struct rm *rm, enum service_op op, const char *branch, rm_answer_cb cb, void *arg,
+                    void (*done)(struct service_job *job))
+{
+    job_must(rm, op, branch, arg, done)->answer_cb = cb;
+}
+
+static void job_tell(const struct service_job *job, enum rm_outcome outcome, const char *text,
+                     const char *proof)
+{
+    const struct rm_answer a = {.outcome = outcome, .text = text, .proof = proof};
+
+    job->answer_cb(job->arg, &a);
+}
+
+static const char *job_text(const struct service_job *job)
+{
+    return *job->text != '\0' ? job->text : tx_strerror(job->answer);
+}
+
+/* opening and closing */
+
+static void rm_tell(uv_async_t *async)
+{
+    struct rm *rm = async->data;
+
+    if (!rm->told)
+        rm->options.status(rm->options.arg, true, NULL);
+    rm->told = true;
+}
+
+static int rm_open(struct rm **out, const struct rm_options *options, struct tx_error *e)
+{
+    struct rm *rm = calloc(1, sizeof *rm);
+
+    if (rm == NULL)
+        return err_set(e, TX_ENOMEM, "out of memory");
+    rm->options = *options;
+    rm->service = options->context;
+    rm->service->rm = rm;
+    LIST_INIT(&rm->works);
+    rm->async.data = rm;
+    if (uv_async_init(options->loop, &rm->async, rm_tell) != 0) {
+        free(rm);
+        return err_set(e, TX_EIO, "out of file descriptors");
+    }
+    uv_async_send(&rm->async);
+    *out = rm;
+    return TX_OK;
+}
+
+static void rm_closed(uv_handle_t *handle)
+{
+    struct rm *rm = handle->data;
+
+    rm->closed(rm->closed_arg);
+    free(rm);
+}
+
+/* What is at work goes with this process: the program is told while it still listens. */
+static void rm_close(struct rm *rm, void (*closed)(void *arg), void *arg)
+{
+    const struct tx_participant_callbacks *cb = &rm->service->callbacks;
+    struct rm_work *w;
+
+    rm->closed = closed;
+    rm->closed_arg = arg;
+    rm->service->rm = NULL;
+    LIST_FOREACH(w, &rm->works, link)
+    {
+        if (w->begun)
+            (void)cb->rollback(cb->arg, w->branch);
+    }
+    while ((w = LIST_FIRST(&rm->works)) != NULL) {
+        LIST_REMOVE(w, link);
+        w->rm = NULL;
+    }
+    uv_close((uv_handle_t *)&rm->async, rm_closed);
+}
+
+/* a branch's work */
+
+static struct rm_work *work_begin(struct rm *rm, const char *gid, void (*lost)(void *arg, const char *why),
+                                  void *arg)
+{
+    struct rm_work *w = calloc(1, sizeof *w);
+
+    (void)lost; /* there is no connection that could break */
+    (void)arg;
+    if (w == NULL)
+        return NULL;
+    w->rm = rm;
+    w->begun = true;
+    snprintf(w->branch, sizeof w->branch, "%s", gid);
+    LIST_INSERT_HEAD(&rm->works, w, link);
+    return w;
+}
+
+static void work_end(struct rm_work *w)
+{
+    if (w->rm != NULL)
+        LIST_REMOVE(w, link);
+    free(w);
+}
+
+static void exec_done(struct service_job *job)
+{
+    struct wire_rows rows = {.code = job->answer, .text = job->answer == TX_OK ? NULL : job_text(job)};
+    struct buf cells;
+
+    buf_init(&cells);
+    if (job->answer == TX_OK && *job->text != '\0') {
+        buf_put_str(&cells, "result");
+        buf_put_str(&cells, job->text);
+        rows.n_columns = 1;
+        rows.n_rows = 1;
+        rows.cells = cells.data;
+        rows.cells_len = cells.len;
+    }
+    job->rows_cb(job->arg, &rows, false);
+    buf_release(&cells);
+}
+
+static bool exec_copy(struct service_job *job, const struct rm_statement *s)
+{
+    job->statement = strdup(s->text);
+    job->values = calloc((size_t)s->n_values + 1, sizeof *job->values);
+    if (job->statement == NULL || job->values == NULL)
+        return false;
+    for (int i = 0; i < s->n_values; i++) {
+        job->n_values = i + 1;
+        job->values[i] = s->values[i] == NULL ? NULL : strdup(s->values[i]);
+        if (s->values[i] != NULL && job->values[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
+static int work_exec(struct rm_work *w, const struct rm_statement *s, rm_rows_cb done, void *arg,
+                     struct tx_error *e)
+{
+    struct service_job *job;
+
+    if (w->rm->service->callbacks.exec == NULL)
+        return err_set(e, TX_EREFUSED, "this service takes no statements; call it with txn_export()'s context");
+    job = job_new(w->rm, SERVICE_EXEC, w->branch, arg);
+    if (job == NULL || !exec_copy(job, s)) {
+        if (job != NULL)
+            service_job_free(job);
+        return err_set(e, TX_ENOMEM, "out of memory");
+    }
+    job->rows_cb = done;
+    job->done = exec_done;
+    job_put(job);
+    return TX_OK;
+}
+
+static void prepare_done(struct service_job *job)
+{
+    if (job->answer == TX_OK)
+        job_tell(job, RM_DONE, NULL, NULL);
+    else if (job->answer == TX_PARTICIPANT_READ_ONLY)
+        job_tell(job, RM_READ_ONLY, NULL, NULL);
+    else
+        job_tell(job, RM_REFUSED, job_text(job), NULL);
+}
+
+static void work_prepare(struct rm_work *w, const char *gid, rm_answer_cb done, void *arg)
+{
+    job_ask(w->rm, SERVICE_PREPARE, gid, done, arg, prepare_done);
+}
+
+static void proved(struct service_job *job)
+{
+    char proof[PROOF_LIMIT + 1];
+
+    snprintf(proof, sizeof proof, PROOF_PREFIX "%s", job->branch);
+    job_tell(job, RM_DONE, NULL, proof);
+}
+
+static void work_prove(struct rm_work *w, rm_answer_cb done, void *arg)
+{
+    job_ask(w->rm, SERVICE_NOTHING, w->branch, done, arg, proved);
+}
+
+/* What commit makes known of a branch that is prepared, or may be. */
+static void commit_done(struct service_job *job)
+{
+    if (job->answer == TX_OK)
+        job_tell(job, RM_DONE, NULL, NULL);
+    else if (job->answer == TX_ENOTFOUND)
+        job_tell(job, RM_HAZARD, "the service knows nothing of this branch", NULL);
+    else
+        job_tell(job, RM_FAILED, job_text(job), NULL);
+}
+
+static void one_phase_committed(struct service_job *job)
+{
+    job_tell(job, job->answer == TX_OK ? RM_DONE : RM_UNKNOWN, job_text(job), NULL);
+}
+
+/* A program has no commit without prepare. Should it die between the two, the branch is found in doubt, and no
+ * decision stands for it: it is rolled back. */
+static void one_phase_prepared(struct service_job *job)
+{
+    if (job->answer == TX_OK)
+        job_ask(job->rm, SERVICE_COMMIT, job->branch, job->answer_cb, job->arg, one_phase_committed);
+    else if (job->answer == TX_PARTICIPANT_READ_ONLY)
+        job_tell(job, RM_DONE, NULL, NULL);
+    else
+        job_tell(job, RM_REFUSED, job_text(job), NULL);
+}
+
+static void work_one_phase(struct rm_work *w, rm_answer_cb done, void *arg)
+{
+    job_ask(w->rm, SERVICE_PREPARE, w->branch, done, arg, one_phase_prepared);
+}
+
+/* Goes on until the program has done it. */
+static void abandoned(struct service_job *job)
+{
+    struct service_job *again;
+
+    if (job->answer == TX_OK) {
+        job_tell(job, RM_DONE, NULL, NULL);
+        return;
+    }
+    again = job_must(job->rm, SERVICE_ROLLBACK, job->branch, job->arg, abandoned);
+    again->answer_cb = job->answer_cb;
+    again->not_before_ms = uv_now(job->rm->options.loop) + SERVICE_AGAIN_MS;
+}
+
+static void work_abandon(struct rm_work *w, rm_answer_cb done, void *arg)
+{
+    job_ask(w->rm, SERVICE_ROLLBACK, w->branch, done, arg, abandoned);
+}
+
+/* by gid */
+
+static bool is_listed(const struct service_job *job)
+{
+    for (size_t i = 0; i < job->n_found; i++) {
+        if (strcmp(job->found[i].gid, job->branch) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void looked(struct service_job *job)
+{
+    if (job->answer != TX_OK)
+        job_tell(job, RM_UNKNOWN, job_text(job), NULL);
+    else
+        job_tell(job, is_listed(job) ? RM_DONE : RM_NOT_FOUND, NULL, NULL);
+}
+
+static void rm_look(struct rm *rm, const char *gid, struct rm_work *work, rm_answer_cb done, void *arg)
+{
+    (void)work;
+    job_ask(rm, SERVICE_LIST, gid, done, arg, looked);
+}
+
+static void rm_commit(struct rm *rm, const struct rm_finish *f, rm_answer_cb done, void *arg)
+{
+    job_ask(rm, SERVICE_COMMIT, f->gid, done, arg, commit_done);
+}
+
+static void rolled_back(struct service_job *job)
+{
+    if (job->answer == TX_OK)
+        job_tell(job, RM_DONE, NULL, NULL);
+    else
+        job_tell(job, RM_FAILED, job_text(job), NULL);
+}
+
+static void rm_rollback(struct rm *rm, const struct rm_finish *f, rm_answer_cb done, void *arg)
+{
+    job_ask(rm, SERVICE_ROLLBACK, f->gid, done, arg, rolled_back);
+}
+
+static bool is_at_work(const struct rm *rm, const char *branch)
+{
+    const struct rm_work *w;
+
+    LIST_FOREACH(w, &rm->works, link)
+    {
+        if (strcmp(w->branch, branch) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Committed branches are remembered (libtx_participant.h), so that one of which nothing is known, and which is
+ * not at work either, was rolled back. */
+static void status_known(struct service_job *job)
+{
+    if (job->answer == TX_OK)
+        job_tell(job, RM_DONE, NULL, NULL);
+    else if (job->answer == TX_ENOTFOUND)
+        job_tell(job, RM_REFUSED, "the service has rolled the branch back", NULL);
+    else
+        job_tell(job, RM_UNKNOWN, job_text(job), NULL);
+}
+
+static void status_listed(struct service_job *job)
+{
+    if (job->answer != TX_OK || is_listed(job) || is_at_work(job->rm, job->branch))
+        job_tell(job, RM_UNKNOWN, "not over yet", NULL);
+    else
+        job_ask(job->rm, SERVICE_COMMIT, job->branch, job->answer_cb, job->arg, status_known);
+}
+
+static void rm_status(struct rm *rm, const char *proof, rm_answer_cb done, void *arg)
+{
+    size_t n = strlen(PROOF_PREFIX);
+
+    job_ask(rm, SERVICE_LIST, strncmp(proof, PROOF_PREFIX, n) == 0 ? proof + n : "", done, arg, status_listed);
+}
+
+/* lists */
+
+static int compare_found(const void *a, const void *b)
+{
+    return strcmp(((const struct rm_found *)a)->gid, ((const struct rm_found *)b)->gid);
+}
+
+static void listed(struct service_job *job)
+{
+    size_t from = 0, n;
+
+    if (job->answer != TX_OK) {
+        job->list_cb(job->arg, NULL, -1);
+        return;
+    }
+    if (job->n_found > 0)
+        qsort(job->found, job->n_found, sizeof *job->found, compare_found);
+    while (from < job->n_found && strcmp(job->found[from].gid, job->after) <= 0)
+        from++;
+    n = job->n_found - from;
+    job->list_cb(job->arg, job->found + from, (int)(n < job->limit ? n : job->limit));
+}
+
+static void rm_list(struct rm *rm, const char *prefix, const char *after, unsigned limit, rm_list_cb done,
+                    void *arg)
+{
+    struct service_job *job = job_must(rm, SERVICE_LIST, prefix, arg, listed);
+
+    job->list_cb = done;
+    job->limit = limit;
+    snprintf(job->after, sizeof job->after, "%s", after);
+}
+
+/* for the operator */
+
+static void inspected(struct service_job *job)
+{
+    cJSON *o = cJSON_CreateObject();
+    char *json;
+
+    cJSON_AddStringToObject(o, "gid", job->branch);
+    cJSON_AddBoolToObject(o, "prepared", job->answer == TX_OK && is_listed(job));
+    json = cJSON_PrintUnformatted(o);
+    job->json_cb(job->arg, json, json == NULL ? "out of memory" : NULL);
+    cJSON_Delete(o);
+    free(json);
+}
+
+static void rm_inspect(struct rm *rm, const char *gid, rm_json_cb done, void *arg)
+{
+    job_must(rm, SERVICE_LIST, gid, arg, inspected)->json_cb = done;
+}
+
+static void diagnosed(struct service_job *job)
+{
+    job->json_cb(job->arg, "{\"findings\":[]}", NULL);
+}
+
+static void rm_diagnose(struct rm *rm, const char *prefix, rm_json_cb done, void *arg)
+{
+    job_must(rm, SERVICE_NOTHING, prefix, arg, diagnosed)->json_cb = done;
+}
+
+const struct rm_ops service_ops = {
+    .kind = "service",
+    .open = rm_open,
+    .close = rm_close,
+    .begin = work_begin,
+    .exec = work_exec,
+    .prepare = work_prepare,
+    .prove = work_prove,
+    .one_phase = work_one_phase,
+    .abandon = work_abandon,
+    .end = work_end,
+    .look = rm_look,
+    .commit = rm_commit,
+    .rollback = rm_rollback,
+    .status = rm_status,
+    .list = rm_list,
+    .inspect = rm_inspect,
+    .diagnose = rm_diagnose,
+};

@@ -1,0 +1,338 @@
+/* test_service: a C service that takes part through libtx's callbacks (examples/service.c), in one transaction
+ * with a PostgreSQL database. It is killed at every point it passes, and started again; then what was given
+ * away is what was written down in the database, and the application was told the truth.
+ */
+#include <arpa/inet.h>
+#include <cjson/cJSON.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/lib/kit.h"
+
+enum { PIECES = 1000000, ORDERS = 40, PORT_SIZE = 16, LINE = 512, ANSWER_MS = 2000 };
+
+static struct kit kit;
+static tx_client *client;
+static PGconn *bank;
+static struct world_process *service;
+static char port[PORT_SIZE];
+
+/* The service */
+
+/* One request; false: no answer. */
+static bool ask(const char *request, char answer[LINE])
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    ssize_t n = -1;
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0 && write(fd, request, strlen(request)) > 0 &&
+        poll(&wait, 1, ANSWER_MS) == 1)
+        n = read(fd, answer, LINE - 1);
+    close(fd);
+    answer[n > 0 ? n : 0] = '\0';
+    return n > 0;
+}
+
+static long count_pieces(void)
+{
+    char answer[LINE];
+    long n = -1;
+
+    assert_true(ask("count bolt\n", answer));
+    assert_int_equal(sscanf(answer, "ok %ld", &n), 1);
+    return n;
+}
+
+static void new_service(void)
+{
+    char program[WORLD_PATH_SIZE], journal[WORLD_PATH_SIZE], answer[LINE], request[64];
+    const char *argv[] = {world_program(kit.world, "examples/service", program), journal, port, NULL};
+
+    snprintf(port, sizeof port, "%u", world_port(kit.world));
+    snprintf(journal, sizeof journal, "%s/stock.journal", world_dir(kit.world));
+    service = world_process_new(kit.world, "service", argv);
+    world_process_start_ready(service, NULL);
+    snprintf(request, sizeof request, "put bolt %d\n", PIECES);
+    assert_true(ask(request, answer));
+}
+
+static bool is_up(void *arg)
+{
+    bool *up = arg;
+    int code;
+    cJSON *o = world_admin_json(kit.world, WORLD_ARGS("resources"), &code);
+    char *text = cJSON_PrintUnformatted(o);
+
+    *up = strstr(text, "\"stock\"") != NULL;
+    free(text);
+    cJSON_Delete(o);
+    return *up;
+}
+
+static void await_service(void)
+{
+    bool up = false;
+
+    if (!world_wait(KIT_SETTLE_MS, is_up, &up))
+        fail_msg("no coordinator knows the service");
+}
+
+/* Orders */
+
+struct told {
+    char receipt[32];
+    int rc; /* of txn_commit(), or what kept it from being called */
+    char id[KIT_ID_SIZE];
+};
+
+static struct told told[ORDERS * 64];
+static size_t n_told;
+
+/* A receipt in the bank, and a piece from the stock: both or neither. refused: a third one votes no. */
+static struct told *order(int pieces, bool refused)
+{
+    struct told *o = &told[n_told];
+    char context[TXN_CONTEXT_SIZE], request[LINE], answer[LINE];
+    struct tx_error e = {0};
+    txn *t;
+
+    snprintf(o->receipt, sizeof o->receipt, "order_%zu", n_told++);
+    o->rc = txn_begin(client, &t, &e);
+    if (o->rc != TX_OK)
+        fail_msg("txn_begin: %s", e.msg);
+    snprintf(o->id, sizeof o->id, "%s", txn_id(t));
+    assert_int_equal(txn_enlist_pg(t, "bank_a", bank, &e), TX_OK);
+    kit_move(bank, o->receipt, 0);
+    assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
+    snprintf(request, sizeof request, "take %s bolt %d\n", context, pieces);
+    if (!ask(request, answer) || strncmp(answer, "ok", 2) != 0)
+        o->rc = TX_EROLLBACK;
+    if (refused && txn_exec(t, "bank_b", "INSERT INTO checked VALUES (1), (1)", 0, NULL, NULL, &e) != TX_OK)
+        o->rc = TX_EROLLBACK;
+    if (o->rc == TX_OK)
+        o->rc = txn_commit(t, TXN_COMPLETED, &e);
+    else
+        txn_rollback(t, NULL);
+    txn_free(t);
+    return o;
+}
+
+static long receipts(const char *name)
+{
+    return (long)world_sql_number(kit.bank[0], "SELECT count(*) FROM receipts WHERE name = '%s'", name);
+}
+
+static bool stock_agrees(void *arg)
+{
+    long given = PIECES - count_pieces();
+
+    (void)arg;
+    return given == world_sql_number(kit.bank[0], "SELECT count(*) FROM receipts") &&
+           world_prepared_count(kit.bank[0]) == 0;
+}
+
+/* What was told is what happened, in both. */
+static void assert_told(void)
+{
+    if (!world_wait(KIT_SETTLE_MS, stock_agrees, NULL))
+        fail_msg("%ld pieces are given away, %lld receipts are there", PIECES - count_pieces(),
+                 world_sql_number(kit.bank[0], "SELECT count(*) FROM receipts"));
+    for (size_t i = 0; i < n_told; i++) {
+        const struct told *o = &told[i];
+        long n = receipts(o->receipt);
+
+        if ((o->rc == TX_OK && n != 1) || (o->rc == TX_EROLLBACK && n != 0))
+            fail_msg("%s was told %s, and %ld receipts are there", o->id, tx_strerror(o->rc), n);
+    }
+}
+
+/* Tests */
+
+static int set_up(void **state)
+{
+    (void)state;
+    kit_settle(&kit);
+    if (!world_process_running(service))
+        world_process_start_ready(service, NULL);
+    await_service();
+    client = kit_client(&kit);
+    bank = kit_connect(&kit, 0);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    PQfinish(bank);
+    tx_client_close(client);
+    return 0;
+}
+
+/* The tests keep what they did: each begins with a stock that agrees with no receipts. */
+static void fill_up(void)
+{
+    char request[64], answer[LINE];
+
+    snprintf(request, sizeof request, "put bolt %ld\n", PIECES - count_pieces());
+    assert_true(ask(request, answer));
+    n_told = 0;
+}
+
+static void takes_part(void **state)
+{
+    (void)state;
+    fill_up();
+    assert_int_equal(order(1, false)->rc, TX_OK);
+    assert_int_equal(PIECES - count_pieces(), 1);
+    /* More than there is: the application rolls back. */
+    assert_int_equal(order(PIECES, false)->rc, TX_EROLLBACK);
+    assert_told();
+}
+
+static void several_requests(void **state)
+{
+    struct tx_error e;
+    char context[TXN_CONTEXT_SIZE], request[LINE], answer[LINE];
+    txn *t;
+
+    (void)state;
+    fill_up();
+    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
+        snprintf(request, sizeof request, "take %s bolt 1\n", context);
+        assert_true(ask(request, answer));
+        assert_string_equal(answer, "ok\n");
+        /* The same request once more. */
+        assert_true(ask(request, answer));
+        assert_memory_equal(answer, "no ", 3);
+    }
+    assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_OK);
+    txn_free(t);
+    assert_int_equal(PIECES - count_pieces(), 3);
+    fill_up();
+}
+
+/* A request that never arrived: the service has not done all that the application thinks it has. */
+static void lost_request(void **state)
+{
+    struct tx_error e;
+    char context[TXN_CONTEXT_SIZE], request[LINE], answer[LINE];
+    txn *t;
+
+    (void)state;
+    fill_up();
+    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
+    assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
+    snprintf(request, sizeof request, "take %s bolt 1\n", context);
+    assert_true(ask(request, answer));
+    assert_string_equal(answer, "ok\n");
+    assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
+    assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_EROLLBACK);
+    txn_free(t);
+    assert_told();
+}
+
+/* Restarted between its work and its vote: it knows nothing of the branch, so it cannot vote yes. */
+static void restarted_at_work(void **state)
+{
+    struct tx_error e;
+    char context[TXN_CONTEXT_SIZE], request[LINE], answer[LINE];
+    txn *t;
+
+    (void)state;
+    fill_up();
+    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
+    assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
+    snprintf(request, sizeof request, "take %s bolt 1\n", context);
+    assert_true(ask(request, answer));
+    world_process_kill(service);
+    world_process_start_ready(service, NULL);
+    assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_EROLLBACK);
+    txn_free(t);
+    assert_told();
+}
+
+/* The application is gone without a word: what it had taken is there again. */
+static void rolled_back_by_the_application(void **state)
+{
+    (void)state;
+    fill_up();
+    for (int i = 0; i < 3; i++) {
+        struct tx_error e;
+        char context[TXN_CONTEXT_SIZE], request[LINE], answer[LINE];
+        txn *t;
+
+        assert_int_equal(txn_begin(client, &t, &e), TX_OK);
+        assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
+        snprintf(request, sizeof request, "take %s bolt 1\n", context);
+        assert_true(ask(request, answer));
+        assert_string_equal(answer, "ok\n");
+        assert_int_equal(txn_rollback(t, &e), TX_OK);
+        txn_free(t);
+    }
+    assert_told();
+}
+
+static const char *const points[] = {
+    "agent.before_prepare:3=kill", "agent.prepared:3=kill",  "agent.voted:3=kill",
+    "agent.before_commit:3=kill",  "agent.committed:3=kill", "agent.reported:3=kill",
+    "agent.before_rollback=kill",  "agent.rolled_back=kill", "agent.scanned:2=kill"};
+
+static void die_at(const char *point)
+{
+    char env[64];
+    uint64_t end = world_now_ms() + KIT_SETTLE_MS;
+
+    world_process_stop(service);
+    snprintf(env, sizeof env, "ASSENT_CRASH=%s", point);
+    world_process_start_ready(service, env);
+    for (int i = 0; i < ORDERS && world_process_running(service) && world_now_ms() < end; i++)
+        order(1, strstr(point, "roll") != NULL);
+    if (world_process_wait(service, KIT_SETTLE_MS) != -SIGKILL)
+        fail_msg("the service did not come to %s", point);
+    world_process_start_ready(service, NULL);
+    await_service();
+}
+
+static void killed_at_every_point(void **state)
+{
+    (void)state;
+    fill_up();
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+        print_message("# %s\n", points[i]);
+        die_at(points[i]);
+        assert_told();
+    }
+}
+
+static int open_group(void **state)
+{
+    (void)state;
+    kit_open(&kit, "service", NULL);
+    new_service();
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(takes_part, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(several_requests, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lost_request, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(restarted_at_work, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rolled_back_by_the_application, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(killed_at_every_point, set_up, tear_down),
+    };
+
+    kit_main(argc, argv);
+    return kit_close(&kit, cmocka_run_group_tests(tests, open_group, NULL));
+}
