@@ -396,18 +396,23 @@ static int compare_found(const void *a, const void *b)
 
 static void listed(struct service_job *job)
 {
-    size_t from = 0, n;
+    struct rm_list list = {.n = -1};
+    size_t from = 0;
 
-    if (job->answer != TX_OK) {
-        job->list_cb(job->arg, NULL, -1);
-        return;
+    if (job->answer == TX_OK) {
+        if (job->n_found > 0)
+            qsort(job->found, job->n_found, sizeof *job->found, compare_found);
+        while (from < job->n_found && strcmp(job->found[from].gid, job->after) <= 0)
+            from++;
+        list.found = job->found + from;
+        list.total = (uint32_t)(job->n_found - from);
+        list.n = (int)(list.total < job->limit ? list.total : job->limit);
     }
-    if (job->n_found > 0)
-        qsort(job->found, job->n_found, sizeof *job->found, compare_found);
-    while (from < job->n_found && strcmp(job->found[from].gid, job->after) <= 0)
-        from++;
-    n = job->n_found - from;
-    job->list_cb(job->arg, job->found + from, (int)(n < job->limit ? n : job->limit));
+    for (size_t i = from; i < job->n_found && job->answer == TX_OK; i++) {
+        list.in_doubt += job->found[i].age_ms >= RM_YOUNG_MS;
+        list.oldest_ms = job->found[i].age_ms > list.oldest_ms ? job->found[i].age_ms : list.oldest_ms;
+    }
+    job->list_cb(job->arg, &list);
 }
 
 static void rm_list(struct rm *rm, const char *prefix, const char *after, unsigned limit, rm_list_cb done,
