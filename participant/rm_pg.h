@@ -188,7 +188,8 @@ bool rm_pg_ends_transaction(const char *sql);
 
 /* the operations */
 
-struct rm_work *rm_pg_work_begin(struct rm *rm, void (*lost)(void *arg, const char *why), void *arg);
+struct rm_work *rm_pg_work_begin(struct rm *rm, const char *gid, void (*lost)(void *arg, const char *why),
+                                 void *arg);
 int rm_pg_work_exec(struct rm_work *w, const struct rm_statement *s, rm_rows_cb done, void *arg,
                     struct tx_error *e);
 void rm_pg_work_prepare(struct rm_work *w, const char *gid, rm_answer_cb done, void *arg);

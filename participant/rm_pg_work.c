@@ -531,10 +531,12 @@ static void work_replied(struct pg_job *job, struct pg_conn *c, const struct pg_
     }
 }
 
-struct rm_work *rm_pg_work_begin(struct rm *rm, void (*lost)(void *arg, const char *why), void *arg)
+struct rm_work *rm_pg_work_begin(struct rm *rm, const char *gid, void (*lost)(void *arg, const char *why),
+                                 void *arg)
 {
     struct rm_work *w = calloc(1, sizeof *w);
 
+    (void)gid;
     if (w == NULL)
         return NULL;
     w->job.holds = true;

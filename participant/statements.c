@@ -141,10 +141,12 @@ static void statements_execute(struct statements *s, struct held *h, const struc
     struct branch_statements *b = h->statements;
     struct rm_statement statement = {x->statement, statements_values(s, x), s->values};
     struct tx_error e = {0};
+    char gid[GID_SIZE];
     int rc;
 
+    gid_format(&h->key.id, (unsigned)h->key.number, gid);
     if (h->work == NULL)
-        h->work = h->resource->ops->begin(h->resource->rm, agent_work_lost, h);
+        h->work = h->resource->ops->begin(h->resource->rm, gid, agent_work_lost, h);
     rc = h->work == NULL ? err_set(&e, TX_ENOMEM, "no memory for a branch")
                          : h->resource->ops->exec(h->work, &statement, statements_executed, h, &e);
     if (rc != TX_OK) {
