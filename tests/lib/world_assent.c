@@ -84,8 +84,8 @@ struct world_process *world_agent_new(struct world *w, const char *name, struct 
 
     snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(w));
     for (size_t i = 0; i < n; i++) {
-        snprintf(resources[i], sizeof resources[i], "--resource.%s=postgresql %s", servers[i]->name,
-                 world_server_conninfo(servers[i], "assent_agent", conninfo));
+        snprintf(resources[i], sizeof resources[i], "--resource.%s=%s %s", servers[i]->name,
+                 servers[i]->engine->kind, world_server_conninfo(servers[i], "assent_agent", conninfo));
         argv[argc++] = resources[i];
     }
     return world_process_make(w, name, argv, flags);
