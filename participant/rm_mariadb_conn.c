@@ -7,6 +7,7 @@
  * prepared.
  */
 #include <assert.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -70,6 +71,8 @@ bool rm_mariadb_conn_watch(struct maria_conn *c, int events)
             c->poll = NULL;
             return false;
         }
+        /* Inherited by a child it would outlive the library's close, and the loop would hear of it for ever. */
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
         c->rm->open_handles++;
         c->poll->data = c;
         c->fd = fd;

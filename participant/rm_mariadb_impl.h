@@ -229,7 +229,8 @@ struct maria_conn {
     int status; /* of the library's call, when it has ended */
     my_bool flag;
     MYSQL *connected;
-    MYSQL_RES *rows; /* that are being fetched */
+    char host[256], password[MARIA_USER_SIZE]; /* while it connects: the library keeps pointers to them */
+    MYSQL_RES *rows;                           /* that are being fetched */
     MYSQL_ROW row;
     MYSQL_STMT *stmt;
     struct maria_bind bind;

@@ -292,6 +292,7 @@ static enum maria_op io_ended(struct maria_conn *c)
 {
     switch (c->op) {
     case MARIA_CONNECT:
+        explicit_bzero(c->password, sizeof c->password);
         c->broken = c->connected == NULL;
         return MARIA_NOTHING;
     case MARIA_RESET:
@@ -470,26 +471,25 @@ static void io_options(MYSQL *my, const struct maria_settings *s)
 void rm_mariadb_io_connect(struct maria_conn *c, const char *host)
 {
     const struct maria_settings *s = &c->rm->settings;
-    char password[MARIA_USER_SIZE];
     struct tx_error e;
     int status;
 
     c->my = mysql_init(NULL);
     if (c->my == NULL)
         abort();
-    if (rm_mariadb_settings_password(s, password, &e) != TX_OK) {
+    if (rm_mariadb_settings_password(s, c->password, &e) != TX_OK) {
         snprintf(c->why, sizeof c->why, "%.*s", TEXT_LIMIT, e.msg);
         c->broken = true;
         rm_mariadb_pool_kick(c->rm);
         return;
     }
+    snprintf(c->host, sizeof c->host, "%s", host == NULL ? "" : host);
     io_options(c->my, s);
     c->state = MARIA_CONNECTING;
     c->in_flight = true;
     c->op = MARIA_CONNECT;
-    status = mysql_real_connect_start(&c->connected, c->my, host, s->user, password, s->dbname, s->port,
-                                      s->unix_socket, 0);
-    explicit_bzero(password, sizeof password);
+    status = mysql_real_connect_start(&c->connected, c->my, host == NULL ? NULL : c->host, s->user, c->password,
+                                      s->dbname, s->port, s->unix_socket, 0);
     if (status == 0)
         snprintf(c->why, sizeof c->why, "%s", mysql_error(c->my));
     if (status == 0 || !rm_mariadb_conn_watch(c, UV_WRITABLE | UV_READABLE)) {
@@ -502,12 +502,15 @@ void rm_mariadb_io_connect(struct maria_conn *c, const char *host)
  * out of its hands. A branch that is prepared stays so; another is rolled back by the server. */
 void rm_mariadb_io_release(struct maria_conn *c)
 {
+    int fd;
+
     io_free_results(&c->reply);
     io_free_request(c);
     if (c->my == NULL)
         return;
-    if (c->fd >= 0)
-        shutdown(c->fd, SHUT_RDWR);
+    fd = (int)mysql_get_socket(c->my);
+    if (fd >= 0)
+        shutdown(fd, SHUT_RDWR);
     if (c->rows != NULL)
         c->rows->handle = NULL;
     mysql_free_result(c->rows);

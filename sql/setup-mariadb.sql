@@ -41,7 +41,7 @@ BEGIN NOT ATOMIC
         EXECUTE IMMEDIATE CONCAT('GRANT INSERT ON assent.receipt TO ', @applications);
     END IF;
     WHILE rest <> '' DO
-        EXECUTE IMMEDIATE CONCAT('GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON `', TRIM(SUBSTRING_INDEX(rest, ',', 1)),
+        EXECUTE IMMEDIATE CONCAT('GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE, CREATE TEMPORARY TABLES ON `', TRIM(SUBSTRING_INDEX(rest, ',', 1)),
                                  '`.* TO ', @agent);
         SET rest = IF(LOCATE(',', rest) = 0, '', SUBSTRING(rest, LOCATE(',', rest) + 1));
     END WHILE;
