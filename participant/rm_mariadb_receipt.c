@@ -56,8 +56,10 @@ static void prune_start(struct maria_job *job, struct maria_conn *c)
     rm_mariadb_send(c, batch, 2, false);
 }
 
-/* By the key, whatever the optimizer thinks of a small table: a scan would wait for rows not committed yet. */
-static const char delete[] = "DELETE r FROM assent.receipt r FORCE INDEX (PRIMARY) WHERE gid IN (NULL";
+/* Joined, row by row in this order, so that each is found by its key, whatever the optimizer thinks: a scan
+ * would wait for the receipts of branches in doubt. */
+static const char delete[] = "DELETE r FROM (SELECT NULL AS gid";
+static const char delete_end[] = ") k STRAIGHT_JOIN assent.receipt r ON r.gid = k.gid";
 
 static void prune_delete(struct maria_prune *p, MYSQL_RES *rows)
 {
@@ -69,7 +71,7 @@ static void prune_delete(struct maria_prune *p, MYSQL_RES *rows)
     buf_init(&sql);
     buf_put_bytes(&sql, delete, sizeof delete - 1);
     while ((row = mysql_fetch_row(rows)) != NULL) {
-        buf_put_bytes(&sql, ",X'", 3);
+        buf_put_bytes(&sql, " UNION ALL SELECT X'", 20);
         buf_put_bytes(&sql, row[0], strlen(row[0]));
         buf_put_bytes(&sql, "'", 1);
         snprintf(mark, sizeof mark,
@@ -77,7 +79,7 @@ static void prune_delete(struct maria_prune *p, MYSQL_RES *rows)
                  " ON DUPLICATE KEY UPDATE at = GREATEST(at, VALUES(at))",
                  row[1]);
     }
-    buf_put_bytes(&sql, ")", 2);
+    buf_put_bytes(&sql, delete_end, sizeof delete_end);
     if (sql.failed)
         abort();
     p->deleting = true;
