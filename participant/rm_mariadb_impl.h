@@ -10,6 +10,7 @@
  * rm_mariadb_resolve.c    host names, without blocking
  * rm_mariadb_work.c       a branch's work: statements, prepare, one-phase commit, rollback
  * rm_mariadb_statement.c  statements that a branch may not have
+ * rm_mariadb_rows.c       a statement's rows
  * rm_mariadb_finish.c     a prepared branch: look, commit, rollback, proof
  * rm_mariadb_evidence.c   what the server knows of a branch
  * rm_mariadb_list.c       what is prepared
@@ -349,6 +350,28 @@ bool rm_mariadb_evidence(const struct maria_conn *c, const struct maria_reply *r
 
 /* It would end the transaction behind the agent's back, or the server's own protection of it. */
 bool rm_mariadb_ends_transaction(const char *sql);
+
+/* A copy in memory of its own, which is returned; free() it. NULL: out of memory. */
+void *rm_mariadb_statement_copy(const struct rm_statement *s, struct rm_statement *copy);
+
+/* rows: rm_mariadb_rows.c */
+
+struct maria_rows {
+    struct buf cells;
+    uint32_t n_rows;
+    uint16_t n_columns;
+    bool too_big;
+};
+
+void rm_mariadb_rows_init(struct maria_rows *r);
+void rm_mariadb_rows_release(struct maria_rows *r);
+void rm_mariadb_rows_reset(struct maria_rows *r);
+void rm_mariadb_rows_columns(struct maria_rows *r, const MYSQL_FIELD *fields, unsigned n);
+/* False, once: they have become more than a message may carry, and the rest is not needed. */
+bool rm_mariadb_rows_add(struct maria_rows *r, const char *const *values, unsigned n);
+/* What the application is told; borrows from `r` and `text`. False: it is an error. */
+bool rm_mariadb_rows_result(const struct maria_rows *r, const struct maria_result *result,
+                            struct wire_rows *rows, char text[TEXT_LIMIT + 1]);
 
 /* the operations */
 

@@ -6,6 +6,7 @@
  * is the application's own affair.
  */
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "participant/rm_mariadb_impl.h"
@@ -61,4 +62,26 @@ bool rm_mariadb_ends_transaction(const char *sql)
             return true;
     }
     return false;
+}
+
+/* Pointers first, then the bytes. */
+void *rm_mariadb_statement_copy(const struct rm_statement *s, struct rm_statement *copy)
+{
+    size_t size = (size_t)s->n_values * sizeof(char *) + strlen(s->text) + 1;
+    const char **values;
+    char *p;
+
+    for (int i = 0; i < s->n_values; i++)
+        size += s->values[i] == NULL ? 0 : strlen(s->values[i]) + 1;
+    values = malloc(size);
+    if (values == NULL)
+        return NULL;
+    p = (char *)(values + s->n_values);
+    for (int i = 0; i < s->n_values; i++) {
+        values[i] = s->values[i] == NULL ? NULL : p;
+        if (s->values[i] != NULL)
+            p = stpcpy(p, s->values[i]) + 1;
+    }
+    *copy = (struct rm_statement){strcpy(p, s->text), s->n_values, values};
+    return values;
 }

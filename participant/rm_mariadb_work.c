@@ -53,10 +53,7 @@ struct rm_work {
     void *arg, *proved_arg;
     struct rm_statement statement; /* a copy, while it waits or runs */
     void *statement_memory;
-    struct buf cells;
-    uint32_t n_rows;
-    uint16_t n_columns;
-    bool too_big;
+    struct maria_rows rows;
     uint64_t thread; /* outlives the connection: look() asks whether it is still there */
     char gid[GID_SIZE], xid[XA_XID_SQL_SIZE], key[2 * WORK_TOKEN_SIZE + XA_KEY_SQL_SIZE];
     char proof[PROOF_LIMIT + 1], text[TEXT_LIMIT + 1];
@@ -108,17 +105,12 @@ static void work_answer_proof(struct rm_work *w, enum rm_outcome outcome, const 
         done(w->proved_arg, &a);
 }
 
-static void work_forget_statement(struct rm_work *w)
-{
-    free(w->statement_memory);
-    w->statement_memory = NULL;
-}
-
 static void work_rows(struct rm_work *w, const struct wire_rows *rows, bool lost)
 {
     rm_rows_cb done = w->rows_done;
 
-    work_forget_statement(w);
+    free(w->statement_memory);
+    w->statement_memory = NULL;
     w->rows_done = NULL;
     if (done != NULL)
         done(w->rows_arg, rows, lost);
@@ -133,29 +125,29 @@ static void work_rows_error(struct rm_work *w, int code, const char *text, bool 
 
 /* sending: every command that names the xid */
 
+/* XA END and what comes behind it. */
+static void work_send_end(struct rm_work *w, enum work_phase phase, bool commit)
+{
+    char end[XA_XID_SQL_SIZE + 16], sql[XA_XID_SQL_SIZE + 32];
+    const char *const batch[] = {end, sql};
+
+    snprintf(end, sizeof end, "XA END %s", w->xid);
+    snprintf(sql, sizeof sql, commit ? "XA COMMIT %s ONE PHASE" : "XA ROLLBACK %s", w->xid);
+    w->phase = phase;
+    rm_mariadb_send(w->conn, batch, 2, !commit);
+}
+
 /* XA END fails where it was sent before, or the server has rolled back: XA ROLLBACK tells. */
 static void work_rollback(struct rm_work *w, enum work_phase phase)
 {
-    char end[XA_XID_SQL_SIZE + 16], rollback[XA_XID_SQL_SIZE + 16];
-    const char *const sql[] = {end, rollback};
-
-    snprintf(end, sizeof end, "XA END %s", w->xid);
-    snprintf(rollback, sizeof rollback, "XA ROLLBACK %s", w->xid);
-    w->phase = phase;
     w->job.deadline_ms = uv_now(w->rm->options.loop) + MARIA_ABANDON_TIMEOUT_MS;
-    rm_mariadb_send(w->conn, sql, 2, true);
+    work_send_end(w, phase, false);
 }
 
 static void work_commit(struct rm_work *w, enum work_phase phase)
 {
-    char end[XA_XID_SQL_SIZE + 16], commit[XA_XID_SQL_SIZE + 32];
-    const char *const sql[] = {end, commit};
-
-    snprintf(end, sizeof end, "XA END %s", w->xid);
-    snprintf(commit, sizeof commit, "XA COMMIT %s ONE PHASE", w->xid);
-    w->phase = phase;
     w->sent = true;
-    rm_mariadb_send(w->conn, sql, 2, false);
+    work_send_end(w, phase, true);
 }
 
 static void work_count(struct rm_work *w, enum work_phase phase)
@@ -259,50 +251,22 @@ static void work_dropped(struct maria_job *job, int code, const char *text)
 
 static void work_columns(struct maria_job *job, const MYSQL_FIELD *fields, unsigned n)
 {
-    struct rm_work *w = work_of(job);
-
-    w->n_columns = (uint16_t)n;
-    for (unsigned i = 0; i < n; i++)
-        buf_put_str(&w->cells, fields[i].name);
+    rm_mariadb_rows_columns(&work_of(job)->rows, fields, n);
 }
 
-/* One row of the answer. What would not fit into a message is read away, and the server asked to stop. */
 static void work_row(struct maria_job *job, const char *const *values, unsigned n)
 {
     struct rm_work *w = work_of(job);
 
-    if (w->too_big)
-        return;
-    w->n_rows++;
-    for (unsigned i = 0; i < n; i++)
-        buf_put_str(&w->cells, values[i]);
-    if (w->cells.failed || w->cells.len > ROWS_LIMIT - 1024) {
-        w->too_big = true;
-        buf_release(&w->cells);
+    if (!rm_mariadb_rows_add(&w->rows, values, n))
         rm_mariadb_conn_cancel(w->conn);
-    }
 }
 
 static void work_rows_result(struct rm_work *w, const struct maria_result *r)
 {
-    struct wire_rows rows = {.code = TX_OK};
+    struct wire_rows rows;
 
-    w->failed = w->too_big || r->error != 0;
-    if (w->too_big) {
-        work_rows_error(w, TX_ETOOBIG, "the rows are more than a message may carry; ask for fewer at a time",
-                        false);
-        return;
-    }
-    if (r->error != 0) {
-        rm_mariadb_error_text(r, w->text, sizeof w->text);
-        work_rows_error(w, TX_ESTATEMENT, w->text, false);
-        return;
-    }
-    rows.affected = r->affected;
-    rows.n_rows = w->n_rows;
-    rows.n_columns = w->n_columns;
-    rows.cells = w->cells.data;
-    rows.cells_len = w->cells.len;
+    w->failed = !rm_mariadb_rows_result(&w->rows, r, &rows, w->text);
     work_rows(w, &rows, false);
 }
 
@@ -346,29 +310,6 @@ static void work_start(struct maria_job *job, struct maria_conn *c)
     rm_mariadb_send_statement(c, sql, &w->statement);
 }
 
-/* The statement is sent later, so it is copied: pointers first, then the bytes. */
-static bool work_copy(struct rm_work *w, const struct rm_statement *s)
-{
-    size_t size = (size_t)s->n_values * sizeof(char *) + strlen(s->text) + 1;
-    const char **values;
-    char *p;
-
-    for (int i = 0; i < s->n_values; i++)
-        size += s->values[i] == NULL ? 0 : strlen(s->values[i]) + 1;
-    w->statement_memory = malloc(size);
-    if (w->statement_memory == NULL)
-        return false;
-    values = w->statement_memory;
-    p = (char *)(values + s->n_values);
-    for (int i = 0; i < s->n_values; i++) {
-        values[i] = s->values[i] == NULL ? NULL : p;
-        if (s->values[i] != NULL)
-            p = stpcpy(p, s->values[i]) + 1;
-    }
-    w->statement = (struct rm_statement){strcpy(p, s->text), s->n_values, values};
-    return true;
-}
-
 int rm_mariadb_work_exec(struct rm_work *w, const struct rm_statement *s, rm_rows_cb done, void *arg,
                          struct tx_error *e)
 {
@@ -380,15 +321,13 @@ int rm_mariadb_work_exec(struct rm_work *w, const struct rm_statement *s, rm_row
             "to it (savepoints are allowed)");
     if (w->failed)
         return err_set(e, TX_ESTATEMENT, "a statement in this branch had failed; roll back");
-    if (!work_copy(w, s))
+    w->statement_memory = rm_mariadb_statement_copy(s, &w->statement);
+    if (w->statement_memory == NULL)
         return err_set(e, TX_ENOMEM, "no memory for the statement");
     w->rows_done = done;
     w->rows_arg = arg;
     w->proved = false;
-    w->n_rows = 0;
-    w->n_columns = 0;
-    w->too_big = false;
-    buf_reset(&w->cells);
+    rm_mariadb_rows_reset(&w->rows);
     if (w->phase == IN_NEW) {
         w->phase = IN_WAITING;
         rm_mariadb_pool_submit(w->rm, &w->job);
@@ -642,15 +581,15 @@ struct rm_work *rm_mariadb_work_begin(struct rm *rm, const char *gid, void (*los
     snprintf(w->gid, sizeof w->gid, "%s", gid);
     rm_mariadb_xid(gid, w->xid);
     rm_mariadb_key(gid, w->key);
-    buf_init(&w->cells);
+    rm_mariadb_rows_init(&w->rows);
     return w;
 }
 
 void rm_mariadb_work_end(struct rm_work *w)
 {
     assert(w->phase == IN_OVER || w->phase == IN_NEW);
-    work_forget_statement(w);
-    buf_release(&w->cells);
+    free(w->statement_memory);
+    rm_mariadb_rows_release(&w->rows);
     free(w);
 }
 
