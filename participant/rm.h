@@ -1,7 +1,7 @@
 /* rm: what the agent asks of a resource manager, and the table of kinds there are.
  *
  * The agent (work.c, statements.c, scan.c, inquire.c) calls these operations; a kind implements them in files
- * of its own (rm_pg*.c for PostgreSQL) and is entered in rm.c: one file and one line.
+ * of its own and is entered in rm.c: one line.
  *
  * Everything is asynchronous on the agent's loop. A callback comes once for each call, never from inside the
  * call, and never after rm_ops.close() has ended. Strings in an answer are borrowed for the callback.
@@ -139,7 +139,7 @@ struct rm_ops {
 
 /* NULL: there is no such kind. */
 const struct rm_ops *rm_find(const char *kind);
-/* "postgresql, …" for messages. */
+/* All of them, with commas, for messages. */
 const char *rm_kinds(void);
 
 #endif

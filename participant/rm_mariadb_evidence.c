@@ -45,14 +45,14 @@ static void evidence_session(const struct maria_conn *c, const struct maria_repl
     v->own = v->connected && strcmp(user, c->rm->user) == 0;
 }
 
-bool rm_mariadb_evidence(const struct maria_conn *c, const struct maria_reply *reply, unsigned from,
+bool rm_mariadb_evidence(const struct maria_conn *c, const struct maria_reply *reply, unsigned last,
                          const char *gid, struct maria_evidence *v)
 {
     memset(v, 0, sizeof *v);
-    if (reply->n < from + MARIA_EVIDENCE || rm_mariadb_failure(reply) != NULL)
+    if (reply->n <= last || rm_mariadb_failure(reply) != NULL)
         return false;
-    v->listed = rm_mariadb_listed(reply, from + AT_RECOVER, gid);
-    evidence_session(c, reply, from + AT_RECEIPT, v);
-    v->committed = rm_mariadb_value(reply, from + AT_COMMITTED, 0) != NULL;
+    v->listed = gid != NULL && rm_mariadb_listed(reply, last - (AT_COMMITTED - AT_RECOVER), gid);
+    evidence_session(c, reply, last - (AT_COMMITTED - AT_RECEIPT), v);
+    v->committed = rm_mariadb_value(reply, last, 0) != NULL;
     return true;
 }

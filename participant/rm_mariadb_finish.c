@@ -27,7 +27,8 @@ enum finish_phase {
     IN_SEE,    /* evidence, before anything is done */
     IN_KILL,   /* the session that holds it is made to end */
     IN_DO,     /* XA COMMIT or XA ROLLBACK is sent */
-    IN_VERIFY, /* evidence, afterwards */
+    IN_CHECK,  /* evidence, afterwards */
+    IN_VERIFY, /* evidence with XA RECOVER */
     IN_LOOK,   /* only looks whether it is there */
     IN_PROVE,  /* only asks what became of a commit in one phase */
 };
@@ -38,6 +39,7 @@ struct maria_finish {
     struct maria_conn *conn; /* since start() */
     enum finish_phase phase;
     bool commit, tried;
+    bool receipt;        /* it has one, not to be seen by everybody */
     unsigned error;      /* of XA COMMIT or XA ROLLBACK */
     uint64_t thread;     /* IN_LOOK: the session that may still be preparing; IN_KILL; 0: none */
     uint64_t written_at; /* IN_PROVE: when the receipt was, as the server's unix time */
@@ -88,13 +90,15 @@ static void finish_send_do(struct maria_finish *f, enum finish_phase phase, cons
         rm_mariadb_send(f->conn, batch, 2, false);
 }
 
+/* XA RECOVER lists all that is prepared, so it is asked for only where the receipt does not tell. */
 static void finish_send_evidence(struct maria_finish *f, enum finish_phase phase)
 {
+    unsigned skip = phase == IN_VERIFY ? 0 : 1;
     struct maria_evidence_sql q;
 
     f->phase = phase;
     rm_mariadb_evidence_sql(&q, f->key);
-    rm_mariadb_send(f->conn, q.sql, MARIA_EVIDENCE, false);
+    rm_mariadb_send(f->conn, q.sql + skip, MARIA_EVIDENCE - skip, false);
 }
 
 static void finish_send_kill(struct maria_finish *f, uint64_t thread)
@@ -126,12 +130,12 @@ static void finish_send_look(struct maria_finish *f)
 static void finish_send_prove(struct maria_finish *f)
 {
     struct maria_evidence_sql q;
-    const char *batch[1 + MARIA_EVIDENCE];
+    const char *batch[MARIA_EVIDENCE];
 
     rm_mariadb_evidence_sql(&q, f->key);
-    memcpy(batch, q.sql, sizeof q.sql);
-    batch[MARIA_EVIDENCE] = "SELECT UNIX_TIMESTAMP(at) FROM assent.receipt WHERE gid = ''";
-    rm_mariadb_send(f->conn, batch, 1 + MARIA_EVIDENCE, false);
+    memcpy(batch, q.sql + 1, sizeof q.sql - sizeof *q.sql);
+    batch[MARIA_EVIDENCE - 1] = "SELECT UNIX_TIMESTAMP(at) FROM assent.receipt WHERE gid = ''";
+    rm_mariadb_send(f->conn, batch, MARIA_EVIDENCE, false);
 }
 
 static void finish_start(struct maria_job *job, struct maria_conn *c)
@@ -198,9 +202,12 @@ static void finish_seen(struct maria_finish *f, const struct maria_reply *reply)
 {
     struct maria_evidence v;
 
-    if (!rm_mariadb_evidence(f->conn, reply, 0, f->gid, &v)) {
+    if (!rm_mariadb_evidence(f->conn, reply, MARIA_EVIDENCE - 2, NULL, &v)) {
         finish_not_read(f, reply);
-    } else if (v.committed) {
+        return;
+    }
+    f->receipt = v.written;
+    if (v.committed) {
         finish_is_committed(f);
     } else if (v.connected && v.own) {
         finish_send_kill(f, v.thread);
@@ -209,15 +216,8 @@ static void finish_seen(struct maria_finish *f, const struct maria_reply *reply)
         finish_end(f, RM_UNKNOWN, f->text);
     } else if (v.written) {
         finish_send_do(f, IN_DO, PAUSE_SQL);
-    } else if (v.listed && !f->commit) {
-        finish_send_do(f, IN_DO, LONG_PAUSE_SQL);
-    } else if (v.listed) {
-        finish_end(f, RM_FAILED,
-                   "it is prepared without a receipt, so nothing would prove its commit; XA COMMIT it by hand");
-    } else if (f->commit) {
-        finish_end(f, RM_HAZARD, "not prepared, and without a receipt nobody can tell what became of it");
     } else {
-        finish_end(f, RM_NOT_FOUND, NULL);
+        finish_send_evidence(f, IN_VERIFY);
     }
 }
 
@@ -235,37 +235,66 @@ static void finish_tried(struct maria_finish *f, const struct maria_reply *reply
     f->error = failed == NULL ? 0 : failed->error;
     if (failed != NULL)
         rm_mariadb_error_text(failed, f->text, sizeof f->text);
-    finish_send_evidence(f, IN_VERIFY);
+    finish_send_evidence(f, IN_CHECK);
+}
+
+/* As it should be; or more is to be known. */
+static void finish_checked(struct maria_finish *f, const struct maria_reply *reply)
+{
+    struct maria_evidence v;
+
+    if (!rm_mariadb_evidence(f->conn, reply, MARIA_EVIDENCE - 2, NULL, &v))
+        finish_end(f, RM_UNKNOWN, "its receipt cannot be read");
+    else if (v.committed)
+        finish_is_committed(f);
+    else if (!f->commit && f->receipt && !v.written && f->error == 0)
+        finish_end(f, RM_DONE, NULL);
+    else
+        finish_send_evidence(f, IN_VERIFY);
+}
+
+/* Listed, and not committed. */
+static void finish_is_listed(struct maria_finish *f, const struct maria_evidence *v)
+{
+    if (!v->written && f->commit)
+        finish_end(f, RM_FAILED,
+                   "it is prepared without a receipt, so nothing would prove its commit; XA COMMIT it by hand");
+    else if (!f->tried)
+        finish_send_do(f, IN_DO, v->written ? PAUSE_SQL : LONG_PAUSE_SQL);
+    else if (f->error != 0 && f->error != MARIA_NOTA)
+        finish_end(f, RM_FAILED, f->text);
+    else
+        finish_end(f, RM_UNKNOWN, "the session that prepared it is not quite gone");
 }
 
 static void finish_verified(struct maria_finish *f, const struct maria_reply *reply)
 {
     struct maria_evidence v;
 
-    if (!rm_mariadb_evidence(f->conn, reply, 0, f->gid, &v))
+    if (!rm_mariadb_evidence(f->conn, reply, MARIA_EVIDENCE - 1, f->gid, &v))
         finish_end(f, RM_UNKNOWN, "its receipt cannot be read");
     else if (v.committed)
         finish_is_committed(f);
-    else if (v.listed && f->error != 0 && f->error != MARIA_NOTA)
-        finish_end(f, RM_FAILED, f->text);
-    else if (v.listed || v.connected)
-        finish_end(f, RM_UNKNOWN, "the session that prepared it is not quite gone");
+    else if (v.connected)
+        finish_end(f, RM_UNKNOWN, "its session is connected");
+    else if (v.listed)
+        finish_is_listed(f, &v);
     else if (v.written)
         finish_end(
             f, RM_FAILED,
-            "the server has lost it: it holds its locks and is not in XA RECOVER; a restart of the server "
-            "brings it back");
+            "not in XA RECOVER, yet there: the server is still rolling it back, or has lost it and brings it "
+            "back with a restart");
     else if (f->commit)
-        finish_end(f, RM_HAZARD, "it was rolled back by somebody, or by the server");
+        finish_end(f, RM_HAZARD, "not prepared, and without a receipt nobody can tell what became of it");
     else
-        finish_end(f, f->error == 0 ? RM_DONE : RM_NOT_FOUND, NULL);
+        finish_end(f, f->tried && f->error == 0 ? RM_DONE : RM_NOT_FOUND, NULL);
 }
 
 static void finish_looked(struct maria_finish *f, const struct maria_reply *reply)
 {
     struct maria_evidence v;
 
-    if (!rm_mariadb_evidence(f->conn, reply, 1, f->gid, &v)) {
+    if (!rm_mariadb_evidence(f->conn, reply, MARIA_EVIDENCE, f->gid, &v)) {
         finish_end(f, RM_UNKNOWN, "cannot be looked up");
     } else if (v.listed) {
         if (v.thread != 0)
@@ -282,10 +311,10 @@ static void finish_looked(struct maria_finish *f, const struct maria_reply *repl
 
 static void finish_status_known(struct maria_finish *f, const struct maria_reply *reply)
 {
-    const char *mark = rm_mariadb_value(reply, MARIA_EVIDENCE, 0);
+    const char *mark = rm_mariadb_value(reply, MARIA_EVIDENCE - 1, 0);
     struct maria_evidence v;
 
-    if (!rm_mariadb_evidence(f->conn, reply, 0, "", &v))
+    if (!rm_mariadb_evidence(f->conn, reply, MARIA_EVIDENCE - 2, NULL, &v))
         finish_end(f, RM_UNKNOWN, "its receipt cannot be read");
     else if (v.committed)
         finish_end(f, RM_DONE, NULL);
@@ -314,6 +343,9 @@ static void finish_replied(struct maria_job *job, struct maria_conn *c, const st
         return;
     case IN_DO:
         finish_tried(f, reply);
+        return;
+    case IN_CHECK:
+        finish_checked(f, reply);
         return;
     case IN_VERIFY:
         finish_verified(f, reply);

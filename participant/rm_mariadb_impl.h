@@ -340,10 +340,12 @@ struct maria_evidence_sql {
 };
 
 /* The statements that gather it, in the order that makes it conclusive: what is neither listed nor written is
- * not there. key: as xa_xid_key() writes it. */
+ * not there. The first of them can be left out: `listed` is then not known, and what it costs, which is more
+ * the more is prepared, is spared. key: as xa_xid_key() writes it. */
 void rm_mariadb_evidence_sql(struct maria_evidence_sql *q, const char *key);
-/* From the results of those statements, the first of them at `from`. False: they could not be had. */
-bool rm_mariadb_evidence(const struct maria_conn *c, const struct maria_reply *reply, unsigned from,
+/* From the results of those statements, the last of them at `last`. gid NULL: the first was left out. False:
+ * they could not be had. */
+bool rm_mariadb_evidence(const struct maria_conn *c, const struct maria_reply *reply, unsigned last,
                          const char *gid, struct maria_evidence *v);
 
 /* statements: rm_mariadb_statement.c */

@@ -111,7 +111,7 @@ static void branch_known(struct maria_inspect *i, const struct maria_reply *repl
     struct maria_evidence v;
     char error[TEXT_LIMIT + 1];
 
-    if (!rm_mariadb_evidence(i->conn, reply, 0, i->name, &v)) {
+    if (!rm_mariadb_evidence(i->conn, reply, MARIA_EVIDENCE - 1, i->name, &v)) {
         rm_mariadb_error_text(rm_mariadb_failure(reply), error, sizeof error);
         inspect_end(i, error);
         return;

@@ -1,12 +1,12 @@
 -- Sets a MariaDB server up for Assent: the table of receipts, the agent's user and the rights. Run it as root, once a
 -- server; running it again changes nothing.
 --
---   mariadb --init-command="SET @applications = '''app''@''%''', @databases = 'bank'" < setup-mariadb.sql
+--   mariadb --init-command="SET @applications = 'app, billing', @databases = 'bank'" < setup-mariadb.sql
 --
 -- Variables, all of them text:
---   agent         the agent's user, with its host                            ['assent_agent'@'localhost']
+--   agent         the agent's user, as in GRANT                              [assent_agent@localhost]
 --   applications  users that prepare branches on their own connections,
---                 quoted as in GRANT, with commas                            [none]
+--                 as in GRANT, with commas                                   [none]
 --   databases     databases in which applications send statements through
 --                 the agent, with commas                                     [none]
 --
@@ -19,7 +19,7 @@
 -- PROCESS lets the agent see whether the session that prepared a branch is gone. XA RECOVER, XA COMMIT and XA ROLLBACK
 -- need no right in MariaDB: whoever can log in can list and finish any branch.
 
-SET @agent = COALESCE(@agent, '''assent_agent''@''localhost''');
+SET @agent = COALESCE(@agent, 'assent_agent@localhost');
 SET @applications = COALESCE(@applications, '');
 SET @databases = COALESCE(@databases, '');
 

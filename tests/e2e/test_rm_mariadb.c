@@ -612,6 +612,51 @@ static void test_lock_wait_poisons(void **state)
     abandon(holder);
 }
 
+/* Of two works that run at once: what each was told. */
+struct told {
+    bool came;
+    int code;
+};
+
+static void told_rows(void *arg, const struct wire_rows *rows, bool lost)
+{
+    struct told *t = arg;
+
+    (void)lost;
+    t->came = true;
+    t->code = rows->code;
+}
+
+static void exec_at_once(struct rm_work *w, const char *sql, struct told *t)
+{
+    struct rm_statement s = {sql, 0, NULL};
+    struct tx_error e;
+
+    assert_int_equal(ops->exec(w, &s, told_rows, t, &e), TX_OK);
+}
+
+/* The server rolls one of them back, and it votes no. */
+static void test_deadlock(void **state)
+{
+    char gids[2][GID_SIZE];
+    struct rm_work *w[2] = {begin(gids[0], "UPDATE accounts SET balance = 1 WHERE id = 1"),
+                            begin(gids[1], "UPDATE accounts SET balance = 1 WHERE id = 2")};
+    struct told told[2] = {{.came = false}};
+    int loser;
+
+    (void)state;
+    exec_at_once(w[0], "UPDATE accounts SET balance = 1 WHERE id = 2", &told[0]);
+    exec_at_once(w[1], "UPDATE accounts SET balance = 1 WHERE id = 1", &told[1]);
+    turn_until(&told[0].came);
+    turn_until(&told[1].came);
+    loser = told[1].code == TX_ESTATEMENT;
+    assert_int_equal(told[loser].code, TX_ESTATEMENT);
+    assert_int_equal(told[!loser].code, TX_OK);
+    assert_int_equal(prepare(w[loser], gids[loser]), RM_REFUSED);
+    ops->end(w[loser]);
+    abandon(w[!loser]);
+}
+
 static void test_abandon_stops_a_statement(void **state)
 {
     char gid[GID_SIZE];
@@ -869,6 +914,67 @@ static void test_list(void **state)
     assert_int_equal(list("assent-", "", 100), 0);
 }
 
+/* for the operator */
+
+static void told_json(void *arg, const char *json, const char *error)
+{
+    (void)error;
+    *(char **)arg = strdup(json == NULL ? "" : json);
+    seen.came = true;
+}
+
+static char *inspect(const char *gid)
+{
+    char *json = NULL;
+
+    seen.came = false;
+    ops->inspect(rm, gid, told_json, &json);
+    turn_until(&seen.came);
+    return json;
+}
+
+struct blocked {
+    const char *gid;
+    char *json;
+};
+
+static bool shows_who_waits(void *arg)
+{
+    struct blocked *b = arg;
+
+    world_sleep_ms(150); /* the server looks anew only where nobody has looked for a tenth of a second */
+    free(b->json);
+    b->json = inspect(b->gid);
+    return strstr(b->json, "balance = 77") != NULL;
+}
+
+static void test_inspect(void **state)
+{
+    static const char wait[] = "UPDATE accounts SET balance = 77 WHERE id = 1";
+    MYSQL *my = session_new("app"), *waiting = session_new("app");
+    char gid[GID_SIZE];
+    struct blocked b = {.gid = gid};
+
+    (void)state;
+    session_prepare(my, gid, 1, true);
+    assert_int_equal(mysql_send_query(waiting, wait, sizeof wait - 1), 0);
+    if (!world_wait(KIT_SETTLE_MS, shows_who_waits, &b))
+        fail_msg("nobody waits: %s", b.json);
+    assert_non_null(strstr(b.json, "\"prepared\":true"));
+    assert_non_null(strstr(b.json, "\"connected\":true"));
+    assert_non_null(strstr(b.json, "prepared_at"));
+    assert_non_null(strstr(b.json, "accounts"));
+    mysql_close(my);
+    assert_int_equal(finish_in_the_end(gid, false), RM_DONE);
+    free(b.json);
+    b.json = inspect(gid);
+    assert_non_null(strstr(b.json, "\"prepared\":false"));
+    free(b.json);
+    mysql_read_query_result(waiting);
+    mysql_close(waiting);
+    world_accounts(bank, 10, 100);
+}
+
 /* receipts */
 
 static bool old_receipts_are_gone(void *arg)
@@ -1012,6 +1118,7 @@ int main(void)
         TEST(test_every_write_counts),
         TEST(test_failed_statement_poisons),
         TEST(test_lock_wait_poisons),
+        TEST(test_deadlock),
         TEST(test_abandon_stops_a_statement),
         TEST(test_gid_that_is_taken),
         TEST(test_one_phase),
@@ -1023,6 +1130,7 @@ int main(void)
         TEST(test_crash_of_the_server),
         TEST(test_work_is_lost_with_the_server),
         TEST(test_list),
+        TEST(test_inspect),
         TEST(test_old_receipts_go),
         TEST(test_pool_is_exhausted),
         TEST(test_unfit_servers),
