@@ -111,7 +111,7 @@ struct maria_settings {
     char *host, *user, *password, *passfile, *dbname, *unix_socket; /* NULL: not given */
     char *ssl_ca, *ssl_cert, *ssl_key;
     unsigned port;
-    bool ssl, ssl_verify;
+    bool tls, ssl_verify; /* tls: is required; asked for, or implied by a file */
     unsigned receipts_ms; /* age from which a receipt goes */
 };
 

@@ -369,7 +369,14 @@ static void io_broken(struct maria_conn *c)
     rm_mariadb_conn_lost(c, text);
 }
 
-/* status: what the library waits for; 0: the call under way has ended. */
+/* status: what the library waits for. */
+static bool io_watch(struct maria_conn *c, int status)
+{
+    return rm_mariadb_conn_watch(c, ((status & MYSQL_WAIT_READ) != 0 ? UV_READABLE : 0) |
+                                        ((status & MYSQL_WAIT_WRITE) != 0 ? UV_WRITABLE : 0));
+}
+
+/* status: likewise; 0: the call under way has ended. */
 static void io_go_on(struct maria_conn *c, int status)
 {
     enum maria_op next;
@@ -386,9 +393,7 @@ static void io_go_on(struct maria_conn *c, int status)
         }
         status = io_start(c, next);
     }
-    status = ((status & MYSQL_WAIT_READ) != 0 ? UV_READABLE : 0) |
-             ((status & MYSQL_WAIT_WRITE) != 0 ? UV_WRITABLE : 0);
-    if (!rm_mariadb_conn_watch(c, status))
+    if (!io_watch(c, status))
         rm_mariadb_conn_lost(c, "cannot watch its socket");
 }
 
@@ -404,6 +409,8 @@ void rm_mariadb_io_ready(struct maria_conn *c, int events)
 
     if (!c->in_flight)
         rm_mariadb_conn_lost(c, "the server closed the connection");
+    else if (c->op == MARIA_CONNECT && c->connected != NULL) /* at once */
+        io_go_on(c, 0);
     else if (c->op != MARIA_NOTHING)
         io_go_on(c, io_continue(c, ready));
     else
@@ -461,7 +468,7 @@ static void io_options(MYSQL *my, const struct maria_settings *s)
         mysql_options(my, MYSQL_OPT_PROTOCOL, &(unsigned){MYSQL_PROTOCOL_SOCKET});
     else
         mysql_options(my, MYSQL_OPT_PROTOCOL, &(unsigned){MYSQL_PROTOCOL_TCP});
-    if (!s->ssl && s->ssl_ca == NULL && s->ssl_cert == NULL)
+    if (!s->tls)
         return;
     mysql_ssl_set(my, s->ssl_key, s->ssl_cert, s->ssl_ca, NULL, NULL);
     mysql_options(my, MYSQL_OPT_SSL_ENFORCE, &(my_bool){1});
@@ -490,12 +497,12 @@ void rm_mariadb_io_connect(struct maria_conn *c, const char *host)
     c->op = MARIA_CONNECT;
     status = mysql_real_connect_start(&c->connected, c->my, host == NULL ? NULL : c->host, s->user, c->password,
                                       s->dbname, s->port, s->unix_socket, 0);
-    if (status == 0)
+    if (status == 0 && c->connected == NULL)
         snprintf(c->why, sizeof c->why, "%s", mysql_error(c->my));
-    if (status == 0 || !rm_mariadb_conn_watch(c, UV_WRITABLE | UV_READABLE)) {
-        c->broken = true;
-        rm_mariadb_pool_kick(c->rm);
-    }
+    else if (io_watch(c, status == 0 ? MYSQL_WAIT_WRITE : status))
+        return;
+    c->broken = true;
+    rm_mariadb_pool_kick(c->rm);
 }
 
 /* The library would read the rest of what the server still sends, so the socket is shut and the rows are taken

@@ -59,7 +59,9 @@ static bool session_refusal(struct maria_conn *c, const struct maria_reply *repl
     const struct maria_result *failed = rm_mariadb_failure(reply);
 
     out[0] = '\0';
-    if (!mariadb_connection(c->my) || mysql_get_server_version(c->my) < (unsigned long)MARIA_VERSION_MIN)
+    if (c->rm->settings.tls && mysql_get_ssl_cipher(c->my) == NULL)
+        snprintf(out, TEXT_LIMIT + 1, "the server does not offer TLS, which the settings ask for");
+    else if (!mariadb_connection(c->my) || mysql_get_server_version(c->my) < (unsigned long)MARIA_VERSION_MIN)
         snprintf(out, TEXT_LIMIT + 1, "the server is %.40s; MariaDB 10.6 or later is needed",
                  mysql_get_server_info(c->my));
     else if (failed != NULL)

@@ -22,7 +22,7 @@ static struct conf_key settings_key(struct maria_settings *s, const char *keywor
         {.name = "password", .type = CONF_STRING, .target = &s->password},
         {.name = "passfile", .type = CONF_STRING, .target = &s->passfile},
         {.name = "dbname", .type = CONF_STRING, .target = &s->dbname},
-        {.name = "ssl", .type = CONF_BOOL, .target = &s->ssl},
+        {.name = "ssl", .type = CONF_BOOL, .target = &s->tls},
         {.name = "ssl-ca", .type = CONF_STRING, .target = &s->ssl_ca},
         {.name = "ssl-cert", .type = CONF_STRING, .target = &s->ssl_cert},
         {.name = "ssl-key", .type = CONF_STRING, .target = &s->ssl_key},
@@ -124,6 +124,7 @@ int rm_mariadb_settings_parse(struct maria_settings *s, const char *text, struct
                            "values with blanks in single quotes");
         rc = settings_one(s, keyword, value, behind_password, e);
     }
+    s->tls = s->tls || s->ssl_ca != NULL || s->ssl_cert != NULL;
     return rc == TX_OK ? settings_check(s, e) : rc;
 }
 

@@ -310,6 +310,8 @@ static void test_unfit_servers(void **state)
     (void)state;
     assert_down("user=nobody", "nobody");
     assert_down("user=app", "setup-mariadb.sql");
+    assert_down("ssl=on", "TLS");
+    assert_down("host=no.such.host.invalid", "resolved");
     world_sql(bank, "SET GLOBAL innodb_flush_log_at_trx_commit = 2");
     assert_down("", "innodb_flush_log_at_trx_commit");
     world_sql(
