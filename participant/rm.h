@@ -90,8 +90,8 @@ struct rm_ops {
     void (*close)(struct rm *rm, void (*closed)(void *arg), void *arg);
 
     /* A work without a connection yet, of the branch `gid` (borrowed for the call); NULL: out of memory. The
-     * first exec() waits for a connection. `lost` is called, with `arg`, when the connection breaks while nothing
-     * is under way on it: the work is rolled back and over. */
+     * first exec() waits for a connection. `lost` is called, with `arg`, when the connection breaks while
+     * nothing is under way on it: the work is rolled back and over. */
     struct rm_work *(*begin)(struct rm *rm, const char *gid, void (*lost)(void *arg, const char *why),
                              void *arg);
     /* One statement at a time; it is borrowed for the call. Parameters go as parameters, never into the text.
@@ -99,8 +99,8 @@ struct rm_ops {
      * has changed. */
     int (*exec)(struct rm_work *work, const struct rm_statement *s, rm_rows_cb done, void *arg,
                 struct tx_error *e);
-    /* `gid` is the one of begin(), borrowed for the call. RM_DONE with proof, RM_READ_ONLY, RM_REFUSED, or RM_UNKNOWN:
-     * then look() with this work tells. */
+    /* `gid` is the one of begin(), borrowed for the call. RM_DONE with proof, RM_READ_ONLY, RM_REFUSED, or
+     * RM_UNKNOWN: then look() with this work tells. */
     void (*prepare)(struct rm_work *work, const char *gid, rm_answer_cb done, void *arg);
     /* Before one_phase(): RM_DONE with the proof that status() will tell its outcome by (NULL: it has written
      * nothing), or RM_REFUSED: the work can only be abandoned; if the connection broke, `lost` comes next. */
