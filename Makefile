@@ -11,7 +11,7 @@ CC       ?= cc
 WERROR   ?= -Werror
 
 RAFT_MIN := 0.22.1
-PACKAGES := libpq nanomsg libcjson libuv
+PACKAGES := libpq libmariadb nanomsg libcjson libuv
 FLAGS_release := -O2
 FLAGS_test    := -O1 -DASSENT_CRASH_POINTS
 FLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DASSENT_CRASH_POINTS
@@ -47,7 +47,9 @@ LIBS     := $(B)/libtx.so $(B)/libtx.a
 
 MSG_LIBS := -lnanomsg
 PG_LIBS  := $(shell pkg-config --libs libpq 2>/dev/null)
+MARIADB_LIBS := $(shell pkg-config --libs libmariadb 2>/dev/null)
 TX_LIBS  := $(PG_LIBS) -luv -lcjson $(MSG_LIBS)
+AGENT_LIBS := $(MARIADB_LIBS) $(TX_LIBS)
 
 all: check-raft $(PROGRAMS) $(LIBS) $(EXAMPLES)
 
@@ -70,7 +72,7 @@ $(B)/txcoordd: $(B)/coordinator/main.o $(COORD) $(SHARED)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lraft -luv -lcjson $(MSG_LIBS)
 $(B)/txagentd: $(B)/participant/main.o $(AGENT) $(SHARED)
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -luv -lcjson $(PG_LIBS) $(MSG_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 $(B)/txadmin: $(ADMIN) $(SHARED)
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(MSG_LIBS)
@@ -102,7 +104,7 @@ $(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(TLIB))
 	$(Q)rm -f $@ && ar qcs $@ $^
 $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft $(TX_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft $(AGENT_LIBS)
 
 build-tests: all $(UNITS) $(E2ES) $(B)/tests/soak/soak
 
@@ -123,19 +125,19 @@ run-thread-tests:
 
 $(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/bench/bench_stats.o $(B)/tests/all.a
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 
 $(B)/tests/failover/failover: $(call obj,$(wildcard tests/failover/*.c)) $(B)/tests/all.a
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 
 $(B)/tests/soak/soak: $(call obj,$(wildcard tests/soak/*.c)) $(B)/tests/all.a
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcjson $(PG_LIBS) $(MSG_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 
 $(B)/tests/recovery/recovery: $(B)/tests/recovery/recovery.o $(B)/tests/bench/bench_stats.o $(B)/tests/all.a
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TX_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 
 # The demonstration lets an application die between its PREPAREs, so it runs the build that has crash points.
 demo: deps

@@ -3,10 +3,12 @@
 
 #include <string.h>
 
+#include "participant/rm_mariadb.h"
 #include "participant/rm_pg.h"
 
 static const struct rm_ops *const rm_table[] = {
     &rm_pg_ops,
+    &rm_mariadb_ops,
 };
 
 const struct rm_ops *rm_find(const char *kind)

@@ -1,7 +1,7 @@
 /* rm: what the agent asks of a resource manager, and the table of kinds there are.
  *
  * The agent (work.c, statements.c, scan.c, inquire.c) calls these operations; a kind implements them in files
- * of its own (rm_pg*.c for PostgreSQL) and is entered in rm.c: one file and one line.
+ * of its own and is entered in rm.c: one line.
  *
  * Everything is asynchronous on the agent's loop. A callback comes once for each call, never from inside the
  * call, and never after rm_ops.close() has ended. Strings in an answer are borrowed for the callback.
@@ -110,8 +110,8 @@ struct rm_ops {
      * has changed. */
     int (*exec)(struct rm_work *work, const struct rm_statement *s, rm_rows_cb done, void *arg,
                 struct tx_error *e);
-    /* What is borrowed is `gid`, for the call. RM_DONE with proof, RM_READ_ONLY, RM_REFUSED, or RM_UNKNOWN:
-     * then look() with this work tells. */
+    /* `gid` is the one of begin(), borrowed for the call. RM_DONE with proof, RM_READ_ONLY, RM_REFUSED, or
+     * RM_UNKNOWN: then look() with this work tells. */
     void (*prepare)(struct rm_work *work, const char *gid, rm_answer_cb done, void *arg);
     /* Before one_phase(): RM_DONE with the proof that status() will tell its outcome by (NULL: it has written
      * nothing), or RM_REFUSED: the work can only be abandoned; if the connection broke, `lost` comes next. */
@@ -150,7 +150,7 @@ struct rm_ops {
 
 /* NULL: there is no such kind. */
 const struct rm_ops *rm_find(const char *kind);
-/* "postgresql, …" for messages. */
+/* All of them, with commas, for messages. */
 const char *rm_kinds(void);
 
 #endif

@@ -1,4 +1,5 @@
-/* conf_value: one setting's value, from its text into the program's variable. Only conf.c uses it. */
+/* conf_value: one setting's value, from its text into the program's variable. Used by conf.c, and by
+ * what reads settings within a setting. */
 #ifndef ASSENT_CONF_VALUE_H
 #define ASSENT_CONF_VALUE_H
 

@@ -154,7 +154,7 @@ struct wire_report {
 /* State of one resource as its agent sees it; all of them in the first PULL to a leader and whenever one
  * changes. */
 struct wire_resource {
-    const char *name, *kind; /* kind: "postgresql" … */
+    const char *name, *kind; /* kind: as rm_find() takes it */
     uint8_t up;
     uint32_t in_doubt;  /* branches of this group that are prepared, as last seen */
     uint64_t oldest_ms; /* age of the oldest of them */

@@ -13,15 +13,17 @@ static void fail_test(const char *message)
     fail_msg("%s", message);
 }
 
-static void open_bank(struct kit *k, int i)
+static void open_bank(struct kit *k, int i, bool mariadb)
 {
     static const char *const names[2] = {"bank_a", "bank_b"};
+    const struct world_server_options options = {.mariadb = mariadb};
 
-    k->bank[i] = world_server_new(k->world, names[i], NULL);
+    k->bank[i] = world_server_new(k->world, names[i], &options);
     world_accounts(k->bank[i], KIT_ACCOUNTS, KIT_BALANCE);
-    world_sql(k->bank[i], "SET ROLE app;"
-                          "CREATE TABLE receipts (name text PRIMARY KEY);"
-                          "CREATE TABLE checked (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)");
+    world_sql(k->bank[i], mariadb ? "CREATE TABLE receipts (name varchar(100) PRIMARY KEY)"
+                                  : "SET ROLE app;"
+                                    "CREATE TABLE receipts (name text PRIMARY KEY);"
+                                    "CREATE TABLE checked (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)");
 }
 
 /* A group of several */
@@ -172,7 +174,7 @@ void kit_open(struct kit *k, const char *name, const struct kit_options *options
         world_process_start_ready(k->coordinator, NULL);
     }
     for (int i = 0; i < 2; i++) {
-        open_bank(k, i);
+        open_bank(k, i, i == 1 && options->mariadb);
         if (options->no_agents)
             continue;
         k->agent[i] = world_agent_new(k->world, names[i], &k->bank[i], 1,
@@ -235,7 +237,7 @@ void kit_settle(struct kit *k)
     if (k->agent[0] != NULL)
         kit_await_agents(k);
     for (int i = 0; i < 2; i++)
-        world_sql(k->bank[i], "TRUNCATE receipts, checked");
+        world_sql(k->bank[i], "DELETE FROM receipts");
 }
 
 tx_client *kit_client(struct kit *k)
@@ -298,13 +300,10 @@ void kit_assert_usable(PGconn *conn)
 
 char *kit_all_receipts(struct kit *k, int bank)
 {
-    PGconn *conn = kit_connect(k, bank);
-    PGresult *r = PQexec(conn, "SELECT coalesce(string_agg(name, ' ' ORDER BY name), '') FROM receipts");
-    char *text = strdup(PQntuples(r) == 1 ? PQgetvalue(r, 0, 0) : "?");
-
-    PQclear(r);
-    PQfinish(conn);
-    return text;
+    return world_sql_text(k->bank[bank],
+                          world_server_is_mariadb(k->bank[bank])
+                              ? "SELECT group_concat(name ORDER BY name SEPARATOR ' ') FROM receipts"
+                              : "SELECT string_agg(name, ' ' ORDER BY name COLLATE \"C\") FROM receipts");
 }
 
 void kit_assert_sound(struct kit *k)

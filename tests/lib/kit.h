@@ -60,6 +60,7 @@ struct kit_options {
     const char *const *coordinator_flags, *const *agent_flags; /* NULL: none */
     bool no_agents;
     unsigned nodes;    /* a group of so many; 0: a coordinator that is alone */
+    bool mariadb;      /* bank_b is a MariaDB server, and all its branches are remote ones */
     bool network;      /* see world_net.h */
     bool disorder;     /* see world.h */
     size_t disk_bytes; /* of each node's disk (world_node_disk()); 0: a directory as any other */
@@ -87,7 +88,7 @@ void kit_await_agents(struct kit *k);
 
 /* A client in this process, closed by the test. Session and transactions last 2 and 4 seconds. */
 tx_client *kit_client(struct kit *k);
-/* A connection to bank 0 or 1 as role app. */
+/* A connection to bank 0 or 1, a PostgreSQL server, as role app. */
 PGconn *kit_connect(struct kit *k, int bank);
 /* Executes, and fails the test where it does not succeed. */
 void kit_exec(PGconn *conn, const char *sql);
@@ -109,7 +110,7 @@ enum kit_mode {
     KIT_DIRECT,
     KIT_REMOTE,
     KIT_MIXED,   /* bank_a direct, bank_b remote */
-    KIT_REFUSED, /* remote; bank_b refuses to prepare */
+    KIT_REFUSED, /* remote; bank_b refuses to prepare; bank_a where bank_b is MariaDB */
     KIT_SINGLE,  /* one direct branch */
     KIT_LOGGED,  /* direct, TXN_DECISION_LOGGED */
     KIT_CROWD,   /* direct, in several threads */

@@ -18,6 +18,7 @@ enum { ATTEMPTS = 200, CROWD = 4 };
 struct run {
     enum kit_mode mode;
     tx_client *client;
+    bool mariadb; /* bank_b is */
     const char *conninfo[2];
     PGconn *conn[2];
     int row, count;
@@ -27,7 +28,8 @@ struct run {
 
 static bool is_remote(const struct run *r, int bank)
 {
-    return r->mode == KIT_REMOTE || r->mode == KIT_REFUSED || (r->mode == KIT_MIXED && bank == 1);
+    return r->mode == KIT_REMOTE || r->mode == KIT_REFUSED ||
+           (bank == 1 && (r->mode == KIT_MIXED || r->mariadb));
 }
 
 static int run_sql(struct run *r, txn *t, int bank, const char *sql, struct tx_error *e)
@@ -44,16 +46,25 @@ static int run_sql(struct run *r, txn *t, int bank, const char *sql, struct tx_e
     return ok ? TX_OK : TX_ESTATEMENT;
 }
 
-/* The money, and the receipt but where there is a single branch, in one round trip. */
-static void write_work(const struct run *r, txn *t, int bank, char *sql, size_t size)
+/* The money, and the receipt but where there is a single branch: in one round trip where the database can. */
+static int move(struct run *r, txn *t, int bank, struct tx_error *e)
 {
+    int amount = bank == 0 ? -1 : 1, rc;
+    char sql[256];
+
     if (r->mode == KIT_SINGLE)
-        snprintf(sql, size, "UPDATE accounts SET balance = balance WHERE id = 1");
-    else
-        snprintf(sql, size,
+        return run_sql(r, t, bank, "UPDATE accounts SET balance = balance WHERE id = 1", e);
+    if (bank == 0 || !r->mariadb) {
+        snprintf(sql, sizeof sql,
                  "WITH money AS (UPDATE accounts SET balance = balance + (%d) WHERE id = %d) "
                  "INSERT INTO receipts VALUES ('%s')",
-                 bank == 0 ? -1 : 1, r->row, txn_id(t));
+                 amount, r->row, txn_id(t));
+        return run_sql(r, t, bank, sql, e);
+    }
+    snprintf(sql, sizeof sql, "UPDATE accounts SET balance = balance + (%d) WHERE id = %d", amount, r->row);
+    rc = run_sql(r, t, bank, sql, e);
+    snprintf(sql, sizeof sql, "INSERT INTO receipts VALUES ('%s')", txn_id(t));
+    return rc == TX_OK ? run_sql(r, t, bank, sql, e) : rc;
 }
 
 /* All the work of one branch. */
@@ -61,17 +72,15 @@ static int work(struct run *r, txn *t, int bank, struct tx_error *e)
 {
     static const char *const names[2] = {"bank_a", "bank_b"};
     int rc = TX_OK;
-    char sql[256];
 
     if (!is_remote(r, bank)) {
         if (PQstatus(r->conn[bank]) != CONNECTION_OK)
             PQreset(r->conn[bank]);
         rc = txn_enlist_pg(t, names[bank], r->conn[bank], e);
     }
-    write_work(r, t, bank, sql, sizeof sql);
     if (rc == TX_OK)
-        rc = run_sql(r, t, bank, sql, e);
-    if (rc == TX_OK && r->mode == KIT_REFUSED && bank == 1)
+        rc = move(r, t, bank, e);
+    if (rc == TX_OK && r->mode == KIT_REFUSED && bank == !r->mariadb)
         rc = run_sql(r, t, bank, "INSERT INTO checked VALUES (1), (1)", e);
     return rc;
 }
@@ -116,7 +125,7 @@ static void *transfers(void *arg)
     struct run *r = arg;
 
     for (int i = 0; i < 2; i++)
-        r->conn[i] = PQconnectdb(r->conninfo[i]);
+        r->conn[i] = i == 1 && r->mariadb ? NULL : PQconnectdb(r->conninfo[i]);
     for (int failed = 0; r->count > 0 && failed < ATTEMPTS;) {
         if (transfer(r)) {
             r->count--;
@@ -147,8 +156,9 @@ static void run_crowd(const struct run *r)
         pthread_join(threads[i], NULL);
 }
 
-/* argv: name, mode, count, lifetime of a session in ms, conninfo of both banks. KIT_ANSWER_MS (environment):
- * how long to wait for coordinators. One that goes on all the time is patient with a busy machine. */
+/* argv: name, mode, count, lifetime of a session in ms, conninfo of both banks, bank_b's being "mariadb" where
+ * it is that. KIT_ANSWER_MS (environment): how long to wait for coordinators. One that goes on all the time is
+ * patient with a busy machine. */
 static int transfer_job(int argc, char **argv)
 {
     const char *answer = getenv("KIT_ANSWER_MS");
@@ -159,7 +169,10 @@ static int transfer_job(int argc, char **argv)
                                         .transaction_timeout_ms = patience * session_ms,
                                         .connect_timeout_ms = answer != NULL ? (unsigned)atoi(answer) : 0,
                                         .commit_timeout_ms = answer != NULL ? (unsigned)atoi(answer) : 0};
-    struct run r = {.conninfo = {argv[4], argv[5]}, .row = 1, .count = atoi(argv[2])};
+    struct run r = {.mariadb = strcmp(argv[5], "mariadb") == 0,
+                    .conninfo = {argv[4], argv[5]},
+                    .row = 1,
+                    .count = atoi(argv[2])};
     struct tx_error e;
 
     while (strcmp(mode_names[r.mode], argv[1]) != 0)
@@ -196,10 +209,11 @@ static struct world_process *start(struct kit *k, enum kit_mode mode, int count,
 
     snprintf(name, sizeof name, "client_%u", ++k->n_clients);
     snprintf(number, sizeof number, "%d", count);
-    return world_client_start(k->world, name, env,
-                              WORLD_ARGS("transfer", mode_names[mode], number, session_ms,
-                                         world_server_conninfo(k->bank[0], "app", a),
-                                         world_server_conninfo(k->bank[1], "app", b)));
+    return world_client_start(
+        k->world, name, env,
+        WORLD_ARGS(
+            "transfer", mode_names[mode], number, session_ms, world_server_conninfo(k->bank[0], "app", a),
+            world_server_is_mariadb(k->bank[1]) ? "mariadb" : world_server_conninfo(k->bank[1], "app", b)));
 }
 
 struct world_process *kit_start_transfers(struct kit *k, enum kit_mode mode, int count, const char *env)

@@ -1,5 +1,5 @@
-/* world: a small real world to try the programs in: PostgreSQL servers, coordinator, agents, client programs
- * and txadmin, all in one temporary directory, all gone at the end however the end comes.
+/* world: a small real world to try the programs in: database servers, coordinator, agents, client programs and
+ * txadmin, all in one temporary directory, all gone at the end however the end comes.
  *
  * Used by tests/e2e, tests/demo and tests/bench. Everything here either works or ends in world_fail(), so
  * callers check nothing. Not thread-safe, but for world_now_ms() and world_server_connect(); start processes
@@ -20,7 +20,7 @@ enum { WORLD_PATH_SIZE = 512, WORLD_LINE_SIZE = 1024 };
 
 struct world;         /* the directory and everything in it */
 struct world_process; /* a program that can be started, killed and started again; owned by its world */
-struct world_server;  /* a PostgreSQL server; owned by its world */
+struct world_server;  /* a database server; owned by its world */
 
 /* The world (world.c) */
 
@@ -146,27 +146,29 @@ struct world_fault {
 void world_process_watch(struct world_process *p);
 void world_process_fault(struct world_process *p, struct world_fault fault);
 
-/* PostgreSQL (world_server.c) */
+/* Database servers (world_server.c) */
 
 struct world_server_options {
+    bool mariadb;                       /* MariaDB; else PostgreSQL */
     unsigned max_prepared_transactions; /* [200] */
     bool no_prepared_transactions;      /* 0 of them */
-    bool own_cluster;                   /* has a system identifier of its own; the others share theirs */
-    const char *const *settings;        /* more of them, "work_mem=64MB"; NULL: none */
+    bool own_cluster;                   /* PostgreSQL: a system identifier of its own, not the common one */
+    const char *const *settings;        /* more of them, "work_mem=64MB", "sync-binlog=0"; NULL: none */
 };
 
-/* Makes a server and starts it. Database bank; roles postgres (superuser), app (owner of bank and of the table
- * accounts (id int primary key, balance bigint not null)) and assent_agent (as sql/ sets it up). No passwords.
- * `options` may be NULL. */
+/* Makes a server and starts it. Database bank; users postgres or root (superuser), app (owner of bank and of
+ * the table accounts (id int primary key, balance bigint not null)) and assent_agent (as sql/ sets it up). No
+ * passwords. `options` may be NULL. */
 struct world_server *world_server_new(struct world *w, const char *name,
                                       const struct world_server_options *options);
 void world_server_start(struct world_server *s); /* and waits until it accepts connections */
 void world_server_stop(struct world_server *s);  /* fast shutdown */
-void world_server_kill(struct world_server *s);  /* kill -9 of postmaster and all its children */
+void world_server_kill(struct world_server *s);  /* kill -9 of all its processes */
 const char *world_server_name(const struct world_server *s);
 unsigned world_server_port(const struct world_server *s);
+bool world_server_is_mariadb(const struct world_server *s);
 const char *world_server_conninfo(const struct world_server *s, const char *user, char out[WORLD_PATH_SIZE]);
-/* A connection to bank, PQfinish() it. NULL where the server does not take it. */
+/* A connection to bank of a PostgreSQL server, PQfinish() it. NULL where the server does not take it. */
 PGconn *world_server_connect(const struct world_server *s, const char *user);
 bool world_server_logged(const struct world_server *s, const char *text); /* since its last start */
 
@@ -191,13 +193,15 @@ void world_standby_promote(struct world_server *standby);
 
 /* As superuser in bank, on a connection of its own. */
 void world_sql(struct world_server *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The first value, owned by the caller; "" for none. */
+char *world_sql_text(struct world_server *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 long long world_sql_number(struct world_server *s, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* Accounts 1…n with this balance each, and no others. */
 void world_accounts(struct world_server *s, int n, long long balance);
 long long world_sum_balances(struct world *w);          /* over all servers */
-long long world_prepared_count(struct world_server *s); /* prepared transactions of the whole server */
+long long world_prepared_count(struct world_server *s); /* branches prepared in the whole server */
 /* Waits until no server of this world has a prepared transaction. False: one still has. */
 bool world_wait_nothing_prepared(struct world *w, unsigned timeout_ms);
 

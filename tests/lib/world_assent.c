@@ -124,8 +124,8 @@ struct world_process *world_agent_new(struct world *w, const char *name, struct 
 
     new_address(w, h, listen);
     for (size_t i = 0; i < n; i++) {
-        snprintf(resources[i], sizeof resources[i], "--resource.%s=postgresql %s", servers[i]->name,
-                 world_server_conninfo(servers[i], "assent_agent", conninfo));
+        snprintf(resources[i], sizeof resources[i], "--resource.%s=%s %s", servers[i]->name,
+                 servers[i]->engine->kind, world_server_conninfo(servers[i], "assent_agent", conninfo));
         argv[argc++] = resources[i];
     }
     return make_on(h, w, name, argv, flags);

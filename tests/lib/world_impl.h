@@ -41,8 +41,30 @@ struct world_process {
     struct world_watch *watch; /* NULL: its calls are not watched */
 };
 
+struct world_server;
+
+/* What the kinds of servers differ in. */
+struct world_engine {
+    const char *kind;                                     /* as the agent calls it */
+    int stop_signal;                                      /* for a fast shutdown */
+    void (*make_data)(struct world *w, const char *path); /* a new installation's data directory */
+    void (*define_process)(struct world_server *s, const struct world_server_options *o);
+    void (*set_up)(struct world_server *s); /* users, database and accounts, once it runs */
+    bool (*accepts)(const struct world_server *s);
+    void (*kill)(struct world_server *s);
+    void (*end)(struct world_server *s); /* by whatever it takes */
+    void (*conninfo)(const struct world_server *s, const char *user, char out[WORLD_PATH_SIZE]);
+    /* As superuser in bank; the first value of the first row, owned by the caller, NULL for none. */
+    char *(*ask)(struct world_server *s, const char *sql);
+    long long (*prepared)(struct world_server *s);
+    const char *series_sql; /* rows i from 1 to %d */
+};
+
+extern const struct world_engine world_postgresql, world_mariadb;
+
 struct world_server {
     struct world *world;
+    const struct world_engine *engine;
     char name[WORLD_NAME_SIZE];
     char data[WORLD_PATH_SIZE];
     unsigned port;
@@ -54,7 +76,7 @@ struct world {
     pid_t owner; /* the process whose world it is; not a forked copy */
     char dir[WORLD_PATH_SIZE];
     char build[WORLD_PATH_SIZE];
-    char pg_bin[WORLD_PATH_SIZE]; /* "" until the first server */
+    char pg_bin[WORLD_PATH_SIZE]; /* of PostgreSQL; "" until its first server */
     uid_t server_uid;             /* 0: the user's own */
     gid_t server_gid;
     unsigned next_port, ports_end;
