@@ -116,11 +116,35 @@ static void test_work_is_lost_with_the_server(void **state)
     ops->end(w);
     turn_until(&seen.told);
     assert_false(seen.up);
-    seen.told = false;
     world_server_start(bank);
-    turn_until(&seen.told);
-    assert_true(seen.up);
+    turn_until(&seen.up);
     assert_int_equal(balance(1), 100);
+}
+
+/* Turns the loop until the resource is down for this reason. */
+static void await_reason(const char *words)
+{
+    uint64_t end = world_now_ms() + TURNS_MS;
+
+    while (seen.up || strstr(seen.error, words) == NULL) {
+        if (world_now_ms() > end)
+            fail_msg("«%s» never says «%s»", seen.error, words);
+        seen.told = false;
+        turn_until(&seen.told);
+    }
+}
+
+/* Told anew while the resource stays down. */
+static void test_another_reason(void **state)
+{
+    (void)state;
+    world_sql(bank, "ALTER USER assent_agent@'127.0.0.1' IDENTIFIED BY 'another'");
+    world_server_stop(bank);
+    await_reason("connect");
+    world_server_start(bank);
+    await_reason("denied");
+    world_sql(bank, "ALTER USER assent_agent@'127.0.0.1' IDENTIFIED BY ''");
+    turn_until(&seen.up);
 }
 
 /* the list */
@@ -149,14 +173,48 @@ static void test_list(void **state)
     assert_non_null(strstr(seen.gids, gids[1]));
     assert_non_null(strstr(seen.gids, "thread="));
     assert_null(strstr(seen.gids, foreign));
+    assert_int_equal(seen.total, 3);
+    assert_true(seen.in_doubt >= 1);        /* the one without a receipt is */
+    assert_true(seen.oldest_ms >= 3600000); /* and old, as far as anybody can tell */
     assert_int_equal(list("assent-000000000000abcd-", "", 2), 2);
+    assert_int_equal(seen.total, 3);
     snprintf(after, sizeof after, "%.*s", (int)strcspn(seen.gids, " "), seen.gids);
     assert_int_equal(list("assent-000000000000abcd-", after, 100), 2);
+    assert_int_equal(seen.total, 2);
     for (int i = 0; i < 3; i++)
         assert_int_equal(finish_in_the_end(gids[i], false), RM_DONE);
     session_try(my, "ROLLBACK", foreign);
     mysql_close(my);
     assert_int_equal(list("assent-", "", 100), 0);
+    assert_int_equal(seen.total, 0);
+}
+
+/* More than there is a look at: the figures are of all of them. */
+static void test_long_list(void **state)
+{
+    enum { MANY = 1100, PAGE = 50 };
+    static char gids[MANY][GID_SIZE];
+    MYSQL *my;
+
+    (void)state;
+    world_accounts(bank, MANY, 100);
+    for (int i = 0; i < MANY; i++) {
+        my = session_new("app");
+        session_prepare(my, gids[i], i + 1, true);
+        mysql_close(my);
+    }
+    assert_int_equal(list("assent-", "", PAGE), PAGE);
+    assert_int_equal(seen.total, MANY);
+    assert_true(seen.in_doubt >= PAGE && seen.in_doubt <= MANY);
+    assert_true(seen.oldest_ms < 3600000);
+    close_rm();
+    my = session_new("root");
+    for (int i = 0; i < MANY; i++) {
+        for (int k = 0; k < RETRIES && session_try(my, "ROLLBACK", gids[i]) != 0; k++)
+            world_sleep_ms(5); /* its session is about to end */
+    }
+    mysql_close(my);
+    world_accounts(bank, 10, 100);
 }
 
 /* for the operator */
@@ -352,18 +410,13 @@ static void test_settings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_attached_elsewhere),
-        TEST(test_own_session_is_made_to_end),
-        TEST(test_commit_that_is_none),
-        TEST(test_without_a_receipt),
-        TEST(test_crash_of_the_server),
-        TEST(test_work_is_lost_with_the_server),
-        TEST(test_list),
-        TEST(test_inspect),
-        TEST(test_old_receipts_go),
-        TEST(test_pool_is_exhausted),
-        TEST(test_unfit_servers),
-        TEST(test_settings),
+        TEST(test_attached_elsewhere),  TEST(test_own_session_is_made_to_end),
+        TEST(test_commit_that_is_none), TEST(test_without_a_receipt),
+        TEST(test_crash_of_the_server), TEST(test_work_is_lost_with_the_server),
+        TEST(test_another_reason),      TEST(test_list),
+        TEST(test_long_list),           TEST(test_inspect),
+        TEST(test_old_receipts_go),     TEST(test_pool_is_exhausted),
+        TEST(test_unfit_servers),       TEST(test_settings),
     };
 
     cmocka_set_test_filter(getenv("ASSENT_TEST"));

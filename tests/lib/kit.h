@@ -60,7 +60,7 @@ struct kit_options {
     const char *const *coordinator_flags, *const *agent_flags; /* NULL: none */
     bool no_agents;
     unsigned nodes;    /* a group of so many; 0: a coordinator that is alone */
-    bool mariadb;      /* bank_b is a MariaDB server, and all its branches are remote ones */
+    bool mariadb;      /* bank_b is a MariaDB server, and all its branches are remote ones; not with network */
     bool network;      /* see world_net.h */
     bool disorder;     /* see world.h */
     size_t disk_bytes; /* of each node's disk (world_node_disk()); 0: a directory as any other */
