@@ -129,7 +129,7 @@ static void test_an_example_is_built_against_it(void **state)
     (void)state;
     compile("shared", "$(pkg-config --cflags --libs libtx)");
     compile("static",
-            "$(pkg-config --cflags libtx) $(pkg-config --variable=libdir libtx)/libtx.a -lpq -lnanomsg "
+            "$(pkg-config --cflags libtx) $(pkg-config --variable=libdir libtx)/libtx.a -lpq -lnanomsg -luv -lcjson "
             "-pthread");
     free(shell("LD_LIBRARY_PATH=%s/own/lib ldd %s/shared | grep %s/own/lib/libtx.so.0", root, root, root));
     free(shell("! ldd %s/static | grep libtx", root));
