@@ -234,8 +234,10 @@ static void check_agent(const struct driver_resource *r, cJSON *findings)
                     (struct finding){"error", "agent",
                                      "see that the database runs and lets the agent in: the address and user "
                                      "in its --resource setting, the password "
-                                     "(passfile, or ~/.pgpass of txagentd's user), pg_hba.conf, the role "
-                                     "(sql/setup-postgresql.sql); it is tried again by itself"},
+                                     "(passfile, or ~/.pgpass of txagentd's user), who may log in "
+                                     "(pg_hba.conf; in MariaDB the user's host), the role or user "
+                                     "(sql/setup-postgresql.sql, sql/setup-mariadb.sql); it is tried again by "
+                                     "itself"},
                     "its agent %s cannot reach it: %s", r->agent,
                     r->error != NULL ? r->error : "no reason told");
     else
