@@ -260,6 +260,36 @@ PGconn *kit_connect(struct kit *k, int bank)
     return conn;
 }
 
+void kit_connect_both(struct kit *k, PGconn *conn[2])
+{
+    for (int i = 0; i < 2; i++)
+        conn[i] = kit_connect(k, i);
+}
+
+void kit_disconnect_both(PGconn *conn[2])
+{
+    for (int i = 0; i < 2; i++)
+        PQfinish(conn[i]);
+}
+
+txn *kit_begin(tx_client *client)
+{
+    struct tx_error e;
+    txn *t;
+
+    if (txn_begin(client, &t, &e) != TX_OK)
+        fail_msg("txn_begin: %s", e.msg);
+    return t;
+}
+
+void kit_enlist(txn *t, const char *resource, PGconn *conn)
+{
+    struct tx_error e;
+
+    if (txn_enlist_pg(t, resource, conn, &e) != TX_OK)
+        fail_msg("txn_enlist_pg: %s", e.msg);
+}
+
 void kit_exec(PGconn *conn, const char *sql)
 {
     PGresult *r = PQexec(conn, sql);
