@@ -39,7 +39,9 @@ ADMIN  := $(call obj,$(wildcard coordinator/txadmin/*.c))
 BENCH  := $(call obj,$(wildcard tests/bench/*.c))
 TLIB   := $(call obj,$(wildcard tests/lib/*.c))
 UNITS  := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
-E2ES   := $(patsubst %.c,$(B)/%,$(wildcard tests/e2e/test_*.c))
+# The longest first, so that none of them is left running alone at the end.
+LONG   := $(patsubst %,tests/e2e/test_%.c,group crash soak standby partition disorder one_phase admin disk)
+E2ES   := $(patsubst %.c,$(B)/%,$(LONG) $(filter-out $(LONG),$(wildcard tests/e2e/test_*.c)))
 EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
 
 PROGRAMS := $(B)/txcoordd $(B)/txagentd $(B)/txadmin $(B)/txbench
@@ -123,47 +125,32 @@ run-tests:
 run-thread-tests:
 	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads
 
-$(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/bench/bench_stats.o $(B)/tests/all.a
+# What shows, breaks and measures all of it together. (The archive comes last, whatever order make has them in.)
+HARNESSES := $(foreach h,demo soak failover recovery,$(B)/tests/$(h)/$(h))
+$(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/bench/bench_stats.o
+$(B)/tests/soak/soak: $(call obj,$(wildcard tests/soak/*.c))
+$(B)/tests/failover/failover: $(call obj,$(wildcard tests/failover/*.c))
+$(B)/tests/recovery/recovery: $(call obj,$(wildcard tests/recovery/*.c)) $(B)/tests/bench/bench_stats.o
+$(HARNESSES): $(B)/tests/all.a
 	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(B)/tests/all.a $(AGENT_LIBS)
 
-$(B)/tests/failover/failover: $(call obj,$(wildcard tests/failover/*.c)) $(B)/tests/all.a
-	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
-
-$(B)/tests/soak/soak: $(call obj,$(wildcard tests/soak/*.c)) $(B)/tests/all.a
-	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
-
-$(B)/tests/recovery/recovery: $(B)/tests/recovery/recovery.o $(B)/tests/bench/bench_stats.o $(B)/tests/all.a
-	$(say) LINK $@
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
-
+build = $(MAKE) --no-print-directory -j$(JOBS) V=$(1) all build/$(1)/tests/$(2)
 # The demonstration lets an application die between its PREPAREs, so it runs the build that has crash points.
 demo: deps
-	@$(MAKE) --no-print-directory -j$(JOBS) V=test all build/test/tests/demo/demo
-	@tests/lib/in-temporary build/test/tests/demo/demo
+	@$(call build,test,demo/demo) && tests/lib/in-temporary build/test/tests/demo/demo
 # Random faults under load: make soak MINUTES=10 SEED=1. More options: build/test/tests/soak/soak --help.
 MINUTES ?= 1
 soak: deps
-	@$(MAKE) --no-print-directory -j$(JOBS) V=test all build/test/tests/soak/soak
+	@$(call build,test,soak/soak)
 	@build/test/tests/soak/soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS)
-run: deps
-	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
-	@tests/lib/in-temporary build/release/tests/demo/demo --run
-bench: deps
-	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
-	@tests/lib/in-temporary build/release/tests/demo/demo --bench $(BENCH_ARGS)
-bench-failover: deps
-	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/failover/failover
-	@tests/lib/in-temporary build/release/tests/failover/failover $(BENCH_ARGS)
-bench-group: deps
-	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/demo/demo
-	@tests/lib/in-temporary build/release/tests/demo/demo --group
 
-bench-recovery: deps
-	@$(MAKE) --no-print-directory -j$(JOBS) V=release all build/release/tests/recovery/recovery
-	@tests/lib/in-temporary build/release/tests/recovery/recovery $(BENCH_ARGS)
+released = $(call build,release,$(1)) && tests/lib/in-temporary build/release/tests/$(1)
+run: deps ; @$(call released,demo/demo) --run
+bench: deps ; @$(call released,demo/demo) --bench $(BENCH_ARGS)
+bench-group: deps ; @$(call released,demo/demo) --group
+bench-failover: deps ; @$(call released,failover/failover) $(BENCH_ARGS)
+bench-recovery: deps ; @$(call released,recovery/recovery) $(BENCH_ARGS)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
@@ -183,17 +170,26 @@ clean:
 	rm -rf build
 
 help:
-	@echo 'make          build what is installed         make test   install what is missing, pass all tests'
-	@echo 'make demo     the main job, before your eyes  make asan   the tests under ASan and UBSan'
-	@echo 'make run      servers and daemons to try      make tsan   the threads of libtx under TSan'
-	@echo 'make bench    what atomicity costs            make deps   install what is missing (apt)'
+	@echo 'make                 build what is installed'
+	@echo 'make install         PREFIX=/usr/local DESTDIR='
+	@echo 'make deps            install what is missing (apt)'
+	@echo 'make clean'
+	@echo
+	@echo 'make demo            the main job, before your eyes'
+	@echo 'make run             servers and daemons to try'
+	@echo
+	@echo 'make test            install what is missing, pass all tests'
+	@echo 'make asan            the tests under ASan and UBSan'
+	@echo 'make tsan            the threads of libtx under TSan'
+	@echo 'make soak            MINUTES=1 SEED=s: random faults, and whether every record agrees with the banks'
+	@echo
+	@echo 'make bench           what atomicity costs'
+	@echo 'make bench-group     coordinators alone, one and three'
 	@echo 'make bench-failover  what a failover takes'
-	@echo 'make soak     MINUTES=1 SEED=s: random faults under load, and whether every record agrees with the banks'
-	@echo 'make bench-group  … and coordinators alone, one and three'
 	@echo 'make bench-recovery  how fast branches in doubt are resolved'
-	@echo 'make install  PREFIX=/usr/local DESTDIR=      make clean'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps build-tests test asan tsan run-tests run-thread-tests demo soak run bench bench-failover bench-group bench-recovery install clean help
+.PHONY: all check-raft deps install clean help demo run soak bench bench-group bench-failover bench-recovery \
+        build-tests test asan tsan run-tests run-thread-tests
 .SECONDARY:

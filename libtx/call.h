@@ -29,9 +29,8 @@
 #include "libtx/shared/wire.h"
 
 enum {
-    COORDINATOR_LIMIT =
-        16,           /* addresses of coordinators, configured, listed by the leader, or named by a follower */
-    PEER_LIMIT = 128, /* coordinators and agents together */
+    COORDINATOR_LIMIT = 16, /* addresses: configured, listed by the leader, or named by a follower */
+    PEER_LIMIT = 128,       /* coordinators and agents together */
 };
 
 struct calls;

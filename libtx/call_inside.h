@@ -1,5 +1,5 @@
-/* call_inside: what call.c (requests) and call_wait.c (sleeping) share, and nobody else sees. One mutex guards
- * all of it, and every open call's fields.
+/* call_inside: what call.c (requests), call_peer.c (whom they go to) and call_wait.c (sleeping) share, and
+ * nobody else sees. One mutex guards all of it, and every open call's fields.
  */
 #ifndef LIBTX_CALL_INSIDE_H
 #define LIBTX_CALL_INSIDE_H
@@ -64,13 +64,34 @@ void waiter_wake(struct waiter *w);
 void waiter_look_again(struct calls *cs);
 void waiters_free(struct waiters *idle);
 
-/* call.c: the mutex is held */
+/* call_peer.c: the mutex is held, or nobody else knows of cs yet */
 
+/* Dials the coordinators of a list «address[,…]», which are never forgotten. */
+int calls_dial(struct calls *cs, const char *coordinators, struct tx_error *e);
+/* The peer at this address, dialled at the first time. TX_EINVAL, TX_EBUSY, TX_ENOMEM, TX_EIO. */
+int peer_find_or_add(struct calls *cs, const char *address, enum peer_kind kind, struct peer **out,
+                     struct tx_error *e);
+/* It stands still, or its connection is gone: there is better to ask. */
+bool peer_doubtful(const struct peer *p, uint64_t now);
+/* The next coordinator in the list, round and round. */
+struct peer *peer_after(struct calls *cs, const struct peer *p);
+/* The next one that is not in doubt; where all are, simply the next. */
+struct peer *peer_next(struct calls *cs, const struct peer *p, uint64_t now);
+/* Whom to ask what any coordinator may know: each in turn. */
+struct peer *calls_turn(struct calls *cs, uint64_t now);
+/* It cannot be reached, or gave no answer in time; one that stays so is dialled anew. */
+void peer_unheard(struct calls *cs, struct peer *p, uint64_t now);
 /* Makes the connections anew that are to be. Nobody polls. */
 void calls_redial(struct calls *cs);
-/* Takes in what has come from this peer and wakes those whom it concerns. */
-void calls_receive(struct calls *cs, struct peer *p, uint64_t now);
+/* The group's coordinators, as its leader tells: whoever else is not configured is none any more. Empties the
+ * list, which is gone with the next message. */
+void calls_learn(struct calls *cs, struct wire_nodes *nodes);
 /* Frees those that are forgotten. Nobody polls. */
 void calls_sweep(struct calls *cs);
+
+/* call.c: the mutex is held */
+
+/* Takes in what has come from this peer and wakes those whom it concerns. */
+void calls_receive(struct calls *cs, struct peer *p, uint64_t now);
 
 #endif

@@ -67,6 +67,7 @@ static int pg_check_enlisted(const struct txn *t, const PGconn *conn, struct tx_
 /* *begun: there was no transaction block, and now there is. */
 static int pg_begin(PGconn *conn, bool *begun, struct tx_error *e)
 {
+    char why[200];
     PGresult *res;
     int rc = TX_OK;
 
@@ -74,9 +75,10 @@ static int pg_begin(PGconn *conn, bool *begun, struct tx_error *e)
     if (!*begun)
         return TX_OK;
     res = PQexec(conn, "BEGIN");
-    if (PQresultStatus(res) != PGRES_COMMAND_OK)
-        rc = err_set(e, TX_EINVAL, "BEGIN failed: %.*s", (int)strcspn(PQerrorMessage(conn), "\n"),
-                     PQerrorMessage(conn));
+    if (PQresultStatus(res) != PGRES_COMMAND_OK) {
+        pg_first_line(why, sizeof why, PQerrorMessage(conn));
+        rc = err_set(e, TX_EINVAL, "BEGIN failed: %s", why);
+    }
     PQclear(res);
     return rc;
 }
@@ -116,7 +118,7 @@ static bool pg_no(struct txn_branch *b, const char *why)
 static bool pg_ready(struct txn_branch *b)
 {
     const struct pg_link *l = b->link;
-    char why[200];
+    char text[150], why[200];
 
     if (PQpipelineStatus(l->conn) != PQ_PIPELINE_OFF)
         return pg_no(b, "the connection is in pipeline mode; leave it before the commit");
@@ -124,8 +126,8 @@ static bool pg_ready(struct txn_branch *b)
     case PQTRANS_INTRANS:
         return true;
     case PQTRANS_INERROR:
-        snprintf(why, sizeof why, "a statement had failed: %.150s", PQerrorMessage(l->conn));
-        why[strcspn(why, "\n")] = '\0';
+        pg_first_line(text, sizeof text, PQerrorMessage(l->conn));
+        snprintf(why, sizeof why, "a statement had failed: %s", text);
         return pg_no(b, why);
     case PQTRANS_ACTIVE:
         return pg_no(b, "the connection is busy: a result was not read or a COPY not ended before the commit");

@@ -5,13 +5,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* One line, without the «ERROR:» and the final newline of PQerrorMessage(). */
-static void pg_text(char *out, size_t size, const char *text)
-{
-    snprintf(out, size, "%s", text != NULL ? text : "");
-    out[strcspn(out, "\n")] = '\0';
-}
-
 static void pg_take_error(struct pg_reply *r, const PGresult *res)
 {
     const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -21,7 +14,7 @@ static void pg_take_error(struct pg_reply *r, const PGresult *res)
         return;
     if (sqlstate != NULL)
         snprintf(r->sqlstate, sizeof r->sqlstate, "%s", sqlstate);
-    pg_text(r->text, sizeof r->text, text != NULL ? text : PQresultErrorMessage(res));
+    pg_first_line(r->text, sizeof r->text, text != NULL ? text : PQresultErrorMessage(res));
 }
 
 static void pg_take_row(struct pg_reply *r, const PGresult *res)
@@ -53,7 +46,7 @@ static bool pg_query_over(struct pg_query *q)
 {
     q->reply.lost = PQstatus(q->conn) != CONNECTION_OK;
     if (q->reply.lost && *q->reply.text == '\0')
-        pg_text(q->reply.text, sizeof q->reply.text, PQerrorMessage(q->conn));
+        pg_first_line(q->reply.text, sizeof q->reply.text, PQerrorMessage(q->conn));
     if (!q->was_nonblocking)
         (void)PQsetnonblocking(q->conn, 0);
     q->conn = NULL;
@@ -67,7 +60,7 @@ void pg_query_start(struct pg_query *q, PGconn *conn, const char *sql)
     q->was_nonblocking = PQisnonblocking(conn);
     (void)PQsetnonblocking(conn, 1);
     if (PQsendQuery(conn, sql) == 0) {
-        pg_text(q->reply.text, sizeof q->reply.text, PQerrorMessage(conn));
+        pg_first_line(q->reply.text, sizeof q->reply.text, PQerrorMessage(conn));
         return; /* nothing is on the way, so the first step reads «no more results» */
     }
     q->unsent = PQflush(conn) == 1;

@@ -1,10 +1,16 @@
 /* pg_reply: see pg_reply.h. SQLSTATEs: PostgreSQL 15 manual, Appendix A. */
 #include "libtx/pg_reply.h"
 
-#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "libtx/shared/err.h"
+
+void pg_first_line(char *out, size_t size, const char *text)
+{
+    snprintf(out, size, "%s", text != NULL ? text : "");
+    out[strcspn(out, "\n")] = '\0';
+}
 
 /* The tag that means «done»; NULL where a row does. */
 static const char *pg_tag(enum branch_op op)

@@ -5,6 +5,7 @@
 #define LIBTX_PG_REPLY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "libtx/txn_branch.h"
 
@@ -18,6 +19,9 @@ struct pg_reply {
     char sqlstate[6]; /* of the first error; "" for none */
     char text[160];   /* its message */
 };
+
+/* The first line of a message of libpq's or the server's, cut to size. NULL is allowed, and empty. */
+void pg_first_line(char *out, size_t size, const char *text);
 
 /* What the reply says to an operation. A vote is yes on the exact tag alone: PREPARE TRANSACTION in a failed
  * transaction answers «success» with the tag ROLLBACK (PostgreSQL 15 manual, PREPARE TRANSACTION, Notes). */

@@ -77,7 +77,7 @@ struct txn_branch {
     bool untold;           /* remote, and its agent has not been told to roll it back */
     struct tx_error cause; /* code 0: none */
     char proof[PROOF_LIMIT + 1];
-    const char *agent; /* remote: the address of the agent that has its connection; NULL: none yet */
+    const char *agent;       /* remote: the address of the agent that has its connection; NULL: none yet */
     enum branch_op again_op; /* after ANSWER_BUSY: to be tried again … */
     uint64_t again_ms;       /* … then; 0: nothing */
     uint64_t busy_ms;        /* since when it is busy; 0: it is not */

@@ -29,7 +29,6 @@ static const struct branch_rule branch_table[] = {
     ROW(NONE, WORK_COMMIT, COMMITTING, COMMIT, "a direct branch, or prepared before a restart"),
     ROW(NONE, WORK_ROLLBACK, ROLLING_BACK, ROLLBACK, "a direct branch, or prepared before a restart"),
     ROW(NONE, FINISH_ROLLBACK, ROLLED_BACK, ANSWER, "no work is left of it"),
-    ROW(NONE, FINISH_ONE_PHASE, NONE, ANSWER, "lost before, or committed before a restart: not known"),
 
     ROW(ACTIVE, STATEMENT, ACTIVE, EXEC, "the next statement"),
     ROW(ACTIVE, WORK_PREPARE, PREPARING, PREPARE, "phase one"),

@@ -75,12 +75,6 @@ static void line_redial(struct pull_line *l)
     (void)line_dial(l, NULL);
 }
 
-static void line_free(struct pull_line *l)
-{
-    line_hang_up(l);
-    free(l);
-}
-
 static struct pull_line *pull_find(const struct pull *p, const char *address)
 {
     for (size_t i = 0; i < p->n_lines; i++) {
@@ -124,7 +118,8 @@ static void pull_sweep(struct pull *p)
         struct pull_line *l = p->lines[i];
 
         if (l->gone && l != p->leader) {
-            line_free(l);
+            line_hang_up(l);
+            free(l);
             continue;
         }
         if (l->poll == NULL)
@@ -134,12 +129,19 @@ static void pull_sweep(struct pull *p)
     p->n_lines = n;
 }
 
+/* Their memory stays: one of them may be reading. */
 static void pull_hang_up(struct pull *p)
 {
     for (size_t i = 0; i < p->n_lines; i++)
-        line_free(p->lines[i]);
-    p->n_lines = 0;
+        line_hang_up(p->lines[i]);
     p->leader = NULL;
+}
+
+static void pull_free_lines(struct pull *p)
+{
+    for (size_t i = 0; i < p->n_lines; i++)
+        free(p->lines[i]);
+    p->n_lines = 0;
 }
 
 /* sending */
@@ -484,6 +486,7 @@ int pull_open(struct pull *p, const struct pull_options *options, struct tx_erro
         rc = err_set(e, TX_ENOMEM, "no memory for messages");
     if (rc != TX_OK) {
         pull_hang_up(p);
+        pull_free_lines(p);
         return err_wrap(e, rc, "coordinators");
     }
     uv_timer_init(options->loop, &p->tick);
@@ -509,6 +512,7 @@ void pull_close(struct pull *p)
 
 void pull_release(struct pull *p)
 {
+    pull_free_lines(p);
     buf_release(&p->out);
     free(p->scratch);
 }

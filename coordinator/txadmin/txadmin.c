@@ -48,7 +48,7 @@ static const struct verb verbs[] = {
     {"backup", "FILE", 1, 1, "", "save the ledger to a file", verb_backup,
      "For the day on which every node's data is lost: txcoordd --restore FILE. What was decided\n"
      "after the backup is not in it; see OPERATIONS on what that means before you restore."},
-    {"node", "list|init|add|remove|transfer|replace ...", 1, 4, "", "the coordinators of the group", verb_node,
+    {"node", "list|init|add|...", 1, 4, "", "the coordinators of the group", verb_node,
      "node list                      who is there, who leads, and how far the others are behind\n"
      "node init                      begins a new group with the node named by --coordinators, which waits\n"
      "node add ID PEER_ADDRESS       takes in a node that runs with an empty data directory\n"
@@ -70,8 +70,8 @@ static const struct conf_key options[] = {
     {"coordinators", CONF_STRING, &arguments.coordinators, NULL, "LIST", "addresses, with commas between", 0, 0,
      NULL},
     {"json", CONF_BOOL, &arguments.json, NULL, NULL, "print the coordinator's answer as it is", 0, 0, NULL},
-    {"timeout", CONF_DURATION, &arguments.timeout_ms, "10s", "TIME", "how long to ask for an answer [10s]", 1,
-     3600000, NULL},
+    {"timeout", CONF_DURATION, &arguments.timeout_ms, "10s", "TIME",
+     "how long to ask [10s; 2min for a change of nodes]", 1, 3600000, NULL},
     {"help", CONF_BOOL, &wants_help, NULL, NULL, "print this, or a verb's help", 0, 0, NULL},
     {"version", CONF_BOOL, &wants_version, NULL, NULL, "print the version", 0, 0, NULL},
     {"in-doubt", CONF_BOOL, &arguments.in_doubt, NULL, NULL, "only those with a branch prepared, not finished",

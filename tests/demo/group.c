@@ -15,7 +15,7 @@
 #include "tests/demo/demo.h"
 #include "tests/lib/decisions.h"
 
-enum { NODES = 3, SECONDS = 5, CHANGE_MS = 30000, STEPS = 3 };
+enum { NODES = 3, SECONDS = 5, STEPS = 3 };
 
 static const unsigned outstanding[STEPS] = {1, 32, 256};
 
@@ -170,25 +170,6 @@ static void measure(struct group *g, unsigned in_flight)
 
 /* Groups */
 
-/* The first one founds the group, the others are added to it. */
-static void take_in(struct group *g, unsigned id)
-{
-    char first[128], number[16];
-    struct world_output o;
-
-    snprintf(first, sizeof first, "--coordinators=%s", world_node_address(g->world, 1));
-    snprintf(number, sizeof number, "%u", id);
-    world_process_await(g->nodes[id - 1].process, "event=waiting", CHANGE_MS);
-    if (id == 1)
-        o = world_admin(g->world, WORLD_ARGS(first, "node", "init"));
-    else
-        o = world_admin(g->world, WORLD_ARGS(first, "node", "add", number, world_node_peer(g->world, id)));
-    if (o.code != 0)
-        world_fail(g->world, "node %u: %s", id, o.error);
-    world_output_release(&o);
-    world_process_await(g->nodes[id - 1].process, "event=ready", CHANGE_MS);
-}
-
 /* Node 1 leads it, as nothing happens to it. */
 static void open_group(struct group *g, unsigned n)
 {
@@ -199,8 +180,10 @@ static void open_group(struct group *g, unsigned n)
     g->n = n;
     for (unsigned i = 0; i < n; i++) {
         g->nodes[i].process = world_node_new(g->world, i + 1, true, NULL);
-        world_process_start(g->nodes[i].process, NULL);
-        take_in(g, i + 1);
+        if (i == 0)
+            world_node_begin(g->world, g->nodes[i].process, 1);
+        else
+            world_node_add(g->world, g->nodes[i].process, i + 1);
     }
     if (decisions_register(world_coordinators(g->world), &e) != TX_OK)
         world_fail(g->world, "%s", e.msg);

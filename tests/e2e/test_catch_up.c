@@ -177,8 +177,19 @@ static void assert_added(struct world_process *adding)
     (void)kit_await_group(&kit);
 }
 
+/* Whether a node that was started empty is taken in. */
+static bool is_taken_in(unsigned id)
+{
+    uint64_t end = world_now_ms() + KIT_SETTLE_MS;
+
+    while (world_process_running(kit.node[id]) && !world_process_logged(kit.node[id], "event=ready") &&
+           world_now_ms() < end)
+        world_sleep_ms(20);
+    return world_process_running(kit.node[id]);
+}
+
 /* While it is being added: the same command goes on with it. It has acknowledged the snapshot when it dies at
- * the first entry of its log. */
+ * the first entry of its log. Where nothing came between the two it is a voter already, and is turned away. */
 static void test_newcomer_is_wiped_while_it_is_added(void **state)
 {
     struct world_process *adding;
@@ -191,7 +202,13 @@ static void test_newcomer_is_wiped_while_it_is_added(void **state)
     assert_int_equal(world_process_wait(kit.node[NODES], KIT_SETTLE_MS), 1);
     world_process_fault(kit.node[NODES], (struct world_fault){0});
     restart_empty(NODES);
-    assert_added(adding);
+    if (!is_taken_in(NODES)) {
+        assert_int_equal(world_process_wait(adding, KIT_SETTLE_MS), 0);
+        kit_remove_node(&kit, NODES);
+        kit_add_node(&kit, NODES);
+    } else {
+        assert_added(adding);
+    }
     kit_load_end(&kit);
 }
 

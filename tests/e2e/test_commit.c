@@ -25,47 +25,26 @@ static int set_up(void **state)
     (void)state;
     kit_settle(&kit);
     client = kit_client(&kit);
-    for (int i = 0; i < 2; i++)
-        conn[i] = kit_connect(&kit, i);
+    kit_connect_both(&kit, conn);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    for (int i = 0; i < 2; i++)
-        PQfinish(conn[i]);
+    kit_disconnect_both(conn);
     tx_client_close(client);
     return 0;
 }
 
 /* Helpers */
 
-static txn *begin(void)
-{
-    struct tx_error e;
-    txn *t;
-
-    if (txn_begin(client, &t, &e) != TX_OK)
-        fail_msg("txn_begin: %s", e.msg);
-    return t;
-}
-
-static void enlist(txn *t, int bank)
-{
-    static const char *const names[2] = {"bank_a", "bank_b"};
-    struct tx_error e;
-
-    if (txn_enlist_pg(t, names[bank], conn[bank], &e) != TX_OK)
-        fail_msg("txn_enlist_pg: %s", e.msg);
-}
-
 static txn *begin_direct(void)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
-    enlist(t, 0);
-    enlist(t, 1);
+    kit_enlist(t, "bank_a", conn[0]);
+    kit_enlist(t, "bank_b", conn[1]);
     return t;
 }
 
@@ -211,12 +190,12 @@ static void test_decision_logged_is_finished_by_agents(void **state)
 
 static void test_read_only_branch_is_not_prepared(void **state)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
     char gid[128];
 
     (void)state;
-    enlist(t, 0);
-    enlist(t, 1);
+    kit_enlist(t, "bank_a", conn[0]);
+    kit_enlist(t, "bank_b", conn[1]);
     kit_exec(conn[0], "SELECT * FROM accounts WHERE id = 7");
     kit_exec(conn[1], "UPDATE accounts SET balance = balance WHERE id = 7");
     snprintf(gid, sizeof gid, "assent-%s", txn_id(t));
@@ -249,7 +228,7 @@ static void test_all_read_only(void **state)
     commit(t, TXN_COMPLETED);
     assert_string_equal(txn_id(t), "");
     txn_free(t);
-    t = begin();
+    t = kit_begin(client);
     commit(t, TXN_COMPLETED); /* no branch at all */
     txn_free(t);
     kit_assert_usable(conn[0]);
@@ -259,7 +238,7 @@ static void test_all_read_only(void **state)
 
 static void test_commits_remote_branches(void **state)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
     txn_rows *rows;
 
     (void)state;
@@ -285,7 +264,7 @@ static void test_rows_affected_and_null_parameters(void **state)
     const char *values[2] = {NULL, "3"};
     struct tx_error e;
     txn_rows *rows;
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     (void)state;
     rows = exec_rows(t, "bank_a", "UPDATE accounts SET balance = balance WHERE id <= $1", "10");
@@ -303,7 +282,7 @@ static void test_rows_affected_and_null_parameters(void **state)
 
 static void test_rolls_remote_branches_back(void **state)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     (void)state;
     move_remote(t, "bank_a", "remote undone", -5);
@@ -316,10 +295,10 @@ static void test_rolls_remote_branches_back(void **state)
 
 static void test_commits_mixed_branches(void **state)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     (void)state;
-    enlist(t, 0);
+    kit_enlist(t, "bank_a", conn[0]);
     kit_move(conn[0], "mixed", -5);
     move_remote(t, "bank_b", "mixed", 5);
     commit(t, TXN_COMPLETED);
@@ -331,7 +310,7 @@ static void test_commits_mixed_branches(void **state)
 
 static void test_single_remote_writer_commits_in_one_phase(void **state)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     (void)state;
     txn_rows_free(exec_rows(t, "bank_a", "UPDATE accounts SET balance = balance WHERE id = 9", NULL));
@@ -343,7 +322,7 @@ static void test_single_remote_writer_commits_in_one_phase(void **state)
 static void test_a_refused_statement_leaves_only_rollback(void **state)
 {
     struct tx_error e;
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     (void)state;
     move_remote(t, "bank_a", "refused", -5);
@@ -359,7 +338,7 @@ static void test_a_refused_statement_leaves_only_rollback(void **state)
 static void test_unknown_resource(void **state)
 {
     struct tx_error e;
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     (void)state;
     assert_int_equal(txn_exec(t, "bank_z", "SELECT 1", 0, NULL, NULL, &e), TX_ENOTFOUND);
@@ -422,7 +401,7 @@ static void test_outcome_of_what_never_was(void **state)
 {
     enum tx_outcome outcome;
     struct tx_error e;
-    txn *t = begin();
+    txn *t = kit_begin(client);
     char id[KIT_ID_SIZE];
 
     (void)state;
@@ -438,12 +417,12 @@ static void test_outcome_of_what_never_was(void **state)
 
 static void test_single_writer_whose_id_was_asked_for_is_logged(void **state)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
     char id[KIT_ID_SIZE];
 
     (void)state;
     snprintf(id, sizeof id, "%s", txn_id(t));
-    enlist(t, 0);
+    kit_enlist(t, "bank_a", conn[0]);
     kit_exec(conn[0], "UPDATE accounts SET balance = balance WHERE id = 9");
     commit(t, TXN_COMPLETED);
     assert_outcome(id, TX_OUTCOME_COMMITTED);

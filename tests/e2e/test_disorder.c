@@ -10,7 +10,6 @@ static struct kit kit;
 
 enum {
     NODES = 3,
-    PROGRESS = 20, /* transfers told, to call it going on */
     FAILOVERS = 3,
     FREEZES = 2,
 };
@@ -26,7 +25,7 @@ static void test_undisturbed(void **state)
 {
     (void)state;
     kit_load_begin(&kit, KIT_CROWD);
-    kit_load_progress(&kit, 10 * PROGRESS);
+    kit_load_progress(&kit, 10 * KIT_LOAD_PROGRESS);
     kit_load_end(&kit);
 }
 
@@ -39,9 +38,9 @@ static void test_leader_killed(void **state)
 
         world_process_kill(kit.node[leader]);
         kit_load_drain(&kit);
-        kit_load_progress(&kit, PROGRESS);
+        kit_load_progress(&kit, KIT_LOAD_PROGRESS);
         world_process_start_ready(kit.node[leader], NULL);
-        kit_load_progress(&kit, PROGRESS);
+        kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     }
     kit_load_end(&kit);
 }
@@ -55,9 +54,9 @@ static void test_leader_frozen(void **state)
 
         world_process_signal(kit.node[leader], SIGSTOP);
         kit_load_drain(&kit);
-        kit_load_progress(&kit, PROGRESS);
+        kit_load_progress(&kit, KIT_LOAD_PROGRESS);
         world_process_signal(kit.node[leader], SIGCONT);
-        kit_load_progress(&kit, PROGRESS);
+        kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     }
     kit_load_end(&kit);
 }

@@ -17,7 +17,6 @@ static struct kit kit;
 enum {
     NODES = 3,
     SPARE = 4,
-    PROGRESS = 20, /* transfers told, to call it going on */
     FAILOVERS = 5,
 };
 
@@ -26,33 +25,6 @@ static int set_up(void **state)
     (void)state;
     kit_settle(&kit);
     return 0;
-}
-
-/* Verbs */
-
-static void assert_admin(const char *const *args, int code, const char *part)
-{
-    struct world_output o = world_admin(kit.world, args);
-
-    if (o.code != code || (strstr(o.text, part) == NULL && strstr(o.error, part) == NULL))
-        fail_msg("txadmin %s %s: exit code %d, not %d with «%s»: %s%s", args[0], args[1], o.code, code, part,
-                 o.text, o.error);
-    world_output_release(&o);
-}
-
-/* Makes another one the leader, and returns when the group is whole. */
-static void make_leader(unsigned id)
-{
-    char number[16];
-
-    snprintf(number, sizeof number, "%u", id);
-    for (int i = 0; i < 10 && kit_await_group(&kit) != id; i++) {
-        struct world_output o = world_admin(kit.world, WORLD_ARGS("node", "transfer", number));
-
-        world_output_release(&o);
-        world_sleep_ms(100);
-    }
-    assert_int_equal(kit_await_group(&kit), id);
 }
 
 /* The leader goes */
@@ -66,7 +38,7 @@ static void kill_leader(enum kit_mode mode)
         unsigned leader = kit_await_group(&kit);
         uint64_t start;
 
-        kit_load_progress(&kit, PROGRESS);
+        kit_load_progress(&kit, KIT_LOAD_PROGRESS);
         start = world_now_ms();
         world_process_kill(kit.node[leader]);
         kit_load_drain(&kit);
@@ -101,7 +73,7 @@ static void test_rolling_restart(void **state)
         assert_int_equal(world_process_stop(kit.node[id]), 0);
         world_process_start_ready(kit.node[id], NULL);
         (void)kit_await_group(&kit);
-        kit_load_progress(&kit, PROGRESS);
+        kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     }
     kit_load_end(&kit);
 }
@@ -111,12 +83,27 @@ static void test_transfer(void **state)
     (void)state;
     kit_load_begin(&kit, KIT_DIRECT);
     for (unsigned id = 1; id <= NODES; id++) {
-        make_leader(id);
-        kit_load_progress(&kit, PROGRESS);
+        kit_make_leader(&kit, id);
+        kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     }
     kit_load_end(&kit);
-    assert_admin(WORLD_ARGS("node", "transfer", "3"), 1, "leads the group already");
-    assert_admin(WORLD_ARGS("node", "transfer", "9"), 1, "no member");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "transfer", "3"), 1, "leads the group already");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "transfer", "9"), 1, "no member");
+}
+
+/* Makes it lead until that is its end. It may come to its crash point as soon as it leads. */
+static void lead_to_death(unsigned id)
+{
+    uint64_t end = world_now_ms() + KIT_SETTLE_MS;
+    char number[16];
+
+    snprintf(number, sizeof number, "%u", id);
+    while (world_process_running(kit.node[id]) && world_now_ms() < end) {
+        struct world_output o = world_admin(kit.world, WORLD_ARGS("--timeout=1s", "node", "transfer", number));
+
+        world_output_release(&o);
+        kit_load_drain(&kit);
+    }
 }
 
 /* The leader dies in the middle of a commit: the next one takes it up from the client's request. */
@@ -128,8 +115,8 @@ static void leader_dies_at(const char *point, enum kit_mode mode)
     snprintf(env, sizeof env, "ASSENT_CRASH=%s=kill", point);
     world_process_kill(kit.node[id]);
     world_process_start_ready(kit.node[id], env);
-    make_leader(id);
     kit_load_begin(&kit, mode);
+    lead_to_death(id);
     if (world_process_wait(kit.node[id], KIT_SETTLE_MS) != -SIGKILL)
         fail_msg("the leader has not died at %s", point);
     world_process_start_ready(kit.node[id], NULL);
@@ -191,31 +178,21 @@ static void test_lookups_are_spread(void **state)
 
 /* The group changes */
 
-static void remove_node(unsigned id)
-{
-    char number[16];
-
-    snprintf(number, sizeof number, "%u", id);
-    assert_admin(WORLD_ARGS("node", "remove", number), 0, "no member any more");
-    world_process_kill(kit.node[id]);
-    world_node_wipe(kit.world, id);
-}
-
 static void test_three_to_one_and_back(void **state)
 {
     (void)state;
     kit_load_begin(&kit, KIT_MIXED);
-    make_leader(1);
-    assert_admin(WORLD_ARGS("node", "remove", "1"), 1, "transfer");
+    kit_make_leader(&kit, 1);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "remove", "1"), 1, "transfer");
     for (kit.n_nodes = NODES; kit.n_nodes > 1; kit.n_nodes--) {
-        remove_node(kit.n_nodes);
-        kit_load_progress(&kit, PROGRESS);
+        kit_remove_node(&kit, kit.n_nodes);
+        kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     }
-    assert_admin(WORLD_ARGS("node", "remove", "1"), 1, "last");
-    assert_admin(WORLD_ARGS("node", "transfer"), 1, "no other node");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "remove", "1"), 1, "last");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "transfer"), 1, "no other node");
     for (kit.n_nodes = 2; kit.n_nodes <= NODES; kit.n_nodes++) {
         kit_add_node(&kit, kit.n_nodes);
-        kit_load_progress(&kit, PROGRESS);
+        kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     }
     kit.n_nodes = NODES;
     kit_load_end(&kit);
@@ -234,8 +211,8 @@ static void test_wiped_node_is_refused(void **state)
     assert_int_equal(world_process_wait(kit.node[id], KIT_SETTLE_MS), 1);
     assert_true(world_process_logged(kit.node[id], "remove this node from the group and add it again"));
     assert_false(world_process_logged(kit.node[id], "event=ready"));
-    kit_load_progress(&kit, PROGRESS);
-    remove_node(id);
+    kit_load_progress(&kit, KIT_LOAD_PROGRESS);
+    kit_remove_node(&kit, id);
     kit_add_node(&kit, id);
     (void)kit_await_group(&kit);
     kit_load_end(&kit);
@@ -252,14 +229,14 @@ static void test_first_node_emptied(void **state)
     world_node_wipe(kit.world, 1);
     world_process_start(kit.node[1], NULL);
     world_process_await(kit.node[1], "event=waiting", KIT_SETTLE_MS);
-    assert_admin(WORLD_ARGS("--timeout=1s", "node", "init"), 4, "every coordinator that is named");
+    kit_assert_admin(&kit, WORLD_ARGS("--timeout=1s", "node", "init"), 4, "every coordinator that is named");
     world_process_start(kit.node[2], NULL);
-    assert_admin(WORLD_ARGS("node", "init"), 1, "belongs to a group already");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "init"), 1, "belongs to a group already");
     world_process_start(kit.node[3], NULL);
     assert_int_equal(world_process_wait(kit.node[1], KIT_SETTLE_MS), 1);
     assert_true(world_process_logged(kit.node[1], "remove this node from the group and add it again"));
-    kit_load_progress(&kit, PROGRESS);
-    remove_node(1);
+    kit_load_progress(&kit, KIT_LOAD_PROGRESS);
+    kit_remove_node(&kit, 1);
     kit_add_node(&kit, 1);
     (void)kit_await_group(&kit);
     kit_load_end(&kit);
@@ -279,15 +256,16 @@ static void test_dead_node_is_replaced(void **state)
     world_process_kill(kit.node[id]);
     world_process_start(kit.node[SPARE], NULL);
     world_process_await(kit.node[SPARE], "event=waiting", KIT_SETTLE_MS);
-    assert_admin(WORLD_ARGS("node", "replace", old, old, world_node_peer(kit.world, id)), 2, "three steps");
-    assert_admin(WORLD_ARGS("node", "replace", old, new, world_node_peer(kit.world, SPARE)), 0,
-                 "in the place of");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", old, old, world_node_peer(kit.world, id)), 2,
+                     "three steps");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", old, new, world_node_peer(kit.world, SPARE)), 0,
+                     "in the place of");
     (void)kit_await_group(&kit);
-    make_leader(SPARE);
-    kit_load_progress(&kit, PROGRESS);
+    kit_make_leader(&kit, SPARE);
+    kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     world_node_wipe(kit.world, id);
-    make_leader(kit_await_group(&kit) == SPARE ? id % NODES + 1 : kit_await_group(&kit));
-    remove_node(SPARE);
+    kit_make_leader(&kit, kit_await_group(&kit) == SPARE ? id % NODES + 1 : kit_await_group(&kit));
+    kit_remove_node(&kit, SPARE);
     kit_add_node(&kit, id);
     kit_load_end(&kit);
 }
@@ -298,16 +276,16 @@ static void test_refused_changes(void **state)
     char number[16];
 
     (void)state;
-    assert_admin(WORLD_ARGS("node", "add", "2", "tcp://127.0.0.1:1"), 1, "member already");
-    assert_admin(WORLD_ARGS("node", "add", "0", "tcp://127.0.0.1:1"), 2, "number");
-    assert_admin(WORLD_ARGS("node", "add", "7", "nowhere"), 1, "no address");
-    assert_admin(WORLD_ARGS("node", "remove", "7"), 1, "no member");
-    assert_admin(WORLD_ARGS("node", "dance"), 2, "dance");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "add", "2", "tcp://127.0.0.1:1"), 1, "member already");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "add", "0", "tcp://127.0.0.1:1"), 2, "number");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "add", "7", "nowhere"), 1, "no address");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "remove", "7"), 1, "no member");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "dance"), 2, "dance");
     world_process_kill(kit.node[dead]);
     world_sleep_ms(2500);
     snprintf(number, sizeof number, "%u", other);
-    assert_admin(WORLD_ARGS("node", "remove", number), 1, "no majority");
-    assert_admin(WORLD_ARGS("node", "list"), 0, "down");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "remove", number), 1, "no majority");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "list"), 0, "down");
 }
 
 /* The first that txadmin knows stands still, and takes connections all the same. A change goes to the leader.
@@ -315,15 +293,15 @@ static void test_refused_changes(void **state)
 static void test_change_past_frozen_node(void **state)
 {
     (void)state;
-    make_leader(2);
+    kit_make_leader(&kit, 2);
     world_process_signal(kit.node[1], SIGSTOP);
-    assert_admin(WORLD_ARGS("--timeout", "30s", "node", "transfer", "3"), 0, "handed over");
+    kit_assert_admin(&kit, WORLD_ARGS("--timeout", "30s", "node", "transfer", "3"), 0, "handed over");
     /* Where nobody can lead, no longer than it was told to. */
     world_process_signal(kit.node[2], SIGSTOP);
-    assert_admin(WORLD_ARGS("--timeout", "3s", "node", "transfer"), 4, "within 3s");
+    kit_assert_admin(&kit, WORLD_ARGS("--timeout", "3s", "node", "transfer"), 4, "within 3s");
     world_process_signal(kit.node[1], SIGCONT);
     world_process_signal(kit.node[2], SIGCONT);
-    make_leader(1);
+    kit_make_leader(&kit, 1);
 }
 
 /* No majority */
@@ -358,8 +336,8 @@ static void lose_majority(unsigned first, unsigned second)
     assert_int_not_equal(tx_client_open(&late, &options, &e), TX_OK);
     if (strstr(e.msg, "majority: 1 of 3 answers") == NULL || strstr(e.msg, "knows of no leader") == NULL)
         fail_msg("does not say what is missing: %s", e.msg);
-    assert_admin(WORLD_ARGS("sessions"), 4, "is unreachable, 1 of 3 reachable, 2 needed");
-    assert_admin(WORLD_ARGS("sessions"), 4, "cannot be reached");
+    kit_assert_admin(&kit, WORLD_ARGS("sessions"), 4, "is unreachable, 1 of 3 reachable, 2 needed");
+    kit_assert_admin(&kit, WORLD_ARGS("sessions"), 4, "cannot be reached");
     world_process_start_ready(kit.node[first], NULL);
     world_process_start_ready(kit.node[second], NULL);
     (void)kit_await_group(&kit);
@@ -470,8 +448,8 @@ static void assert_survivor_is_refused(struct world_process *restored, unsigned 
     snprintf(number, sizeof number, "%u", id);
     world_process_await(restored, "different logs of one group", KIT_SETTLE_MS);
     world_process_await(kit.node[id], "different logs of one group", KIT_SETTLE_MS);
-    assert_admin(WORLD_ARGS("node", "add", number, world_node_peer(kit.world, id)), 1,
-                 "empty its data directory");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "add", number, world_node_peer(kit.world, id)), 1,
+                     "empty its data directory");
     world_process_kill(kit.node[id]);
     world_node_wipe(kit.world, id);
     kit_add_node(&kit, id);
@@ -488,7 +466,7 @@ static void test_backup_and_restore(void **state)
     (void)state;
     snprintf(file, sizeof file, "%s/backup", world_dir(kit.world));
     leave_in_doubt(before);
-    assert_admin(WORLD_ARGS("backup", file), 0, "log index");
+    kit_assert_admin(&kit, WORLD_ARGS("backup", file), 0, "log index");
     client = prepare_by_hand(after);
     for (unsigned id = 1; id < NODES; id++)
         world_process_kill(kit.node[id]);
@@ -498,8 +476,8 @@ static void test_backup_and_restore(void **state)
     assert_true(world_wait(KIT_SETTLE_MS, in_doubt, before));
     assert_true(world_wait(KIT_SETTLE_MS, in_doubt, after));
     assert_both_stay_prepared();
-    assert_admin(WORLD_ARGS("resolve", before, "commit", "--yes"), 0, "commit");
-    assert_admin(WORLD_ARGS("resolve", after, "abort", "--yes"), 0, "abort");
+    kit_assert_admin(&kit, WORLD_ARGS("resolve", before, "commit", "--yes"), 0, "commit");
+    kit_assert_admin(&kit, WORLD_ARGS("resolve", after, "abort", "--yes"), 0, "abort");
     kit_assert_sound(&kit);
     assert_int_equal(kit_receipts(&kit, before), 2);
     assert_int_equal(kit_receipts(&kit, after), 0);

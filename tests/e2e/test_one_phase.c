@@ -71,12 +71,9 @@ static void exec(txn *t, const char *sql, char *out, size_t size)
 /* Whoever does not ask for its id gets a transaction that is not logged. */
 static txn *begin(const char *receipt)
 {
-    struct tx_error e;
+    txn *t = kit_begin(client);
     char sql[96];
-    txn *t;
 
-    if (txn_begin(client, &t, &e) != TX_OK)
-        fail_msg("txn_begin: %s", e.msg);
     snprintf(sql, sizeof sql, "INSERT INTO receipts VALUES ('%s')", receipt);
     exec(t, sql, NULL, 0);
     return t;

@@ -20,16 +20,14 @@ static int set_up(void **state)
 {
     (void)state;
     kit_settle(&kit);
-    for (int i = 0; i < 2; i++)
-        conn[i] = kit_connect(&kit, i);
+    kit_connect_both(&kit, conn);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    for (int i = 0; i < 2; i++)
-        PQfinish(conn[i]);
+    kit_disconnect_both(conn);
     return 0;
 }
 
@@ -50,14 +48,10 @@ static tx_client *open_client(unsigned commit_timeout_ms)
 static txn *begin(tx_client *client, const char *receipt)
 {
     static const char *const names[2] = {"bank_a", "bank_b"};
-    struct tx_error e;
-    txn *t;
+    txn *t = kit_begin(client);
 
-    if (txn_begin(client, &t, &e) != TX_OK)
-        fail_msg("txn_begin: %s", e.msg);
     for (int i = 0; i < 2; i++) {
-        if (txn_enlist_pg(t, names[i], conn[i], &e) != TX_OK)
-            fail_msg("txn_enlist_pg: %s", e.msg);
+        kit_enlist(t, names[i], conn[i]);
         kit_move(conn[i], receipt, i == 0 ? -1 : 1);
     }
     return t;

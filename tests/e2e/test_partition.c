@@ -19,7 +19,6 @@ static struct world_host *edge; /* of a client that is cut off */
 
 enum {
     NODES = 3,
-    PROGRESS = 20, /* transfers told, to call it going on */
     FREEZES = 2,
     QUESTIONS = 10, /* asked at a node that lost touch */
     LOSS_MS = 5000, /* how long the network is bad */
@@ -134,7 +133,7 @@ static void test_leader_frozen(void **state)
         from_peers(leader, world_host_cut);
         kit_load_drain(&kit);
         before = kit_load_told(&kit) + 1;
-        kit_load_progress(&kit, PROGRESS);
+        kit_load_progress(&kit, KIT_LOAD_PROGRESS);
         asked = send_questions(&asker, before);
         assert_true(asked > 0);
         world_process_signal(kit.node[leader], SIGCONT);
@@ -142,7 +141,7 @@ static void test_leader_frozen(void **state)
         kit_ask_close(&asker);
         await_stepped_down(leader);
         world_heal(kit.world);
-        kit_load_progress(&kit, PROGRESS);
+        kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     }
     kit_load_end(&kit);
 }
@@ -162,11 +161,11 @@ static void cut_leader(enum kit_mode mode, cut *how)
     before = kit_load_told(&kit);
     kit_load_progress(&kit, 1);
     assert_no_wrong_answer(&asker, send_questions(&asker, before));
-    kit_load_progress(&kit, PROGRESS);
+    kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     assert_no_wrong_answer(&asker, send_questions(&asker, before));
     kit_ask_close(&asker);
     await_stepped_down(leader);
-    kit_load_progress(&kit, PROGRESS);
+    kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     world_heal(kit.world);
     (void)kit_await_group(&kit);
     kit_load_end(&kit);

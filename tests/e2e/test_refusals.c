@@ -30,37 +30,24 @@ static int set_up(void **state)
     (void)state;
     kit_settle(&kit);
     client = kit_client(&kit);
-    for (int i = 0; i < 2; i++)
-        conn[i] = kit_connect(&kit, i);
+    kit_connect_both(&kit, conn);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    for (int i = 0; i < 2; i++)
-        PQfinish(conn[i]);
+    kit_disconnect_both(conn);
     tx_client_close(client);
     return 0;
 }
 
-static void enlist(txn *t, const char *resource, PGconn *c)
-{
-    struct tx_error e;
-
-    if (txn_enlist_pg(t, resource, c, &e) != TX_OK)
-        fail_msg("txn_enlist_pg: %s", e.msg);
-}
-
 static txn *begin_both(void)
 {
-    struct tx_error e;
-    txn *t;
+    txn *t = kit_begin(client);
 
-    if (txn_begin(client, &t, &e) != TX_OK)
-        fail_msg("txn_begin: %s", e.msg);
-    enlist(t, "bank_a", conn[0]);
-    enlist(t, "bank_b", conn[1]);
+    kit_enlist(t, "bank_a", conn[0]);
+    kit_enlist(t, "bank_b", conn[1]);
     kit_move(conn[0], "refused", -5);
     kit_move(conn[1], "refused", 5);
     return t;
@@ -167,14 +154,11 @@ static void test_failed_transaction(void **state)
 /* A transaction over bank_a and one of the special servers. */
 static txn *begin_with(PGconn *special, const char *name)
 {
-    struct tx_error e;
-    txn *t;
+    txn *t = kit_begin(client);
 
     assert_non_null(special);
-    if (txn_begin(client, &t, &e) != TX_OK)
-        fail_msg("txn_begin: %s", e.msg);
-    enlist(t, "bank_a", conn[0]);
-    enlist(t, name, special);
+    kit_enlist(t, "bank_a", conn[0]);
+    kit_enlist(t, name, special);
     kit_move(conn[0], "refused", -5);
     kit_exec(special, "UPDATE accounts SET balance = balance + 5");
     return t;
@@ -276,12 +260,10 @@ static void test_connection_lost(void **state)
  * happened. */
 static void end_by_application(const char *sql)
 {
-    struct tx_error e;
-    txn *t;
+    txn *t = kit_begin(client);
 
-    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
-    enlist(t, "bank_a", conn[0]);
-    enlist(t, "bank_b", conn[1]);
+    kit_enlist(t, "bank_a", conn[0]);
+    kit_enlist(t, "bank_b", conn[1]);
     for (int i = 0; i < 2; i++)
         kit_exec(conn[i], "UPDATE accounts SET balance = balance WHERE id = 60");
     kit_exec(conn[1], sql);
@@ -313,16 +295,14 @@ static void assert_not_enlisted(txn *t, const char *resource, PGconn *c, const c
 static void test_enlisting_in_a_wrong_state(void **state)
 {
     PGconn *closed = PQconnectdb("host=127.0.0.1 port=1");
-    struct tx_error e;
-    txn *t;
+    txn *t = kit_begin(client);
 
     (void)state;
-    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
     assert_not_enlisted(t, "bank_a", NULL, "");
     assert_not_enlisted(t, "bank a!", conn[0], "");
     assert_not_enlisted(t, "bank_a", closed, "bank_a");
     PQfinish(closed);
-    enlist(t, "bank_a", conn[0]);
+    kit_enlist(t, "bank_a", conn[0]);
     assert_not_enlisted(t, "bank_a", conn[1], "bank_a");
     assert_not_enlisted(t, "bank_b", conn[0], "");
     assert_int_equal(PQenterPipelineMode(conn[1]), 1);

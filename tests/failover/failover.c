@@ -53,21 +53,6 @@ static size_t parse_list(const char *key, char *list, const char *const *names, 
     return n;
 }
 
-static void add_node(struct stage *s, unsigned id)
-{
-    struct world_output o;
-    char number[16];
-
-    snprintf(number, sizeof number, "%u", id);
-    world_process_start(s->node[id], NULL);
-    world_process_await(s->node[id], "event=waiting", 10000);
-    o = world_admin(s->world, WORLD_ARGS("node", "add", number, world_node_peer(s->world, id)));
-    if (o.code != 0)
-        world_fail(s->world, "node add %u: %s", id, o.error);
-    world_output_release(&o);
-    world_process_await(s->node[id], "event=ready", 10000);
-}
-
 static void stage_open(struct stage *s)
 {
     static const char *const names[2] = {"bank_a", "bank_b"}, *const agents[2] = {"agent_a", "agent_b"};
@@ -76,9 +61,9 @@ static void stage_open(struct stage *s)
     s->world = world_new(&options);
     for (unsigned id = 1; id <= FAILOVER_NODES; id++)
         s->node[id] = world_node_new(s->world, id, true, s->flags);
-    world_process_start_ready(s->node[1], NULL);
+    world_node_begin(s->world, s->node[1], 1);
     for (unsigned id = 2; id <= FAILOVER_NODES; id++)
-        add_node(s, id);
+        world_node_add(s->world, s->node[id], id);
     for (int i = 0; i < 2; i++) {
         s->bank[i] = world_server_new(s->world, names[i], NULL);
         world_accounts(s->bank[i], ACCOUNTS, BALANCE);

@@ -1,7 +1,6 @@
 /* failover_cell: one mode under one fault: the fault, again and again, while a client is at work, and what the
  * client and the databases say of it. Called by failover.c.
  */
-#include <cjson/cJSON.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,31 +117,12 @@ static void await_new(struct run *r)
 
 /* The group */
 
-/* The leader's number where all nodes are up and near it, and both agents are there; 0: not so. */
-static unsigned group_leader(struct world *w)
-{
-    cJSON *answer = world_admin_json(w, WORLD_ARGS("node", "list"), NULL), *n;
-    unsigned leader = 0, up = 0;
-
-    cJSON_ArrayForEach(n, cJSON_GetObjectItem(answer, "nodes"))
-    {
-        const char *role = cJSON_GetStringValue(cJSON_GetObjectItem(n, "role"));
-        bool alive = cJSON_IsTrue(cJSON_GetObjectItem(n, "alive"));
-
-        if (alive && strcmp(role, "leader") == 0)
-            leader = (unsigned)cJSON_GetNumberValue(cJSON_GetObjectItem(n, "node"));
-        up += alive && strcmp(role, "catching up") != 0;
-    }
-    cJSON_Delete(answer);
-    return up == FAILOVER_NODES ? leader : 0;
-}
-
 /* The client is heard all the while, so that it never waits to be. */
 static void await_group(struct run *r)
 {
     uint64_t until = now_us() + SETTLE_MS * 1000ull;
 
-    while ((r->leader = group_leader(r->stage->world)) == 0) {
+    while ((r->leader = world_group_leader(r->stage->world, FAILOVER_NODES)) == 0) {
         if (now_us() > until)
             world_fail(r->stage->world, "the group is not whole again");
         hear_for(r, 20000);

@@ -39,32 +39,7 @@ void kit_new_node(struct kit *k, unsigned id, bool listed)
 
 void kit_add_node(struct kit *k, unsigned id)
 {
-    char number[16];
-    struct world_output o;
-
-    snprintf(number, sizeof number, "%u", id);
-    world_process_start(k->node[id], NULL);
-    world_process_await(k->node[id], "event=waiting", KIT_SETTLE_MS);
-    o = world_admin(k->world, WORLD_ARGS("node", "add", number, world_node_peer(k->world, id)));
-    if (o.code != 0)
-        fail_msg("node add %u: %s", id, o.error);
-    world_output_release(&o);
-    world_process_await(k->node[id], "event=ready", KIT_SETTLE_MS);
-}
-
-/* Node 1 is its first. */
-static void begin_group(struct kit *k)
-{
-    char first[64];
-    struct world_output o;
-
-    snprintf(first, sizeof first, "--coordinators=%.*s", (int)strcspn(world_coordinators(k->world), ","),
-             world_coordinators(k->world));
-    o = world_admin(k->world, WORLD_ARGS(first, "node", "init"));
-    if (o.code != 0)
-        fail_msg("node init: %s", o.error);
-    world_output_release(&o);
-    world_process_await(k->node[1], "event=ready", KIT_SETTLE_MS);
+    world_node_add(k->world, k->node[id], id);
 }
 
 static void open_group(struct kit *k, unsigned n)
@@ -72,36 +47,16 @@ static void open_group(struct kit *k, unsigned n)
     k->n_nodes = n;
     for (unsigned id = 1; id <= n; id++)
         kit_new_node(k, id, true);
-    world_process_start(k->node[1], NULL);
-    world_process_await(k->node[1], "event=waiting", KIT_SETTLE_MS);
-    begin_group(k);
+    world_node_begin(k->world, k->node[1], 1);
     for (unsigned id = 2; id <= n; id++)
         kit_add_node(k, id);
 }
 
-/* The leader's number, where all are up and close to it; 0: not yet. */
-static unsigned group_leader(struct kit *k)
-{
-    cJSON *answer = world_admin_json(k->world, WORLD_ARGS("node", "list"), NULL), *n;
-    unsigned leader = 0, up = 0;
-
-    cJSON_ArrayForEach(n, cJSON_GetObjectItem(answer, "nodes"))
-    {
-        const char *role = cJSON_GetStringValue(cJSON_GetObjectItem(n, "role"));
-        bool alive = cJSON_IsTrue(cJSON_GetObjectItem(n, "alive"));
-
-        if (alive && strcmp(role, "leader") == 0)
-            leader = (unsigned)cJSON_GetNumberValue(cJSON_GetObjectItem(n, "node"));
-        if (alive && strcmp(role, "catching up") != 0 && cJSON_IsString(cJSON_GetObjectItem(n, "address")))
-            up++;
-    }
-    cJSON_Delete(answer);
-    return up == k->n_nodes ? leader : 0;
-}
-
 static bool group_is_whole(void *arg)
 {
-    return group_leader(arg) != 0;
+    struct kit *k = arg;
+
+    return world_group_leader(k->world, k->n_nodes) != 0;
 }
 
 unsigned kit_await_group(struct kit *k)
@@ -111,7 +66,7 @@ unsigned kit_await_group(struct kit *k)
     if (!world_wait(KIT_SETTLE_MS, group_is_whole, k))
         fail_msg("the group of %u nodes is not whole again", k->n_nodes);
     while (leader == 0)
-        leader = group_leader(k);
+        leader = world_group_leader(k->world, k->n_nodes);
     return leader;
 }
 
@@ -260,6 +215,36 @@ PGconn *kit_connect(struct kit *k, int bank)
 
     assert_non_null(conn);
     return conn;
+}
+
+void kit_connect_both(struct kit *k, PGconn *conn[2])
+{
+    for (int i = 0; i < 2; i++)
+        conn[i] = kit_connect(k, i);
+}
+
+void kit_disconnect_both(PGconn *conn[2])
+{
+    for (int i = 0; i < 2; i++)
+        PQfinish(conn[i]);
+}
+
+txn *kit_begin(tx_client *client)
+{
+    struct tx_error e;
+    txn *t;
+
+    if (txn_begin(client, &t, &e) != TX_OK)
+        fail_msg("txn_begin: %s", e.msg);
+    return t;
+}
+
+void kit_enlist(txn *t, const char *resource, PGconn *conn)
+{
+    struct tx_error e;
+
+    if (txn_enlist_pg(t, resource, conn, &e) != TX_OK)
+        fail_msg("txn_enlist_pg: %s", e.msg);
 }
 
 void kit_exec(PGconn *conn, const char *sql)

@@ -90,6 +90,12 @@ void kit_await_agents(struct kit *k);
 tx_client *kit_client(struct kit *k);
 /* A connection to bank 0 or 1, a PostgreSQL server, as role app. */
 PGconn *kit_connect(struct kit *k, int bank);
+/* One to each bank, and their end. */
+void kit_connect_both(struct kit *k, PGconn *conn[2]);
+void kit_disconnect_both(PGconn *conn[2]);
+/* A transaction, and a branch of it. */
+txn *kit_begin(tx_client *client);
+void kit_enlist(txn *t, const char *resource, PGconn *conn);
 /* Executes, and fails the test where it does not succeed. */
 void kit_exec(PGconn *conn, const char *sql);
 /* One side of a transfer: the money, and a receipt. */

@@ -96,10 +96,16 @@ void world_output_release(struct world_output *o);
 /* Not started yet. It listens on a port of its own and keeps its data in <dir>/<name>.data. `flags` go behind
  * the usual ones; NULL: none. */
 struct world_process *world_coordinator_new(struct world *w, const char *name, const char *const *flags);
-/* A coordinator that can be one of several: «node_<id>». Node 1 begins a group; the others wait to be added, at
- * world_node_peer(). `listed`: ASSENT_COORDINATORS names it, too. */
+/* A coordinator that can be one of several: «node_<id>». Started with an empty data directory it waits for
+ * world_node_begin(), or to be added at world_node_peer(). `listed`: ASSENT_COORDINATORS names it, too. */
 struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags);
 const char *world_node_peer(const struct world *w, unsigned id);
+/* Starts it, begins a group with it, and returns when it is ready. */
+void world_node_begin(struct world *w, struct world_process *node, unsigned id);
+/* Starts it, adds it to the group that is there, and returns when it is ready. */
+void world_node_add(struct world *w, struct world_process *node, unsigned id);
+/* The leader's number, where so many nodes are up and none of them is catching up; 0: not so. */
+unsigned world_group_leader(struct world *w, unsigned nodes);
 /* Its address for clients. */
 const char *world_node_address(const struct world *w, unsigned id);
 /* Empties the data directory of a node that does not run. */

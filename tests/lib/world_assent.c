@@ -11,6 +11,8 @@
 #include "tests/lib/proxy.h"
 #include "tests/lib/world_impl.h"
 
+enum { JOIN_MS = 30000 /* more than starting, or catching up, takes */ };
+
 /* With a network, every daemon has a host of its own. */
 static struct world_host *new_host(struct world *w)
 {
@@ -160,4 +162,51 @@ struct cJSON *world_admin_json(struct world *w, const char *const *args, int *co
         *code = o.code;
     world_output_release(&o);
     return json;
+}
+
+/* Groups */
+
+static void join(struct world *w, struct world_process *node, const char *const *args)
+{
+    struct world_output o;
+
+    world_process_start(node, NULL);
+    world_process_await(node, "event=waiting", JOIN_MS);
+    o = world_admin(w, args);
+    if (o.code != 0)
+        world_fail(w, "%s: %s: %s", world_process_name(node), args[1], o.error);
+    world_output_release(&o);
+    world_process_await(node, "event=ready", JOIN_MS);
+}
+
+void world_node_begin(struct world *w, struct world_process *node, unsigned id)
+{
+    join(w, node, WORLD_ARGS("node", "init", "--coordinators", world_node_address(w, id)));
+}
+
+void world_node_add(struct world *w, struct world_process *node, unsigned id)
+{
+    char number[16];
+
+    snprintf(number, sizeof number, "%u", id);
+    join(w, node, WORLD_ARGS("node", "add", number, world_node_peer(w, id)));
+}
+
+unsigned world_group_leader(struct world *w, unsigned nodes)
+{
+    cJSON *answer = world_admin_json(w, WORLD_ARGS("node", "list"), NULL), *n;
+    unsigned leader = 0, up = 0;
+
+    cJSON_ArrayForEach(n, cJSON_GetObjectItem(answer, "nodes"))
+    {
+        const char *role = cJSON_GetStringValue(cJSON_GetObjectItem(n, "role"));
+        bool alive = cJSON_IsTrue(cJSON_GetObjectItem(n, "alive"));
+
+        if (alive && strcmp(role, "leader") == 0)
+            leader = (unsigned)cJSON_GetNumberValue(cJSON_GetObjectItem(n, "node"));
+        if (alive && strcmp(role, "catching up") != 0 && cJSON_IsString(cJSON_GetObjectItem(n, "address")))
+            up++;
+    }
+    cJSON_Delete(answer);
+    return up == nodes ? leader : 0;
 }

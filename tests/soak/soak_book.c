@@ -10,8 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "libtx/libtx.h"
-
 enum { LINE_SIZE = 1024 };
 
 const char *book_mode_name(unsigned mode)
@@ -28,6 +26,16 @@ static const char *const words[] = {"nothing",   "committed", "rolled back", "in
 const char *book_word_name(enum book_word w)
 {
     return words[w];
+}
+
+enum book_word book_word_of(enum tx_outcome outcome)
+{
+    static const enum book_word of[] = {[TX_OUTCOME_COMMITTED] = BOOK_COMMITTED,
+                                        [TX_OUTCOME_ABORTED] = BOOK_ABORTED,
+                                        [TX_OUTCOME_PENDING] = BOOK_DOUBT,
+                                        [TX_OUTCOME_FORGOTTEN] = BOOK_FORGOTTEN};
+
+    return of[outcome];
 }
 
 /* Writing, in a job */

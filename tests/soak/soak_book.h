@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "libtx/libtx.h"
+
 enum {
     BOOK_BANKS = 3,
     BOOK_SLOTS = 16, /* clients at once; one slot has one client after the other */
@@ -52,6 +54,8 @@ enum book_word {
 };
 
 const char *book_word_name(enum book_word w);
+/* What was asked. */
+enum book_word book_word_of(enum tx_outcome outcome);
 
 struct book_entry {
     char id[BOOK_ID_SIZE]; /* "" where nobody asked for it */

@@ -228,16 +228,12 @@ static void look_for_receipts(struct worker *w, const struct plan *p)
 /* In doubt: asks until it is known, to a bound. */
 static void look_up(struct worker *w, const struct plan *p, const char *id)
 {
-    static const enum book_word words[] = {[TX_OUTCOME_COMMITTED] = BOOK_COMMITTED,
-                                           [TX_OUTCOME_ABORTED] = BOOK_ABORTED,
-                                           [TX_OUTCOME_PENDING] = BOOK_DOUBT,
-                                           [TX_OUTCOME_FORGOTTEN] = BOOK_FORGOTTEN};
     enum tx_outcome outcome;
     struct tx_error e;
 
     for (int i = 0; i < ASK_TIMES && !stopping; i++) {
         if (tx_client_outcome(w->app->client, id, &outcome, &e) == TX_OK) {
-            book_write(w->app->fd, "saw %zu %d", p->number, words[outcome]);
+            book_write(w->app->fd, "saw %zu %d", p->number, book_word_of(outcome));
             if (outcome != TX_OUTCOME_PENDING)
                 return;
         }

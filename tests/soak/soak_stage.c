@@ -135,44 +135,21 @@ static void open_bank(struct soak *s, unsigned i)
                     "CREATE TABLE checked (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)");
 }
 
-/* Node 1 is its first. */
-static void begin_group(struct soak *s)
-{
-    struct part *first = stage_part(s, PART_NODE, 0);
-    char only[96];
-    struct world_output o;
-
-    world_process_start(first->process, NULL);
-    world_process_await(first->process, "event=waiting", SOAK_SETTLE_MS);
-    snprintf(only, sizeof only, "--coordinators=%.*s", (int)strcspn(world_coordinators(s->world), ","),
-             world_coordinators(s->world));
-    o = world_admin(s->world, WORLD_ARGS(only, "node", "init"));
-    if (o.code != 0)
-        world_fail(s->world, "node init: %s", o.error);
-    world_output_release(&o);
-    world_process_await(first->process, "event=ready", SOAK_SETTLE_MS);
-}
-
 static void open_group(struct soak *s)
 {
     static const char *const flags[] = {"--segment_size", "2M", "--snapshot_size", "256k", NULL};
     unsigned n = s->options.nodes, all = n > 1 ? n + 1 : n;
-    char number[16];
 
     for (unsigned id = 1; id <= all; id++)
         add_part(s, PART_NODE, id, world_node_new(s->world, id, true, flags));
-    begin_group(s);
+    world_node_begin(s->world, stage_part(s, PART_NODE, 0)->process, 1);
     for (unsigned id = 2; id <= all; id++) {
         struct part *p = stage_part(s, PART_NODE, id - 1);
 
         p->state = PART_OUT;
         if (id > n)
             continue;
-        snprintf(number, sizeof number, "%u", id);
-        world_process_start(p->process, NULL);
-        world_process_await(p->process, "event=waiting", SOAK_SETTLE_MS);
-        if (group_admin(s, "add", number, world_node_peer(s->world, id), NULL) != 0)
-            world_fail(s->world, "cannot add node %u", id);
+        world_node_add(s->world, p->process, id);
         p->state = PART_UP;
     }
     s->majority = n / 2 + 1;

@@ -244,16 +244,12 @@ static void judge_all(struct soak *s)
 
 static enum book_word look_up(struct soak *s, tx_client *client, const char *id)
 {
-    static const enum book_word words[] = {[TX_OUTCOME_COMMITTED] = BOOK_COMMITTED,
-                                           [TX_OUTCOME_ABORTED] = BOOK_ABORTED,
-                                           [TX_OUTCOME_PENDING] = BOOK_DOUBT,
-                                           [TX_OUTCOME_FORGOTTEN] = BOOK_FORGOTTEN};
     enum tx_outcome outcome;
     struct tx_error e;
 
     s->lookups_at_end++;
     if (tx_client_outcome(client, id, &outcome, &e) == TX_OK)
-        return words[outcome];
+        return book_word_of(outcome);
     soak_violation(s, "look-up of %s: %s", id, e.msg);
     return BOOK_SILENCE;
 }

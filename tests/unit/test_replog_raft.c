@@ -271,14 +271,20 @@ static void become_leader(uint64_t term)
     hear(2, RAFT_APPEND_ENTRIES);
 }
 
-/* Figure 8 of the Raft paper: an entry of an older term on a majority is not committed by that. */
-static void figure_8(void **state)
+/* It has taken entry 2 from a leader of term 2, and leads in term 3. */
+static void begin_leading(void)
 {
-    (void)state;
     begin();
     append(2, 2, 1, 1, 1, 2, 1);
     assert_int_equal(answer(2).last_log_index, 2);
     become_leader(3);
+}
+
+/* Figure 8 of the Raft paper: an entry of an older term on a majority is not committed by that. */
+static void figure_8(void **state)
+{
+    (void)state;
+    begin_leading();
     NET_WAIT(&net, status().forced_writes >= 2);
     net_run(&net, 20);
     acknowledge(2, 3, 2);
@@ -300,10 +306,7 @@ static void figure_8(void **state)
 static void own_term_commits(void **state)
 {
     (void)state;
-    begin();
-    append(2, 2, 1, 1, 1, 2, 1);
-    assert_int_equal(answer(2).last_log_index, 2);
-    become_leader(3);
+    begin_leading();
     net_run(&net, 20);
     acknowledge(3, 3, 3);
     assert_int_equal(status().commit_index, 3);
@@ -326,10 +329,7 @@ static void own_term_commits(void **state)
 static void deposed_and_replaced(void **state)
 {
     (void)state;
-    begin();
-    append(2, 2, 1, 1, 1, 2, 1);
-    assert_int_equal(answer(2).last_log_index, 2);
-    become_leader(3);
+    begin_leading();
     net_run(&net, 20);
     acknowledge(3, 3, 3);
     assert_int_equal(net.nodes[1].role, REPLOG_LEADER);
@@ -375,10 +375,7 @@ static void late_first_entries(void **state)
 static void transfer_comes_back(void **state)
 {
     (void)state;
-    begin();
-    append(2, 2, 1, 1, 1, 2, 1);
-    assert_int_equal(answer(2).last_log_index, 2);
-    become_leader(3);
+    begin_leading();
     net_run(&net, 20);
     acknowledge(2, 3, 3);
     acknowledge(3, 3, 3);
@@ -406,10 +403,7 @@ static void impossible_messages(void **state)
     struct replog_message m;
 
     (void)state;
-    begin();
-    append(2, 2, 1, 1, 1, 2, 1);
-    assert_int_equal(answer(2).last_log_index, 2);
-    become_leader(3);
+    begin_leading();
     net_run(&net, 20);
     acknowledge(2, 3, 3);
     assert_int_equal(net.nodes[1].role, REPLOG_LEADER);
