@@ -29,7 +29,7 @@ static cJSON *node_object(const struct admin_task *t, const struct group_node *n
     cJSON_AddBoolToObject(o, "alive", group_alive(t->with->group, n));
     cJSON_AddStringToObject(o, "peer_address", n->address);
     admin_add_text(o, "address", known != NULL ? known->address : NULL);
-    if (n->id == log->node_id || n->heard_ms != 0) {
+    if (n->id == log->node_id || n->greeted) {
         admin_add_number(o, "last_index", n->id == log->node_id ? log->last_index : n->last_index);
         admin_add_number(
             o, "lag",

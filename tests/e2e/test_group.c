@@ -270,6 +270,25 @@ static void test_dead_node_is_replaced(void **state)
     kit_load_end(&kit);
 }
 
+/* It has answered the leader until then, so nobody may say that it is down. */
+static void test_added_node_is_up(void **state)
+{
+    unsigned id = kit_await_group(&kit) % NODES + 1;
+    struct world_output o;
+    char number[16];
+
+    (void)state;
+    snprintf(number, sizeof number, "%u", id);
+    kit_remove_node(&kit, id);
+    world_process_start(kit.node[id], NULL);
+    world_process_await(kit.node[id], "event=waiting", KIT_SETTLE_MS);
+    o = world_admin(kit.world, WORLD_ARGS("node", "add", number, world_node_peer(kit.world, id)));
+    assert_int_equal(o.code, 0);
+    if (strstr(o.text, "bring back") != NULL)
+        fail_msg("a node that was added is taken for one that is down: %s", o.text);
+    world_output_release(&o);
+}
+
 static void test_refused_changes(void **state)
 {
     unsigned leader = kit_await_group(&kit), dead = leader % NODES + 1, other = dead % NODES + 1;
@@ -515,6 +534,7 @@ int main(int argc, char **argv)
         TEST(test_wiped_node_is_refused),
         TEST(test_first_node_emptied),
         TEST(test_dead_node_is_replaced),
+        TEST(test_added_node_is_up),
         TEST(test_refused_changes),
         TEST(test_change_past_frozen_node),
         TEST(test_follower_left_alone),
