@@ -40,6 +40,20 @@ static cJSON *node_object(const struct admin_task *t, const struct group_node *n
     return o;
 }
 
+const char *admin_outside(const struct replog *r, const char **remedy)
+{
+    struct replog_status log;
+
+    replog_status(r, &log);
+    if (replog_group(r) == 0) {
+        *remedy = "begin a group with it (txadmin node init), or have a group take it in (txadmin node add, "
+                  "there)";
+        return "this node belongs to no group yet";
+    }
+    *remedy = "stop it; ask the other nodes";
+    return log.removed ? "this node is no member of its group any more" : NULL;
+}
+
 const char *admin_group_warning(const struct group *g)
 {
     size_t n, alive = 0, voters = group_voters(g);
@@ -61,12 +75,15 @@ void admin_add_nodes(struct admin_task *t)
     size_t n;
     const struct group_node *nodes = group_nodes(t->with->group, &n);
     cJSON *list = cJSON_AddArrayToObject(t->answer, "nodes");
+    const char *remedy, *outside = admin_outside(t->with->replog, &remedy);
     struct replog_status log;
+    char warning[TEXT_LIMIT + 1];
 
     replog_status(t->with->replog, &log);
     for (size_t i = 0; i < n; i++)
         cJSON_AddItemToArray(list, node_object(t, &nodes[i], &log));
-    admin_add_text(t->answer, "warning", admin_group_warning(t->with->group));
+    snprintf(warning, sizeof warning, "%s: %s", outside, remedy);
+    admin_add_text(t->answer, "warning", outside != NULL ? warning : admin_group_warning(t->with->group));
 }
 
 int admin_nodes(struct admin_task *t, struct tx_error *e)

@@ -27,6 +27,18 @@ static int set_up(void **state)
     return 0;
 }
 
+/* Asks this node alone. */
+static void assert_admin_at(unsigned id, const char *const *args, int code, const char *part)
+{
+    const char *all[8] = {"--coordinators", world_node_address(kit.world, id), "--timeout", "5s"};
+
+    for (size_t i = 0; args[i] != NULL; i++) {
+        assert_true(i + 5 < sizeof all / sizeof *all);
+        all[i + 4] = args[i];
+    }
+    kit_assert_admin(&kit, all, code, part);
+}
+
 /* The leader goes */
 
 static void kill_leader(enum kit_mode mode)
@@ -282,11 +294,35 @@ static void test_added_node_is_up(void **state)
     kit_remove_node(&kit, id);
     world_process_start(kit.node[id], NULL);
     world_process_await(kit.node[id], "event=waiting", KIT_SETTLE_MS);
+    assert_admin_at(id, WORLD_ARGS("node", "list"), 0, "belongs to no group yet");
+    assert_admin_at(id, WORLD_ARGS("sessions"), 1, "belongs to no group yet");
+    assert_admin_at(id, WORLD_ARGS("doctor"), 3, "node init");
     o = world_admin(kit.world, WORLD_ARGS("node", "add", number, world_node_peer(kit.world, id)));
     assert_int_equal(o.code, 0);
     if (strstr(o.text, "bring back") != NULL)
         fail_msg("a node that was added is taken for one that is down: %s", o.text);
     world_output_release(&o);
+}
+
+/* It may run on; who asks it is not told that others are down. */
+static void test_removed_node_says_so(void **state)
+{
+    unsigned id = kit_await_group(&kit) % NODES + 1;
+    char number[16];
+
+    (void)state;
+    snprintf(number, sizeof number, "%u", id);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "remove", number), 0, "no member any more");
+    world_process_await(kit.node[id], "event=removed", KIT_SETTLE_MS);
+    world_process_kill(kit.node[id]);
+    world_process_start(kit.node[id], NULL);
+    world_process_await(kit.node[id], "event=removed", KIT_SETTLE_MS);
+    assert_admin_at(id, WORLD_ARGS("sessions"), 1, "no member of its group any more");
+    assert_admin_at(id, WORLD_ARGS("node", "list"), 0, "no member of its group any more");
+    assert_admin_at(id, WORLD_ARGS("doctor"), 3, "no member of its group any more");
+    world_process_kill(kit.node[id]);
+    world_node_wipe(kit.world, id);
+    kit_add_node(&kit, id);
 }
 
 static void test_refused_changes(void **state)
@@ -535,6 +571,7 @@ int main(int argc, char **argv)
         TEST(test_first_node_emptied),
         TEST(test_dead_node_is_replaced),
         TEST(test_added_node_is_up),
+        TEST(test_removed_node_says_so),
         TEST(test_refused_changes),
         TEST(test_change_past_frozen_node),
         TEST(test_follower_left_alone),
