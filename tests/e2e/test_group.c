@@ -5,11 +5,14 @@
  * What a failover takes is printed, not asserted.
  */
 #include <cjson/cJSON.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "libtx/shared/channel.h"
+#include "libtx/shared/wire.h"
 #include "tests/lib/kit.h"
 
 static struct kit kit;
@@ -30,7 +33,7 @@ static int set_up(void **state)
 /* Asks this node alone. */
 static void assert_admin_at(unsigned id, const char *const *args, int code, const char *part)
 {
-    const char *all[8] = {"--coordinators", world_node_address(kit.world, id), "--timeout", "5s"};
+    const char *all[9] = {"--coordinators", world_node_address(kit.world, id), "--timeout", "5s"};
 
     for (size_t i = 0; args[i] != NULL; i++) {
         assert_true(i + 5 < sizeof all / sizeof *all);
@@ -320,6 +323,7 @@ static void test_removed_node_says_so(void **state)
     assert_admin_at(id, WORLD_ARGS("sessions"), 1, "no member of its group any more");
     assert_admin_at(id, WORLD_ARGS("node", "list"), 0, "no member of its group any more");
     assert_admin_at(id, WORLD_ARGS("doctor"), 3, "no member of its group any more");
+    assert_admin_at(id, WORLD_ARGS("backup", "removed.backup"), 1, "no member of its group any more");
     world_process_kill(kit.node[id]);
     world_node_wipe(kit.world, id);
     kit_add_node(&kit, id);
@@ -336,11 +340,17 @@ static void test_refused_changes(void **state)
     kit_assert_admin(&kit, WORLD_ARGS("node", "add", "7", "nowhere"), 1, "no address");
     kit_assert_admin(&kit, WORLD_ARGS("node", "remove", "7"), 1, "no member");
     kit_assert_admin(&kit, WORLD_ARGS("node", "dance"), 2, "dance");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", "7", "8", "tcp://127.0.0.1:1"), 1,
+                     "where node 7 is removed already: txadmin node add 8");
     world_process_kill(kit.node[dead]);
     world_sleep_ms(2500);
     snprintf(number, sizeof number, "%u", other);
     kit_assert_admin(&kit, WORLD_ARGS("node", "remove", number), 1, "no majority");
     kit_assert_admin(&kit, WORLD_ARGS("node", "list"), 0, "down");
+    world_process_kill(kit.node[other]);
+    world_process_kill(kit.node[leader]);
+    world_process_start(kit.node[leader], NULL);
+    assert_admin_at(leader, WORLD_ARGS("backup", "stale.backup"), 0, "has no leader");
 }
 
 /* The first that txadmin knows stands still, and takes connections all the same. A change goes to the leader.
@@ -512,6 +522,54 @@ static void assert_survivor_is_refused(struct world_process *restored, unsigned 
 
 /* One in doubt at the time of the backup, and one that began after it: the ledger knows too little of either to
  * decide. Neither is touched until an operator says what to do. */
+/* Begins a backup at this node, and returns the number that the next pieces are asked for with. */
+static double begin_backup_at(unsigned id)
+{
+    struct wire_message m = {.type = WIRE_ADMIN, .admin = {.json = "{\"verb\": \"backup\"}"}}, reply;
+    static struct wire_scratch scratch;
+    struct channel_message in;
+    struct channel channel;
+    struct pollfd p;
+    struct buf out;
+    cJSON *answer;
+    double number;
+
+    buf_init(&out);
+    assert_int_equal(wire_encode(&m, &out), TX_OK);
+    assert_int_equal(channel_dial(&channel, world_node_address(kit.world, id), MESSAGE_LIMIT, NULL), TX_OK);
+    while (channel_send(&channel, 1, out.data, out.len) != TX_OK)
+        world_sleep_ms(10);
+    p = (struct pollfd){.fd = channel_fd(&channel), .events = POLLIN};
+    assert_int_equal(poll(&p, 1, KIT_SETTLE_MS), 1);
+    assert_int_equal(channel_receive(&channel, &in), 1);
+    assert_int_equal(wire_decode(&reply, in.data, in.len, &scratch, NULL), TX_OK);
+    assert_int_equal(reply.type, WIRE_ADMIN_REPLY);
+    answer = cJSON_Parse(reply.admin.json);
+    assert_true(cJSON_IsNumber(cJSON_GetObjectItem(answer, "number")));
+    number = cJSON_GetNumberValue(cJSON_GetObjectItem(answer, "number"));
+    cJSON_Delete(answer);
+    channel_release(&in);
+    channel_close(&channel);
+    buf_release(&out);
+    return number;
+}
+
+/* A backup comes in pieces, and the next may be asked of another node, which may hold a backup of its own. */
+static void test_backups_of_two_nodes_are_not_mixed(void **state)
+{
+    unsigned leader = kit_await_group(&kit), other = leader % NODES + 1;
+    double first;
+
+    (void)state;
+    world_process_kill(kit.node[leader]);
+    world_process_kill(kit.node[other]);
+    world_process_start(kit.node[leader], NULL);
+    world_process_start(kit.node[other], NULL);
+    (void)kit_await_group(&kit);
+    first = begin_backup_at(leader);
+    assert_true(begin_backup_at(other) != first);
+}
+
 static void test_backup_and_restore(void **state)
 {
     char file[WORLD_PATH_SIZE + 32], before[KIT_ID_SIZE], after[KIT_ID_SIZE];
@@ -576,6 +634,7 @@ int main(int argc, char **argv)
         TEST(test_change_past_frozen_node),
         TEST(test_follower_left_alone),
         TEST(test_leader_left_alone),
+        TEST(test_backups_of_two_nodes_are_not_mixed),
         TEST(test_backup_and_restore),
     };
 
