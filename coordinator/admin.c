@@ -194,9 +194,15 @@ static const struct verb *verb_find(const cJSON *question)
 static void reply_not_leader(struct admin *a, const struct reply_to *to)
 {
     const char *leader = driver_leader(a->with.driver);
+    const char *remedy, *outside = admin_outside(a->with.replog, &remedy);
     struct replog_status log;
     char why[TEXT_LIMIT + 1], text[sizeof why + 64];
 
+    if (outside != NULL) {
+        snprintf(text, sizeof text, "%s: %s", outside, remedy);
+        reply_error(a, to, TX_EREFUSED, text, NULL);
+        return;
+    }
     if (*leader != '\0') {
         reply_error(a, to, TX_ENOTLEADER, "this coordinator does not lead its group", leader);
         return;

@@ -62,8 +62,11 @@ static cJSON *add_subject(cJSON *subjects, const char *name, cJSON **subject)
 static void check_leader(struct admin_task *t, cJSON *findings)
 {
     const char *leader = driver_leader(t->with->driver);
+    const char *remedy, *outside = admin_outside(t->with->replog, &remedy);
 
-    if (driver_leading(t->with->driver))
+    if (outside != NULL)
+        add_finding(findings, (struct finding){"error", "leader", remedy}, "%s", outside);
+    else if (driver_leading(t->with->driver))
         add_finding(findings, (struct finding){"ok", "leader", NULL}, "this node leads its group");
     else if (*leader != '\0')
         add_finding(findings, (struct finding){"ok", "leader", "ask the leader for its findings on resources"},

@@ -29,7 +29,7 @@ static cJSON *node_object(const struct admin_task *t, const struct group_node *n
     cJSON_AddBoolToObject(o, "alive", group_alive(t->with->group, n));
     cJSON_AddStringToObject(o, "peer_address", n->address);
     admin_add_text(o, "address", known != NULL ? known->address : NULL);
-    if (n->id == log->node_id || n->heard_ms != 0) {
+    if (n->id == log->node_id || n->greeted) {
         admin_add_number(o, "last_index", n->id == log->node_id ? log->last_index : n->last_index);
         admin_add_number(
             o, "lag",
@@ -38,6 +38,20 @@ static cJSON *node_object(const struct admin_task *t, const struct group_node *n
     if (n->id != log->node_id && n->heard_ms != 0)
         admin_add_number(o, "heard_ms", t->now - n->heard_ms);
     return o;
+}
+
+const char *admin_outside(const struct replog *r, const char **remedy)
+{
+    struct replog_status log;
+
+    replog_status(r, &log);
+    if (replog_group(r) == 0) {
+        *remedy = "begin a group with it (txadmin node init), or have a group take it in (txadmin node add, "
+                  "there)";
+        return "this node belongs to no group yet";
+    }
+    *remedy = "stop it; ask the other nodes";
+    return log.removed ? "this node is no member of its group any more" : NULL;
 }
 
 const char *admin_group_warning(const struct group *g)
@@ -61,12 +75,15 @@ void admin_add_nodes(struct admin_task *t)
     size_t n;
     const struct group_node *nodes = group_nodes(t->with->group, &n);
     cJSON *list = cJSON_AddArrayToObject(t->answer, "nodes");
+    const char *remedy, *outside = admin_outside(t->with->replog, &remedy);
     struct replog_status log;
+    char warning[TEXT_LIMIT + 1];
 
     replog_status(t->with->replog, &log);
     for (size_t i = 0; i < n; i++)
         cJSON_AddItemToArray(list, node_object(t, &nodes[i], &log));
-    admin_add_text(t->answer, "warning", admin_group_warning(t->with->group));
+    snprintf(warning, sizeof warning, "%s: %s", outside, remedy);
+    admin_add_text(t->answer, "warning", outside != NULL ? warning : admin_group_warning(t->with->group));
 }
 
 int admin_nodes(struct admin_task *t, struct tx_error *e)

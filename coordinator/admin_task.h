@@ -111,6 +111,8 @@ int admin_node_transfer(struct admin_task *t, struct tx_error *e);
 /* Adds the members to the answer, and what is to be mended about them. */
 void admin_add_nodes(struct admin_task *t);
 /* What is to be mended about the group as a whole; NULL: nothing. */
+/* Why this node takes no part in any group, and what to do; NULL: it does. */
+const char *admin_outside(const struct replog *r, const char **remedy);
 const char *admin_group_warning(const struct group *g);
 
 #endif

@@ -38,9 +38,14 @@ static struct group_node *node_of(struct group *g, uint64_t id)
 static bool on_receive(void *ctx, uint64_t from, const void *data, size_t len)
 {
     struct group *g = ctx;
+    struct group_node *n;
 
-    (void)from;
-    return g->replog != NULL && replog_receive(g->replog, data, len);
+    if (g->replog == NULL || !replog_receive(g->replog, data, len))
+        return false;
+    n = node_of(g, from);
+    if (n != NULL)
+        n->heard_ms = uv_now(g->loop);
+    return true;
 }
 
 static bool on_greeted(void *ctx, const struct peer_greeting *p)
@@ -52,6 +57,7 @@ static bool on_greeted(void *ctx, const struct peer_greeting *p)
         p->log != replog_log_id(g->replog))
         return false;
     n->heard_ms = uv_now(g->loop);
+    n->greeted = true;
     n->last_index = p->last_index;
     snprintf(n->address, sizeof n->address, "%s", p->address);
     driver_node_told(g->driver, n->heard_ms, p->id, p->clients);
@@ -93,6 +99,7 @@ static struct group_node node_make(struct group *g, const struct replog_member *
     snprintf(n.address, sizeof n.address, "%s", self ? g->options.peer_address : m->address);
     if (old != NULL) {
         n.heard_ms = old->heard_ms;
+        n.greeted = old->greeted;
         n.last_index = old->last_index;
     }
     return n;

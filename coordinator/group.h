@@ -22,8 +22,9 @@ struct group_node {
     uint64_t id;
     char address[ADDRESS_LIMIT + 1]; /* for peers */
     bool voter;
-    uint64_t heard_ms;   /* uv_now() when it last said that it is there; 0: never */
-    uint64_t last_index; /* of its log, as it said then */
+    uint64_t heard_ms;   /* uv_now() when it last said anything; 0: never */
+    bool greeted;        /* has said where its log ends: */
+    uint64_t last_index; /* as it said last */
 };
 
 /* TX_EINVAL, TX_EIO (peer_listen), TX_ENOMEM. */
@@ -46,7 +47,7 @@ const struct group_node *group_nodes(const struct group *g, size_t *n);
 /* NULL: no member. */
 const struct group_node *group_find(const struct group *g, uint64_t id);
 size_t group_voters(const struct group *g);
-/* It is this node, or has said a moment ago that it is there. */
+/* It is this node, or has said something a moment ago. */
 bool group_alive(const struct group *g, const struct group_node *n);
 /* Why nobody may lead, for an operator: «node 2 (tcp://…) is unreachable, 1 of 3 reachable, 2 needed». */
 void group_describe(const struct group *g, char *text, size_t size);

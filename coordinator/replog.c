@@ -392,6 +392,7 @@ void replog_status(const struct replog *r, struct replog_status *out)
 
     wal_counters(r->wal, &c);
     *out = (struct replog_status){.role = r->role,
+                                  .removed = r->removed,
                                   .term = raft_current_term(&r->raft),
                                   .leader_id = r->leader_id,
                                   .node_id = r->raft.id,

@@ -77,6 +77,7 @@ struct replog_options {
 
 struct replog_status {
     enum replog_role role;
+    bool removed; /* a leader has said that this node is no member any more */
     uint64_t term, leader_id, node_id;
     uint64_t last_index, commit_index, applied_index, snapshot_index;
     uint64_t appends, forced_writes, snapshots; /* since start */

@@ -25,7 +25,7 @@ enum {
 struct node {
     char address[ADDRESS_LIMIT + 1];
     struct channel channel;
-    bool dialed;
+    bool dialed, outside;      /* it takes no part in any group */
     char said[TEXT_LIMIT + 1]; /* how the last attempt there ended; "": there was none */
 };
 
@@ -190,6 +190,35 @@ static bool attempt_receive(struct caller *c, struct node *node, struct channel_
     return receive(c, node, ids, ANSWER_MS, in);
 }
 
+/* «tcp://a:7401: cannot be reached; tcp://b:7401: node 2 has no leader: …» */
+static void list_attempts(const struct caller *c, char *text, size_t size)
+{
+    size_t at = 0;
+
+    *text = '\0';
+    for (size_t i = 0; i < c->n && at < size; i++) {
+        const struct node *n = &c->nodes[i];
+
+        at += (size_t)snprintf(text + at, size - at, "%s%s: %s", i > 0 ? "; " : "", n->address,
+                               *n->said != '\0' ? n->said : "not asked");
+    }
+}
+
+/* No node that is named takes part in a group: complained about. */
+static bool all_outside(struct caller *c)
+{
+    char attempts[4 * TEXT_LIMIT];
+
+    for (size_t i = 0; i < c->n; i++) {
+        if (!c->nodes[i].outside)
+            return false;
+    }
+    list_attempts(c, attempts, sizeof attempts);
+    complain("%s", attempts);
+    c->code = TX_EREFUSED;
+    return true;
+}
+
 static enum attempt take_error(struct caller *c, const struct wire_error *error)
 {
     size_t leader;
@@ -203,6 +232,10 @@ static enum attempt take_error(struct caller *c, const struct wire_error *error)
             return ATTEMPT_NEXT;
         c->current = leader;
         return ATTEMPT_AGAIN;
+    case TX_EREFUSED:
+        snprintf(c->nodes[c->current].said, TEXT_LIMIT + 1, "%s", error->text);
+        c->nodes[c->current].outside = true;
+        return all_outside(c) ? ATTEMPT_FAILED : ATTEMPT_NEXT;
     case TX_EBUSY:
         snprintf(c->nodes[c->current].said, TEXT_LIMIT + 1, "%s", error->text);
         return ATTEMPT_AGAIN;
@@ -255,20 +288,6 @@ static enum attempt caller_attempt(struct caller *c, cJSON **answer)
 }
 
 /* A question */
-
-/* «tcp://a:7401: cannot be reached; tcp://b:7401: node 2 has no leader: …» */
-static void list_attempts(const struct caller *c, char *text, size_t size)
-{
-    size_t at = 0;
-
-    *text = '\0';
-    for (size_t i = 0; i < c->n && at < size; i++) {
-        const struct node *n = &c->nodes[i];
-
-        at += (size_t)snprintf(text + at, size - at, "%s%s: %s", i > 0 ? "; " : "", n->address,
-                               *n->said != '\0' ? n->said : "not asked");
-    }
-}
 
 static enum exit_status give_up(const struct caller *c, const struct arguments *a)
 {

@@ -30,7 +30,7 @@ static size_t write_hex(FILE *f, const char *text)
 }
 
 /* Fetches piece after piece. */
-static enum exit_status fetch(const struct arguments *a, FILE *f, double *index)
+static enum exit_status fetch(const struct arguments *a, FILE *f, double *index, char *warning, size_t room)
 {
     double at = 0, number = 0, size = 1;
 
@@ -47,6 +47,7 @@ static enum exit_status fetch(const struct arguments *a, FILE *f, double *index)
         number = number_of(answer, "number");
         size = number_of(answer, "size");
         *index = number_of(answer, "index");
+        snprintf(warning, room, "%s", text_of(answer, "warning"));
         n = write_hex(f, text_of(answer, "data"));
         cJSON_Delete(answer);
         if (n == 0) {
@@ -65,6 +66,7 @@ enum exit_status verb_backup(const struct arguments *a)
     size_t size = strlen(path) + sizeof ".part";
     char *part = malloc(size);
     enum exit_status status;
+    char warning[512] = "";
     double index = 0;
     FILE *f;
 
@@ -77,7 +79,7 @@ enum exit_status verb_backup(const struct arguments *a)
         free(part);
         return EXIT_USAGE;
     }
-    status = fetch(a, f, &index);
+    status = fetch(a, f, &index, warning, sizeof warning);
     if ((fflush(f) != 0 || fsync(fileno(f)) != 0) && status == EXIT_DONE)
         status = EXIT_REFUSED;
     fclose(f);
@@ -89,6 +91,8 @@ enum exit_status verb_backup(const struct arguments *a)
         complain("%s: no backup was made", path);
     if (status != EXIT_DONE)
         unlink(part);
+    else if (*warning != '\0')
+        printf("Warning: %s.\n", warning);
     free(part);
     return status;
 }

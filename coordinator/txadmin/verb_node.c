@@ -204,8 +204,11 @@ static enum exit_status replace(const struct arguments *a)
         return EXIT_USAGE;
     }
     status = change(a, "node_remove", a->operands[1], NULL);
-    if (status != EXIT_DONE)
+    if (status != EXIT_DONE) {
+        complain("where node %s is removed already: txadmin node add %s %s", a->operands[1], a->operands[2],
+                 a->operands[3]);
         return status;
+    }
     status = change(a, "node_add", a->operands[2], a->operands[3]);
     if (status == EXIT_DONE && !a->json)
         printf("Node %s is a member in the place of node %s.\n", a->operands[2], a->operands[1]);

@@ -86,6 +86,8 @@ enum exit_status verb_status(const struct arguments *a)
     if (cJSON_GetArraySize(member(s, "nodes")) > 1) {
         printf("\n");
         nodes_print(s);
+    } else if (*text_of(s, "warning") != '\0') {
+        printf("\nWarning: %s.\n", text_of(s, "warning"));
     }
     cJSON_Delete(s);
     return EXIT_DONE;

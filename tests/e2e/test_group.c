@@ -27,6 +27,18 @@ static int set_up(void **state)
     return 0;
 }
 
+/* Asks this node alone. */
+static void assert_admin_at(unsigned id, const char *const *args, int code, const char *part)
+{
+    const char *all[9] = {"--coordinators", world_node_address(kit.world, id), "--timeout", "5s"};
+
+    for (size_t i = 0; args[i] != NULL; i++) {
+        assert_true(i + 5 < sizeof all / sizeof *all);
+        all[i + 4] = args[i];
+    }
+    kit_assert_admin(&kit, all, code, part);
+}
+
 /* The leader goes */
 
 static void kill_leader(enum kit_mode mode)
@@ -270,6 +282,50 @@ static void test_dead_node_is_replaced(void **state)
     kit_load_end(&kit);
 }
 
+/* It has answered the leader until then, so nobody may say that it is down. */
+static void test_added_node_is_up(void **state)
+{
+    unsigned id = kit_await_group(&kit) % NODES + 1;
+    struct world_output o;
+    char number[16];
+
+    (void)state;
+    snprintf(number, sizeof number, "%u", id);
+    kit_remove_node(&kit, id);
+    world_process_start(kit.node[id], NULL);
+    world_process_await(kit.node[id], "event=waiting", KIT_SETTLE_MS);
+    assert_admin_at(id, WORLD_ARGS("node", "list"), 0, "belongs to no group yet");
+    assert_admin_at(id, WORLD_ARGS("sessions"), 1, "belongs to no group yet");
+    assert_admin_at(id, WORLD_ARGS("doctor"), 3, "node init");
+    o = world_admin(kit.world, WORLD_ARGS("node", "add", number, world_node_peer(kit.world, id)));
+    assert_int_equal(o.code, 0);
+    if (strstr(o.text, "bring back") != NULL)
+        fail_msg("a node that was added is taken for one that is down: %s", o.text);
+    world_output_release(&o);
+}
+
+/* It may run on; who asks it is not told that others are down. */
+static void test_removed_node_says_so(void **state)
+{
+    unsigned id = kit_await_group(&kit) % NODES + 1;
+    char number[16];
+
+    (void)state;
+    snprintf(number, sizeof number, "%u", id);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "remove", number), 0, "no member any more");
+    world_process_await(kit.node[id], "event=removed", KIT_SETTLE_MS);
+    world_process_kill(kit.node[id]);
+    world_process_start(kit.node[id], NULL);
+    world_process_await(kit.node[id], "event=removed", KIT_SETTLE_MS);
+    assert_admin_at(id, WORLD_ARGS("sessions"), 1, "no member of its group any more");
+    assert_admin_at(id, WORLD_ARGS("node", "list"), 0, "no member of its group any more");
+    assert_admin_at(id, WORLD_ARGS("doctor"), 3, "no member of its group any more");
+    assert_admin_at(id, WORLD_ARGS("backup", "removed.backup"), 1, "no member of its group any more");
+    world_process_kill(kit.node[id]);
+    world_node_wipe(kit.world, id);
+    kit_add_node(&kit, id);
+}
+
 static void test_refused_changes(void **state)
 {
     unsigned leader = kit_await_group(&kit), dead = leader % NODES + 1, other = dead % NODES + 1;
@@ -281,11 +337,17 @@ static void test_refused_changes(void **state)
     kit_assert_admin(&kit, WORLD_ARGS("node", "add", "7", "nowhere"), 1, "no address");
     kit_assert_admin(&kit, WORLD_ARGS("node", "remove", "7"), 1, "no member");
     kit_assert_admin(&kit, WORLD_ARGS("node", "dance"), 2, "dance");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", "7", "8", "tcp://127.0.0.1:1"), 1,
+                     "where node 7 is removed already: txadmin node add 8");
     world_process_kill(kit.node[dead]);
     world_sleep_ms(2500);
     snprintf(number, sizeof number, "%u", other);
     kit_assert_admin(&kit, WORLD_ARGS("node", "remove", number), 1, "no majority");
     kit_assert_admin(&kit, WORLD_ARGS("node", "list"), 0, "down");
+    world_process_kill(kit.node[other]);
+    world_process_kill(kit.node[leader]);
+    world_process_start(kit.node[leader], NULL);
+    assert_admin_at(leader, WORLD_ARGS("backup", "stale.backup"), 0, "has no leader");
 }
 
 /* The first that txadmin knows stands still, and takes connections all the same. A change goes to the leader.
@@ -366,128 +428,6 @@ static void test_leader_left_alone(void **state)
     lose_majority(leader % NODES + 1, (leader + 1) % NODES + 1);
 }
 
-/* Backup and restore */
-
-/* Prepared in both banks, and its client is gone for good; its session lasts for an hour. */
-static void leave_in_doubt(char id[KIT_ID_SIZE])
-{
-    static struct kit_account account;
-    struct world_process *client = kit_start_patient(&kit, "ASSENT_CRASH=client.all_prepared=kill");
-
-    account.n = 0;
-    kit_hear(client, &account, KIT_SETTLE_MS);
-    assert_int_equal(world_process_wait(client, KIT_SETTLE_MS), -SIGKILL);
-    assert_int_equal(account.n, 1);
-    snprintf(id, KIT_ID_SIZE, "%s", account.told[0].id);
-}
-
-static bool in_doubt(void *arg)
-{
-    struct world_output o = world_admin(kit.world, WORLD_ARGS("transactions", "--in-doubt"));
-    bool listed = o.code == 0 && strstr(o.text, arg) != NULL;
-
-    world_output_release(&o);
-    return listed;
-}
-
-/* At the address of node 1, where the agents look for it. */
-static struct world_process *restored_node(const char *file)
-{
-    static char program[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE + 32], listen[64];
-
-    snprintf(data, sizeof data, "%s/restored.data", world_dir(kit.world));
-    snprintf(listen, sizeof listen, "%.*s", (int)strcspn(world_coordinators(kit.world), ","),
-             world_coordinators(kit.world));
-    return world_process_new(kit.world, "restored",
-                             WORLD_ARGS(world_program(kit.world, "txcoordd", program), "--data_dir", data,
-                                        "--listen", listen, "--peer_listen", world_node_peer(kit.world, 1),
-                                        "--restore", file));
-}
-
-/* Prepared in both banks without touching an account, in a session that lives for an hour. */
-static tx_client *prepare_by_hand(char id[KIT_ID_SIZE])
-{
-    struct tx_client_options options = {.coordinators = world_coordinators(kit.world),
-                                        .application_name = "test",
-                                        .session_timeout_ms = 3600000,
-                                        .transaction_timeout_ms = 3600000};
-    tx_client *client;
-    struct tx_error e;
-    char sql[256];
-    txn *t;
-
-    assert_int_equal(tx_client_open(&client, &options, &e), TX_OK);
-    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
-    snprintf(id, KIT_ID_SIZE, "%s", txn_id(t));
-    for (int i = 0; i < 2; i++) {
-        PGconn *conn = kit_connect(&kit, i);
-
-        kit_exec(conn, "BEGIN");
-        snprintf(sql, sizeof sql, "INSERT INTO receipts VALUES ('%s')", id);
-        kit_exec(conn, sql);
-        snprintf(sql, sizeof sql, "PREPARE TRANSACTION 'assent-%s-%d'", id, i + 1);
-        kit_exec(conn, sql);
-        PQfinish(conn);
-    }
-    txn_free(t);
-    return client;
-}
-
-static void assert_both_stay_prepared(void)
-{
-    world_sleep_ms(2000); /* scans of the agents go by */
-    assert_int_equal(world_prepared_count(kit.bank[0]), 2);
-    assert_int_equal(world_prepared_count(kit.bank[1]), 2);
-}
-
-/* A node of the lost majority's group, at an address that the restored group knows. */
-static void assert_survivor_is_refused(struct world_process *restored, unsigned id)
-{
-    char number[16];
-
-    snprintf(number, sizeof number, "%u", id);
-    world_process_await(restored, "different logs of one group", KIT_SETTLE_MS);
-    world_process_await(kit.node[id], "different logs of one group", KIT_SETTLE_MS);
-    kit_assert_admin(&kit, WORLD_ARGS("node", "add", number, world_node_peer(kit.world, id)), 1,
-                     "empty its data directory");
-    world_process_kill(kit.node[id]);
-    world_node_wipe(kit.world, id);
-    kit_add_node(&kit, id);
-}
-
-/* One in doubt at the time of the backup, and one that began after it: the ledger knows too little of either to
- * decide. Neither is touched until an operator says what to do. */
-static void test_backup_and_restore(void **state)
-{
-    char file[WORLD_PATH_SIZE + 32], before[KIT_ID_SIZE], after[KIT_ID_SIZE];
-    struct world_process *restored;
-    tx_client *client;
-
-    (void)state;
-    snprintf(file, sizeof file, "%s/backup", world_dir(kit.world));
-    leave_in_doubt(before);
-    kit_assert_admin(&kit, WORLD_ARGS("backup", file), 0, "log index");
-    client = prepare_by_hand(after);
-    for (unsigned id = 1; id < NODES; id++)
-        world_process_kill(kit.node[id]);
-    restored = restored_node(file);
-    world_process_start_ready(restored, NULL);
-    assert_survivor_is_refused(restored, NODES);
-    assert_true(world_wait(KIT_SETTLE_MS, in_doubt, before));
-    assert_true(world_wait(KIT_SETTLE_MS, in_doubt, after));
-    assert_both_stay_prepared();
-    kit_assert_admin(&kit, WORLD_ARGS("resolve", before, "commit", "--yes"), 0, "commit");
-    kit_assert_admin(&kit, WORLD_ARGS("resolve", after, "abort", "--yes"), 0, "abort");
-    kit_assert_sound(&kit);
-    assert_int_equal(kit_receipts(&kit, before), 2);
-    assert_int_equal(kit_receipts(&kit, after), 0);
-    tx_client_close(client);
-    assert_int_equal(world_process_stop(restored), 0);
-    world_process_start(restored, NULL);
-    assert_int_equal(world_process_wait(restored, KIT_SETTLE_MS), 1);
-    assert_true(world_process_logged(restored, "is not empty"));
-}
-
 /* The group */
 
 static int open_group(void **state)
@@ -515,11 +455,12 @@ int main(int argc, char **argv)
         TEST(test_wiped_node_is_refused),
         TEST(test_first_node_emptied),
         TEST(test_dead_node_is_replaced),
+        TEST(test_added_node_is_up),
+        TEST(test_removed_node_says_so),
         TEST(test_refused_changes),
         TEST(test_change_past_frozen_node),
         TEST(test_follower_left_alone),
         TEST(test_leader_left_alone),
-        TEST(test_backup_and_restore),
     };
 
     kit_main(argc, argv);
