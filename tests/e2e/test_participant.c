@@ -458,7 +458,7 @@ static void nothing_known_is_a_hazard(void **state)
     assert_int_equal(commit(t), TX_EHAZARD);
     assert_int_equal(kit_receipts(&kit, "hazard"), 2);
     kit_assert_admin(&kit, WORLD_ARGS("show", id), 0, "knows nothing of this branch");
-    kit_assert_admin(&kit, WORLD_ARGS("transactions"), 0, "hazard");
+    kit_assert_admin(&kit, WORLD_ARGS("transactions"), 0, "heuristic");
     kit_assert_admin(&kit, WORLD_ARGS("forget", id, "--yes"), 0, "");
 }
 
