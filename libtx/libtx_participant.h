@@ -92,10 +92,14 @@ TX_API TX_MUST_USE int tx_participant_open(tx_participant **out, const struct tx
                                            const struct tx_participant_callbacks *callbacks,
                                            struct tx_error *error);
 
-/* Branches at work are rolled back: rollback is called for them, here, once, whatever it answers. Prepared ones
- * stay, and so do those whose prepare, commit or rollback has not been answered yet: they are found by
- * list_in_doubt when the program opens the next participant. Ends libtx's thread. The program's own threads
- * have ended their work with `p` before: nobody calls anything for it any more. NULL is allowed. */
+/* Ends libtx's thread; no callback comes any more, and no join succeeds. Answers are still taken, so that the
+ * program can wait for threads of its own that owe some. Not from a callback. */
+TX_API void tx_participant_stop(tx_participant *p);
+
+/* Stops, where that was not done, and frees. Branches at work are rolled back: rollback is called for them,
+ * here, once, whatever it answers. Prepared ones stay, and so do those whose prepare, commit or rollback has
+ * not been answered: they are found by list_in_doubt when the program opens the next participant. Nobody calls
+ * anything for `p` any more: whoever has threads that do stops first, then waits for them. NULL is allowed. */
 TX_API void tx_participant_close(tx_participant *p);
 
 /* Either: a thread of libtx's calls the callbacks, until tx_participant_close(). TX_ENOMEM. */

@@ -235,20 +235,21 @@ static void participant_call(tx_participant *p, struct service_job *job)
     }
 }
 
-/* From inside a callback, or beside another thread that is in one, there is nothing to do: that one goes on. */
+/* From inside a callback, or beside another thread that is in one, there is nothing to do: that one goes on.
+ * When stopping, the last turn is over. */
 void tx_participant_dispatch(tx_participant *p)
 {
     struct service_job *job;
 
     participant_lock(p);
-    if (p->calling != NULL) {
+    if (p->calling != NULL || p->stopping) {
         participant_unlock(p);
         return;
     }
     do {
         participant_answered(p);
         uv_run(&p->loop, UV_RUN_NOWAIT);
-        job = service_take(&p->service, uv_now(&p->loop));
+        job = p->stopping ? NULL : service_take(&p->service, uv_now(&p->loop));
         if (job != NULL)
             participant_call(p, job);
     } while (job != NULL);
@@ -299,8 +300,8 @@ int tx_participant_start(tx_participant *p, struct tx_error *error)
     sigset_t all, before;
     int rc;
 
-    if (p->threaded)
-        return err_set(error, TX_EINVAL, "started before");
+    if (p->threaded || p->stopping)
+        return err_set(error, TX_EINVAL, p->stopping ? "stopped already" : "started before");
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     rc = pthread_create(&p->thread, NULL, participant_thread, p);
@@ -309,17 +310,22 @@ int tx_participant_start(tx_participant *p, struct tx_error *error)
     return rc == 0 ? TX_OK : err_set(error, TX_ENOMEM, "no thread: %s", strerror(rc));
 }
 
+void tx_participant_stop(tx_participant *p)
+{
+    pthread_mutex_lock(&p->mutex);
+    p->stopping = true;
+    pthread_mutex_unlock(&p->mutex);
+    participant_wake(p);
+    if (p->threaded)
+        pthread_join(p->thread, NULL);
+    p->threaded = false;
+}
+
 void tx_participant_close(tx_participant *p)
 {
     if (p == NULL)
         return;
-    pthread_mutex_lock(&p->mutex);
-    p->stopping = true;
-    pthread_mutex_unlock(&p->mutex);
-    if (p->threaded) {
-        participant_wake(p);
-        pthread_join(p->thread, NULL);
-    }
+    tx_participant_stop(p);
     participant_end(p);
 }
 
