@@ -119,7 +119,7 @@ run-tests: export UBSAN_OPTIONS := print_stacktrace=1
 run-tests:
 	@tests/lib/run-tests $(B)/log $(E2ES) $(UNITS)
 run-thread-tests:
-	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads
+	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads $(B)/tests/e2e/test_participant
 
 $(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/bench/bench_stats.o $(B)/tests/all.a
 	$(say) LINK $@
