@@ -7,10 +7,9 @@
  * as the resource bank_a, in it the table  CREATE TABLE orders (transaction text, item text, n int);  and
  *
  *   service stock.journal 7500 &
- *   echo put bolt 100 | nc -N 127.0.0.1 7500
+ *   bash -c 'echo put bolt 100 > /dev/tcp/127.0.0.1/7500'
  *
  * Expected output, of this and of an order for more than there is:
- *
  *   committed: 3 of bolt
  *   not committed: no there are not 1000 of bolt
  */
@@ -31,7 +30,7 @@ static int take(const char *port, const char *context, const char *item, int n, 
     FILE *service;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-    snprintf(answer, LINE, "no answer from the service\n");
+    strcpy(answer, "no answer from the service\n");
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (connect(fd, (struct sockaddr *)&a, sizeof a) != 0 || (service = fdopen(fd, "r+")) == NULL) {
         close(fd);
@@ -49,13 +48,13 @@ static int write_down(PGconn *bank, const char *id, const char *item, int n)
     char count[16];
     const char *values[] = {id, item, count};
     PGresult *r;
-    int rc;
+    int ok;
 
     snprintf(count, sizeof count, "%d", n);
     r = PQexecParams(bank, "INSERT INTO orders VALUES ($1, $2, $3)", 3, NULL, values, NULL, NULL, 0);
-    rc = PQresultStatus(r) == PGRES_COMMAND_OK ? 0 : -1;
+    ok = PQresultStatus(r) == PGRES_COMMAND_OK;
     PQclear(r);
-    return rc;
+    return ok ? 0 : -1;
 }
 
 static int order(tx_client *client, PGconn *bank, const char *port, const char *item, int n)
