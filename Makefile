@@ -123,7 +123,7 @@ run-tests: export UBSAN_OPTIONS := print_stacktrace=1
 run-tests:
 	@tests/lib/run-tests $(B)/log $(E2ES) $(UNITS)
 run-thread-tests:
-	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads
+	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads $(B)/tests/e2e/test_participant
 
 # What shows, breaks and measures all of it together. (The archive comes last, whatever order make has them in.)
 HARNESSES := $(foreach h,demo soak failover recovery,$(B)/tests/$(h)/$(h))

@@ -16,17 +16,21 @@
  *   committed BRANCH            are given away
  *   rolledback BRANCH           are there again
  *
- * An unfinished last line is what a crash leaves, and is cut off. The journal is the memory of which branches
- * were committed, too: commit is answered the same when it comes again. (A service that runs for years would
- * write its state out anew from time to time, and keep the committed branches of the last day.)
+ * An unfinished last line is what a crash leaves, and is cut off: nobody has heard of it. The journal is the
+ * memory of which branches were committed, too: commit is answered the same when it comes again. (A service
+ * that runs for years would write its state out anew from time to time.)
+ *
+ * examples/order.c is an application that calls it. docs/participant.md says what each callback has to do.
  */
 #include <arpa/inet.h>
-#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,6 +50,7 @@ static struct branch {
     enum state state;
     char name[TX_BRANCH_SIZE];
     time_t since;
+    unsigned long number; /* counts branches */
     int n_takes;
     struct take takes[TAKES];
 } branches[BRANCHES];
@@ -60,6 +65,7 @@ static volatile sig_atomic_t stopping;
 
 /* What is there */
 
+/* Entered anew where it is not there; NULL: there are too many. */
 static struct item *find_item(const char *name)
 {
     struct item *unused = NULL;
@@ -84,16 +90,23 @@ static struct branch *find_branch(const char *name)
     return NULL;
 }
 
+/* Takes the place of the oldest committed branch if need be: libtx asks for a commit again only until the
+ * coordinator has heard of it, and thousands have been committed since. */
 static struct branch *new_branch(const char *name)
 {
-    for (int i = 0; i < BRANCHES; i++) {
-        if (branches[i].state == FREE) {
-            branches[i] = (struct branch){.state = WORKING, .since = time(NULL)};
-            snprintf(branches[i].name, sizeof branches[i].name, "%s", name);
-            return &branches[i];
-        }
+    static unsigned long count;
+    struct branch *b = NULL;
+
+    for (int i = 0; i < BRANCHES && (b == NULL || b->state != FREE); i++) {
+        if (branches[i].state == FREE ||
+            (branches[i].state == COMMITTED && (b == NULL || branches[i].number < b->number)))
+            b = &branches[i];
     }
-    return NULL;
+    if (b == NULL)
+        return NULL;
+    *b = (struct branch){.state = WORKING, .since = time(NULL), .number = ++count};
+    snprintf(b->name, sizeof b->name, "%s", name);
+    return b;
 }
 
 /* Promised pieces go from the shelf at once, so that nobody else is promised them. */
@@ -118,61 +131,91 @@ static void give_back(struct branch *b)
 
 /* The journal */
 
-/* Not 0: what is on the disk is not known; the service must not go on with what it has in memory. */
-static void force(const char *line)
+/* After an error what is on the disk is not known, so the service ends, and begins again with what it finds. */
+static void die(const char *what)
 {
-    if (fprintf(journal, "%s\n", line) < 0 || fflush(journal) != 0 || fdatasync(fileno(journal)) != 0) {
-        perror("journal");
-        exit(EXIT_FAILURE);
-    }
+    perror(what);
+    exit(EXIT_FAILURE);
 }
 
-static void replay_prepared(char *rest)
+static void force(const char *line)
+{
+    if (fprintf(journal, "%s\n", line) < 0 || fflush(journal) != 0 || fdatasync(fileno(journal)) != 0)
+        die("journal");
+}
+
+static int replay_prepared(char *rest)
 {
     char *save, *name = strtok_r(rest, " ", &save), *item, *n;
     struct branch *b = name != NULL ? new_branch(name) : NULL;
 
     if (b == NULL)
-        return;
-    while ((item = strtok_r(NULL, " ", &save)) != NULL && (n = strtok_r(NULL, " ", &save)) != NULL)
-        (void)take(b, item, atol(n));
+        return -1;
+    while ((item = strtok_r(NULL, " ", &save)) != NULL && (n = strtok_r(NULL, " ", &save)) != NULL) {
+        if (take(b, item, atol(n)) != 0)
+            return -1;
+    }
     b->state = PREPARED;
+    return 0;
 }
 
-static void replay_line(char *line)
+/* -1: that is no line of this service's. A branch that is not there any more was forgotten as in new_branch().
+ */
+static int replay_line(char *line)
 {
     char name[TX_BRANCH_SIZE];
     struct branch *b;
     long n;
 
-    if (strncmp(line, "prepared ", 9) == 0) {
-        replay_prepared(line + 9);
-    } else if (sscanf(line, "committed %99s", name) == 1) {
+    if (strncmp(line, "prepared ", 9) == 0)
+        return replay_prepared(line + 9);
+    if (sscanf(line, "committed %99s", name) == 1) {
         if ((b = find_branch(name)) != NULL)
             b->state = COMMITTED;
     } else if (sscanf(line, "rolledback %99s", name) == 1) {
         if ((b = find_branch(name)) != NULL)
             give_back(b);
-    } else if (sscanf(line, "put %23s %ld", name, &n) == 2) {
+    } else if (sscanf(line, "put %23s %ld", name, &n) == 2 && find_item(name) != NULL) {
         find_item(name)->n += n;
+    } else {
+        return -1;
     }
+    return 0;
 }
 
-static int replay(const char *path)
+/* A file just made is there after a crash only if its directory says so. */
+static int force_directory(const char *path)
+{
+    char copy[4096];
+    int fd, rc;
+
+    snprintf(copy, sizeof copy, "%s", path);
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    rc = fd < 0 ? -1 : fsync(fd);
+    close(fd);
+    return rc;
+}
+
+static void replay(const char *path)
 {
     char line[LINE];
     long whole = 0;
 
-    journal = fopen(path, "a+");
-    if (journal == NULL)
-        return -1;
+    journal = fopen(path, "a+e");
+    /* Two services with one journal would each believe in a shelf of their own. */
+    if (journal == NULL || flock(fileno(journal), LOCK_EX | LOCK_NB) != 0 || force_directory(path) != 0)
+        die(path);
     rewind(journal);
     while (fgets(line, sizeof line, journal) != NULL && strchr(line, '\n') != NULL) {
         line[strcspn(line, "\n")] = '\0';
-        replay_line(line);
+        if (replay_line(line) != 0) {
+            fprintf(stderr, "%s: damaged behind byte %ld: %s\n", path, whole, line);
+            exit(EXIT_FAILURE);
+        }
         whole = ftell(journal);
     }
-    return ftruncate(fileno(journal), whole);
+    if (ferror(journal) || ftruncate(fileno(journal), whole) != 0 || fdatasync(fileno(journal)) != 0)
+        die(path);
 }
 
 /* What the coordinator asks for (libtx_participant.h says what each has to do) */
@@ -271,18 +314,19 @@ static void on_take(tx_participant *p, const char *context, const char *item, lo
 static void on_request(tx_participant *p, const char *line, char answer[LINE])
 {
     char context[TXN_CONTEXT_SIZE], item[NAME], record[LINE];
+    struct item *i;
     long n;
 
     snprintf(answer, LINE, "no such request\n");
     if (sscanf(line, "take %255s %23s %ld", context, item, &n) == 3) {
         on_take(p, context, item, n, answer);
-    } else if (sscanf(line, "put %23s %ld", item, &n) == 2 && find_item(item) != NULL) {
+    } else if (sscanf(line, "put %23s %ld", item, &n) == 2 && (i = find_item(item)) != NULL && i->n + n >= 0) {
         snprintf(record, sizeof record, "put %s %ld", item, n);
         force(record);
-        find_item(item)->n += n;
+        i->n += n;
         snprintf(answer, LINE, "ok\n");
-    } else if (sscanf(line, "count %23s", item) == 1 && find_item(item) != NULL) {
-        snprintf(answer, LINE, "ok %ld\n", find_item(item)->n);
+    } else if (sscanf(line, "count %23s", item) == 1 && (i = find_item(item)) != NULL) {
+        snprintf(answer, LINE, "ok %ld\n", i->n);
     }
 }
 
@@ -300,37 +344,65 @@ static int listen_on(const char *port)
     return fd;
 }
 
-/* False: the client is gone. Requests are short, and come in one piece each. */
-static int serve_client(tx_participant *p, int fd)
+static struct client {
+    char line[LINE]; /* what has come of a request so far */
+    size_t n;
+} clients[CLIENTS];
+
+/* False: the client is gone, or sends nonsense, or does not read its answers. */
+static int serve_client(tx_participant *p, struct client *c, int fd)
 {
-    char line[LINE], answer[LINE];
-    ssize_t n = read(fd, line, sizeof line - 1);
+    ssize_t n = read(fd, c->line + c->n, sizeof c->line - 1 - c->n);
+    char answer[LINE], *end;
 
     if (n <= 0)
         return 0;
-    line[n] = '\0';
-    on_request(p, line, answer);
-    return write(fd, answer, strlen(answer)) > 0;
+    c->n += (size_t)n;
+    c->line[c->n] = '\0';
+    while ((end = strchr(c->line, '\n')) != NULL) {
+        *end = '\0';
+        on_request(p, c->line, answer);
+        if (send(fd, answer, strlen(answer), MSG_DONTWAIT) != (ssize_t)strlen(answer))
+            return 0;
+        c->n -= (size_t)(end + 1 - c->line);
+        memmove(c->line, end + 1, c->n + 1);
+    }
+    return c->n < sizeof c->line - 1;
 }
 
 static void serve(tx_participant *p, int listener)
 {
-    struct pollfd fds[2 + CLIENTS] = {{.fd = tx_participant_fd(p), .events = POLLIN},
-                                      {.fd = listener, .events = POLLIN}};
-    nfds_t n = 2;
+    struct pollfd fds[CLIENTS + 2];
+    int vacant = 0;
 
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
+    fds[CLIENTS] = (struct pollfd){.fd = tx_participant_fd(p), .events = POLLIN};
     while (!stopping) {
-        (void)poll(fds, n, tx_participant_timeout_ms(p));
+        fds[CLIENTS + 1] = (struct pollfd){.fd = vacant < CLIENTS ? listener : -1, .events = POLLIN};
+        if (poll(fds, CLIENTS + 2, tx_participant_timeout_ms(p)) < 0)
+            continue; /* a signal */
         tx_participant_dispatch(p);
-        for (nfds_t i = 2; i < n; i++) {
-            if (fds[i].revents != 0 && !serve_client(p, fds[i].fd)) {
+        if (fds[CLIENTS + 1].revents != 0) {
+            fds[vacant].fd = accept(listener, NULL, NULL);
+            fds[vacant].revents = 0;
+            clients[vacant].n = 0;
+        }
+        for (int i = 0; i < CLIENTS; i++) {
+            if (fds[i].fd >= 0 && fds[i].revents != 0 && !serve_client(p, &clients[i], fds[i].fd)) {
                 close(fds[i].fd);
-                fds[i--] = fds[--n];
+                fds[i].fd = -1;
             }
         }
-        if ((fds[1].revents & POLLIN) != 0 && n < 2 + CLIENTS)
-            fds[n++] = (struct pollfd){.fd = accept(listener, NULL, NULL), .events = POLLIN};
+        for (vacant = 0; vacant < CLIENTS && fds[vacant].fd >= 0;)
+            vacant++;
     }
+}
+
+static void on_log(void *arg, const char *line)
+{
+    (void)arg;
+    fprintf(stderr, "%s\n", line);
 }
 
 static void on_signal(int number)
@@ -341,7 +413,8 @@ static void on_signal(int number)
 
 int main(int argc, char **argv)
 {
-    const struct tx_participant_options options = {.resource = "stock", .scan_interval_ms = 1000};
+    const struct tx_participant_options options = {
+        .resource = "stock", .scan_interval_ms = 1000, .log = on_log};
     const struct tx_participant_callbacks callbacks = {
         .prepare = on_prepare, .commit = on_commit, .rollback = on_rollback, .list_in_doubt = on_list_in_doubt};
     struct sigaction action = {.sa_handler = on_signal};
@@ -356,15 +429,13 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
-    if (replay(argv[1]) != 0 || (listener = listen_on(argv[2])) < 0) {
-        perror(argv[1]);
-        return EXIT_FAILURE;
-    }
+    replay(argv[1]);
+    if ((listener = listen_on(argv[2])) < 0)
+        die(argv[2]);
     if (tx_participant_open(&p, &options, &callbacks, &e) != TX_OK) {
         fprintf(stderr, "service: %s\n", e.msg);
         return EXIT_FAILURE;
     }
-    fprintf(stderr, "event=ready\n");
     serve(p, listener);
     tx_participant_close(p);
     return EXIT_SUCCESS;

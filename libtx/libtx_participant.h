@@ -17,9 +17,10 @@
  * After a restart the service still knows its prepared branches (list_in_doubt), and is told what became of
  * them. It never decides by itself.
  *
- * Threads: tx_participant_join() may be called from any thread. Callbacks come one at a time, from inside
- * tx_participant_dispatch() or on libtx's thread, and may call anything here but tx_participant_close(). Not
- * fork-safe: open after fork().
+ * Threads: tx_participant_join() and tx_participant_answer() may be called from any thread, with locks of the
+ * program's held. Callbacks come one at a time, from inside tx_participant_dispatch() or on libtx's thread,
+ * never two at once for one branch (an answer that is to come LATER counts), and may call anything here but
+ * tx_participant_close(). Not fork-safe: open after fork().
  */
 #ifndef LIBTX_PARTICIPANT_H
 #define LIBTX_PARTICIPANT_H
@@ -38,7 +39,7 @@ typedef struct tx_participant tx_participant;
 /* What a callback returns beside TX_OK. */
 enum {
     TX_PARTICIPANT_READ_ONLY = 1, /* prepare: the branch has changed nothing; it is over, and forgotten */
-    TX_PARTICIPANT_LATER = 2,     /* tx_participant_answer() will bring the answer */
+    TX_PARTICIPANT_LATER = 2,     /* tx_participant_answer() will bring the answer; not of list_in_doubt */
 };
 
 /* Every callback may be called twice for one branch, also after a restart, and must give the same answer then.
@@ -49,11 +50,15 @@ struct tx_participant_callbacks {
      * this process. TX_EROLLBACK: no; nothing is left of it. TX_PARTICIPANT_READ_ONLY. */
     int (*prepare)(void *arg, const char *branch);
     /* TX_OK: is committed, now or by an earlier call. TX_ENOTFOUND: nothing is known of such a branch, neither
-     * that it is prepared nor that it was committed: reported to the operator as a hazard, never taken for
-     * success. Anything else: could not be done now, and is asked again. */
+     * that it is prepared nor that it was committed (one at work is not prepared): reported to the operator as
+     * a hazard, never taken for success. TX_EHEURISTIC: somebody has rolled it back by hand; reported. Anything
+     * else: could not be done now, and is asked again. */
     int (*commit)(void *arg, const char *branch);
     /* Of a branch that is prepared, that is still at work (its application is gone), or of which nothing is
-     * known. TX_OK: nothing of it is left. Anything else: is asked again. */
+     * known. TX_OK: nothing of it is left. TX_EHEURISTIC: is committed, by hand; reported. Anything else: is
+     * asked again. The first comes when the application rolls back, or is silent for its
+     * transaction_timeout_ms.
+     */
     int (*rollback)(void *arg, const char *branch);
     /* Names every prepared branch that is neither committed nor rolled back: found(list, branch, age_ms), from
      * inside the callback. TX_OK, or why not. At start and every few seconds. */
@@ -74,6 +79,10 @@ struct tx_participant_options {
     const char *listen; /* "tcp://host:port" where txn_exec() and roll-backs of applications arrive; [none:
                            they come through the coordinator] */
     unsigned scan_interval_ms; /* between two calls of list_in_doubt [5000] */
+    /* Takes what libtx has to tell the operator: a line without its newline, key=value, on the thread that is
+     * inside libtx. It calls nothing here. [nothing is written] */
+    void (*log)(void *arg, const char *line);
+    void *log_arg;
 };
 
 /* Begins to serve; reaches the coordinators when it is dispatched, and goes on trying for ever. Options are
@@ -83,15 +92,22 @@ TX_API TX_MUST_USE int tx_participant_open(tx_participant **out, const struct tx
                                            const struct tx_participant_callbacks *callbacks,
                                            struct tx_error *error);
 
-/* Branches at work are rolled back (rollback is called for them); prepared ones stay. Ends libtx's thread. NULL
- * is allowed. */
+/* Ends libtx's thread; no callback comes any more, and no join succeeds. Answers are still taken, so that the
+ * program can wait for threads of its own that owe some. Not from a callback. */
+TX_API void tx_participant_stop(tx_participant *p);
+
+/* Stops, where that was not done, and frees. Branches at work are rolled back: rollback is called for them,
+ * here, once, whatever it answers. Prepared ones stay, and so do those whose prepare, commit or rollback has
+ * not been answered: they are found by list_in_doubt when the program opens the next participant. Nobody calls
+ * anything for `p` any more: whoever has threads that do stops first, then waits for them. NULL is allowed. */
 TX_API void tx_participant_close(tx_participant *p);
 
 /* Either: a thread of libtx's calls the callbacks, until tx_participant_close(). TX_ENOMEM. */
 TX_API TX_MUST_USE int tx_participant_start(tx_participant *p, struct tx_error *error);
 
 /* Or: the service's own event loop does. The descriptor to poll for reading, the same for ever; how long to
- * wait at most, in milliseconds as poll() takes it; and what to call then, or earlier. */
+ * wait at most, in milliseconds as poll() takes it; and what to call then, or earlier. Callbacks come from
+ * inside it; called from one of them, or while another thread is in one, it does nothing. */
 TX_API int tx_participant_fd(const tx_participant *p);
 TX_API int tx_participant_timeout_ms(tx_participant *p);
 TX_API void tx_participant_dispatch(tx_participant *p);
@@ -104,8 +120,9 @@ TX_API void tx_participant_dispatch(tx_participant *p);
 TX_API TX_MUST_USE int tx_participant_join(tx_participant *p, const char *context, char branch[TX_BRANCH_SIZE],
                                            struct tx_error *error);
 
-/* The answer to a callback that returned TX_PARTICIPANT_LATER, from any thread: what it would have returned.
- * For exec, `result` is the text; else NULL. */
+/* The answer to a callback that returned TX_PARTICIPANT_LATER, from any thread, also before it has returned:
+ * what it would have returned. Every such callback needs one; nothing else comes for its branch before.
+ * `result` is the text of exec, or the reason of a prepare that is refused; may be NULL. */
 TX_API void tx_participant_answer(tx_participant *p, const char *branch, int answer, const char *result);
 
 #ifdef __cplusplus

@@ -15,6 +15,7 @@
 #include "libtx/service.h"
 #include "libtx/shared/context.h"
 #include "libtx/shared/err.h"
+#include "libtx/shared/log.h"
 #include "participant/agent.h"
 
 enum { PARTICIPANT_SCAN_MS = 5000 };
@@ -22,7 +23,7 @@ enum { PARTICIPANT_SCAN_MS = 5000 };
 #define PARTICIPANT_COORDINATORS "tcp://127.0.0.1:7401"
 
 struct tx_participant {
-    pthread_mutex_t mutex; /* recursive: a callback may be called from tx_participant_close() */
+    pthread_mutex_t mutex; /* recursive: options.log may be called with it */
     uv_loop_t loop;
     uv_async_t wake; /* another thread has changed something */
     struct agent agent;
@@ -30,9 +31,24 @@ struct tx_participant {
     char *coordinators, *name, *listen; /* owned, and the resource's name */
     struct service service;
     struct service_job *calling; /* its callback is being called */
+    void (*log)(void *arg, const char *line);
+    void *log_arg;
     pthread_t thread;
     bool threaded, stopping;
 };
+
+/* The agent's log lines are the program's, if it wants them. */
+static void participant_lock(tx_participant *p)
+{
+    pthread_mutex_lock(&p->mutex);
+    log_divert(p->log, p->log_arg);
+}
+
+static void participant_unlock(tx_participant *p)
+{
+    log_divert(NULL, NULL);
+    pthread_mutex_unlock(&p->mutex);
+}
 
 /* opening */
 
@@ -74,6 +90,8 @@ static int participant_copy_options(tx_participant *p, const struct tx_participa
         participant_copy(o->coordinators != NULL ? o->coordinators : known, PARTICIPANT_COORDINATORS);
     p->name = participant_copy(o->name, o->resource);
     p->listen = participant_copy(o->listen, NULL);
+    p->log = o->log;
+    p->log_arg = o->log_arg;
     p->resource.name = participant_copy(o->resource, NULL);
     p->resource.ops = &service_ops;
     p->resource.context = &p->service;
@@ -104,10 +122,12 @@ static void participant_free(tx_participant *p)
 /* Ends the agent, and runs the loop until it is empty. */
 static void participant_end(tx_participant *p)
 {
+    log_divert(p->log, p->log_arg);
     agent_stop(&p->agent, participant_stopped, p);
     uv_run(&p->loop, UV_RUN_DEFAULT);
     agent_release(&p->agent);
     uv_loop_close(&p->loop);
+    log_divert(NULL, NULL);
     participant_free(p);
 }
 
@@ -128,6 +148,16 @@ static tx_participant *participant_new(void)
     return p;
 }
 
+static int participant_open_loop(tx_participant *p, struct tx_error *e)
+{
+    if (uv_loop_init(&p->loop) != 0)
+        return err_set(e, TX_EIO, "out of file descriptors");
+    if (uv_async_init(&p->loop, &p->wake, participant_woken) == 0)
+        return TX_OK;
+    uv_loop_close(&p->loop);
+    return err_set(e, TX_EIO, "out of file descriptors");
+}
+
 static int participant_begin(tx_participant *p, unsigned scan_interval_ms, struct tx_error *e)
 {
     const struct agent_options options = {
@@ -139,16 +169,12 @@ static int participant_begin(tx_participant *p, unsigned scan_interval_ms, struc
         .resources = &p->resource,
     };
 
-    if (uv_loop_init(&p->loop) != 0) {
-        participant_free(p);
-        return err_set(e, TX_EIO, "out of file descriptors");
-    }
-    if (uv_async_init(&p->loop, &p->wake, participant_woken) != 0) {
-        uv_loop_close(&p->loop);
-        participant_free(p);
-        return err_set(e, TX_EIO, "out of file descriptors");
-    }
-    return agent_open(&p->agent, &p->loop, &options, e);
+    int rc;
+
+    log_divert(p->log, p->log_arg);
+    rc = agent_open(&p->agent, &p->loop, &options, e);
+    log_divert(NULL, NULL);
+    return rc;
 }
 
 int tx_participant_open(tx_participant **out, const struct tx_participant_options *options,
@@ -164,18 +190,19 @@ int tx_participant_open(tx_participant **out, const struct tx_participant_option
     if (p == NULL)
         return err_set(error, TX_ENOMEM, "out of memory");
     p->service.callbacks = *callbacks;
-    if (participant_copy_options(p, options) != TX_OK) {
+    rc = participant_copy_options(p, options) == TX_OK ? participant_open_loop(p, &e)
+                                                       : err_set(&e, TX_ENOMEM, "out of memory");
+    if (rc != TX_OK) {
         participant_free(p);
-        return err_set(error, TX_ENOMEM, "out of memory");
+        return err_set(error, rc, "%s", e.msg);
     }
     rc = participant_begin(p, options->scan_interval_ms, &e);
-    if (rc == TX_OK) {
-        *out = p;
-        return TX_OK;
-    }
-    if (p->agent.loop != NULL)
+    if (rc != TX_OK) {
         participant_end(p);
-    return err_set(error, rc, "%s", e.msg);
+        return err_set(error, rc, "%s", e.msg);
+    }
+    *out = p;
+    return TX_OK;
 }
 
 /* serving */
@@ -197,29 +224,36 @@ static void participant_call(tx_participant *p, struct service_job *job)
     int rc;
 
     p->calling = job;
-    pthread_mutex_unlock(&p->mutex);
+    participant_unlock(p);
     rc = service_call(&p->service, job);
-    pthread_mutex_lock(&p->mutex);
+    participant_lock(p);
     p->calling = NULL;
     if (rc != TX_PARTICIPANT_LATER) {
         job->answer = rc;
         job->answered = true;
+        job->later = false;
     }
 }
 
+/* From inside a callback, or beside another thread that is in one, there is nothing to do: that one goes on.
+ * When stopping, the last turn is over. */
 void tx_participant_dispatch(tx_participant *p)
 {
     struct service_job *job;
 
-    pthread_mutex_lock(&p->mutex);
+    participant_lock(p);
+    if (p->calling != NULL || p->stopping) {
+        participant_unlock(p);
+        return;
+    }
     do {
         participant_answered(p);
         uv_run(&p->loop, UV_RUN_NOWAIT);
-        job = service_take(&p->service, uv_now(&p->loop));
+        job = p->stopping ? NULL : service_take(&p->service, uv_now(&p->loop));
         if (job != NULL)
             participant_call(p, job);
     } while (job != NULL);
-    pthread_mutex_unlock(&p->mutex);
+    participant_unlock(p);
 }
 
 int tx_participant_fd(const tx_participant *p)
@@ -266,8 +300,8 @@ int tx_participant_start(tx_participant *p, struct tx_error *error)
     sigset_t all, before;
     int rc;
 
-    if (p->threaded)
-        return err_set(error, TX_EINVAL, "started before");
+    if (p->threaded || p->stopping)
+        return err_set(error, TX_EINVAL, p->stopping ? "stopped already" : "started before");
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     rc = pthread_create(&p->thread, NULL, participant_thread, p);
@@ -276,17 +310,22 @@ int tx_participant_start(tx_participant *p, struct tx_error *error)
     return rc == 0 ? TX_OK : err_set(error, TX_ENOMEM, "no thread: %s", strerror(rc));
 }
 
+void tx_participant_stop(tx_participant *p)
+{
+    pthread_mutex_lock(&p->mutex);
+    p->stopping = true;
+    pthread_mutex_unlock(&p->mutex);
+    participant_wake(p);
+    if (p->threaded)
+        pthread_join(p->thread, NULL);
+    p->threaded = false;
+}
+
 void tx_participant_close(tx_participant *p)
 {
     if (p == NULL)
         return;
-    pthread_mutex_lock(&p->mutex);
-    p->stopping = true;
-    pthread_mutex_unlock(&p->mutex);
-    if (p->threaded) {
-        participant_wake(p);
-        pthread_join(p->thread, NULL);
-    }
+    tx_participant_stop(p);
     participant_end(p);
 }
 
@@ -309,11 +348,11 @@ int tx_participant_join(tx_participant *p, const char *context, char branch[TX_B
     x.number = c.number;
     x.timeout_ms = c.timeout_ms;
     x.resource = c.resource;
-    pthread_mutex_lock(&p->mutex);
+    participant_lock(p);
     uv_update_time(&p->loop);
     rc = p->stopping ? err_set(&e, TX_EROLLBACK, "this service is being stopped")
                      : statements_join(&p->agent.statements, &x, &e);
-    pthread_mutex_unlock(&p->mutex);
+    participant_unlock(p);
     participant_wake(p);
     if (rc != TX_OK)
         return err_set(error, rc, "%s", e.msg);
@@ -323,16 +362,8 @@ int tx_participant_join(tx_participant *p, const char *context, char branch[TX_B
 
 void tx_participant_answer(tx_participant *p, const char *branch, int answer, const char *result)
 {
-    struct service_job *job;
-
-    pthread_mutex_lock(&p->mutex);
-    job = service_find(&p->service, branch);
-    if (job != NULL && !job->answered) {
-        job->answer = answer;
-        job->answered = true;
-        if (result != NULL)
-            snprintf(job->text, sizeof job->text, "%s", result);
-    }
-    pthread_mutex_unlock(&p->mutex);
+    participant_lock(p);
+    service_answer(&p->service, branch, answer, result);
+    participant_unlock(p);
     participant_wake(p);
 }

@@ -24,7 +24,7 @@ void service_init(struct service *s)
     TAILQ_INIT(&s->running);
 }
 
-struct service_job *service_find(struct service *s, const char *branch)
+struct service_job *service_find(const struct service *s, const char *branch)
 {
     struct service_job *job;
 
@@ -58,13 +58,32 @@ uint64_t service_due_ms(const struct service *s)
     uint64_t due = UINT64_MAX;
 
     TAILQ_FOREACH(job, &s->waiting, link)
-    due = job->not_before_ms < due ? job->not_before_ms : due;
+    {
+        if (job->not_before_ms < due && service_find(s, job->branch) == NULL)
+            due = job->not_before_ms;
+    }
     return due;
+}
+
+/* What has no answer of the program's own, a list among them, is not to be answered by a slip. */
+void service_answer(struct service *s, const char *branch, int answer, const char *text)
+{
+    struct service_job *job = service_find(s, branch);
+
+    if (job == NULL || job->answered || job->op == SERVICE_LIST || job->op == SERVICE_NOTHING)
+        return;
+    job->answer = answer;
+    job->answered = true;
+    job->later = true;
+    snprintf(job->later_text, sizeof job->later_text, "%s", text != NULL ? text : "");
 }
 
 void service_done(struct service *s, struct service_job *job)
 {
     TAILQ_REMOVE(&s->running, job, link);
+    if (job->later)
+        memcpy(job->text, job->later_text, sizeof job->text);
+    job->text[sizeof job->text - 1] = '\0'; /* the program's */
     if (s->rm != NULL)
         job->done(job);
     service_job_free(job);
@@ -103,6 +122,8 @@ static int service_list(const struct tx_participant_callbacks *cb, struct servic
 
     job->answer = TX_OK;
     rc = cb->list_in_doubt(cb->arg, service_found, job);
+    if (rc == TX_PARTICIPANT_LATER)
+        return TX_EINVAL; /* nothing could bring it */
     return rc != TX_OK ? rc : job->answer;
 }
 

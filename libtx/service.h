@@ -34,10 +34,12 @@ struct service_job {
     enum service_op op;
     char branch[GID_SIZE]; /* LIST: the prefix */
     bool answered;
+    bool later;             /* by tx_participant_answer() */
     uint64_t not_before_ms; /* loop time */
     int answer;
     char text[SERVICE_TEXT];
-    char *statement; /* owned, EXEC; likewise values */
+    char later_text[SERVICE_TEXT]; /* apart from `text`, which a callback may be writing */
+    char *statement;               /* owned, EXEC; likewise values */
     char **values;
     int n_values;
     struct rm_found *found; /* LIST: owned, and so are the gids in it */
@@ -79,8 +81,11 @@ int service_call(struct service *s, struct service_job *job);
 /* A running job's answer is there: tells the agent, and frees the job. */
 void service_done(struct service *s, struct service_job *job);
 /* NULL: none of this branch is with the program. */
-struct service_job *service_find(struct service *s, const char *branch);
-/* The loop time at which a job that waits is due; UINT64_MAX: none waits. */
+struct service_job *service_find(const struct service *s, const char *branch);
+/* What tx_participant_answer() brings; nobody waits for it: dropped. */
+void service_answer(struct service *s, const char *branch, int answer, const char *text);
+/* The loop time at which a job can be run that waits; UINT64_MAX: none, or only behind another of its branch.
+ */
 uint64_t service_due_ms(const struct service *s);
 /* The agent has gone: forgets all jobs. */
 void service_close(struct service *s);

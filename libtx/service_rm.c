@@ -15,7 +15,7 @@ struct rm_work {
     LIST_ENTRY(rm_work) link;
     struct rm *rm;
     char branch[GID_SIZE];
-    bool begun; /* the program may know of it */
+    bool prepared; /* to be committed in one phase: only its commit is left */
 };
 
 LIST_HEAD(works, rm_work);
@@ -127,6 +127,15 @@ static void rm_closed(uv_handle_t *handle)
     free(rm);
 }
 
+/* Not at work any more: its prepare, commit or rollback is with the program. */
+static bool work_is_ending(const struct rm_work *w)
+{
+    const struct service_job *job = service_find(w->rm->service, w->branch);
+
+    return w->prepared || (job != NULL && (job->op == SERVICE_PREPARE || job->op == SERVICE_COMMIT ||
+                                           job->op == SERVICE_ROLLBACK));
+}
+
 /* What is at work goes with this process: the program is told while it still listens. */
 static void rm_close(struct rm *rm, void (*closed)(void *arg), void *arg)
 {
@@ -138,7 +147,7 @@ static void rm_close(struct rm *rm, void (*closed)(void *arg), void *arg)
     rm->service->rm = NULL;
     LIST_FOREACH(w, &rm->works, link)
     {
-        if (w->begun)
+        if (!work_is_ending(w))
             (void)cb->rollback(cb->arg, w->branch);
     }
     while ((w = LIST_FIRST(&rm->works)) != NULL) {
@@ -160,7 +169,6 @@ static struct rm_work *work_begin(struct rm *rm, const char *gid, void (*lost)(v
     if (w == NULL)
         return NULL;
     w->rm = rm;
-    w->begun = true;
     snprintf(w->branch, sizeof w->branch, "%s", gid);
     LIST_INSERT_HEAD(&rm->works, w, link);
     return w;
@@ -173,9 +181,23 @@ static void work_end(struct rm_work *w)
     free(w);
 }
 
+/* NULL: not at work. */
+static struct rm_work *find_work(const struct rm *rm, const char *branch)
+{
+    struct rm_work *w;
+
+    LIST_FOREACH(w, &rm->works, link)
+    {
+        if (strcmp(w->branch, branch) == 0)
+            break;
+    }
+    return w;
+}
+
 static void exec_done(struct service_job *job)
 {
-    struct wire_rows rows = {.code = job->answer, .text = job->answer == TX_OK ? NULL : job_text(job)};
+    int code = job->answer > TX_OK ? TX_ESTATEMENT : job->answer; /* a vote is none of a statement's answers */
+    struct wire_rows rows = {.code = code, .text = job->answer == TX_OK ? NULL : job_text(job)};
     struct buf cells;
 
     buf_init(&cells);
@@ -260,25 +282,48 @@ static void commit_done(struct service_job *job)
         job_tell(job, RM_DONE, NULL, NULL);
     else if (job->answer == TX_ENOTFOUND)
         job_tell(job, RM_HAZARD, "the service knows nothing of this branch", NULL);
+    else if (job->answer == TX_EHEURISTIC)
+        job_tell(job, RM_HEURISTIC_ROLLBACK, "the service has rolled it back by itself", NULL);
     else
         job_tell(job, RM_FAILED, job_text(job), NULL);
 }
 
+/* The same call once more, after a pause. */
+static void job_again(const struct service_job *job)
+{
+    struct service_job *again = job_must(job->rm, job->op, job->branch, job->arg, job->done);
+
+    again->answer_cb = job->answer_cb;
+    again->not_before_ms = uv_now(job->rm->options.loop) + SERVICE_AGAIN_MS;
+}
+
+/* Goes on until the program has done it: a branch that is prepared here and unknown to the coordinator would
+ * stay so for long. */
 static void one_phase_committed(struct service_job *job)
 {
-    job_tell(job, job->answer == TX_OK ? RM_DONE : RM_UNKNOWN, job_text(job), NULL);
+    if (job->answer == TX_OK)
+        job_tell(job, RM_DONE, NULL, NULL);
+    else if (job->answer == TX_ENOTFOUND || job->answer == TX_EHEURISTIC)
+        job_tell(job, RM_UNKNOWN, job_text(job), NULL);
+    else
+        job_again(job);
 }
 
 /* A program has no commit without prepare. Should it die between the two, the branch is found in doubt, and no
  * decision stands for it: it is rolled back. */
 static void one_phase_prepared(struct service_job *job)
 {
-    if (job->answer == TX_OK)
+    struct rm_work *w = find_work(job->rm, job->branch);
+
+    if (job->answer == TX_OK) {
+        if (w != NULL)
+            w->prepared = true;
         job_ask(job->rm, SERVICE_COMMIT, job->branch, job->answer_cb, job->arg, one_phase_committed);
-    else if (job->answer == TX_PARTICIPANT_READ_ONLY)
+    } else if (job->answer == TX_PARTICIPANT_READ_ONLY) {
         job_tell(job, RM_DONE, NULL, NULL);
-    else
+    } else {
         job_tell(job, RM_REFUSED, job_text(job), NULL);
+    }
 }
 
 static void work_one_phase(struct rm_work *w, rm_answer_cb done, void *arg)
@@ -289,15 +334,10 @@ static void work_one_phase(struct rm_work *w, rm_answer_cb done, void *arg)
 /* Goes on until the program has done it. */
 static void abandoned(struct service_job *job)
 {
-    struct service_job *again;
-
-    if (job->answer == TX_OK) {
+    if (job->answer == TX_OK)
         job_tell(job, RM_DONE, NULL, NULL);
-        return;
-    }
-    again = job_must(job->rm, SERVICE_ROLLBACK, job->branch, job->arg, abandoned);
-    again->answer_cb = job->answer_cb;
-    again->not_before_ms = uv_now(job->rm->options.loop) + SERVICE_AGAIN_MS;
+    else
+        job_again(job);
 }
 
 static void work_abandon(struct rm_work *w, rm_answer_cb done, void *arg)
@@ -339,6 +379,8 @@ static void rolled_back(struct service_job *job)
 {
     if (job->answer == TX_OK)
         job_tell(job, RM_DONE, NULL, NULL);
+    else if (job->answer == TX_EHEURISTIC)
+        job_tell(job, RM_HEURISTIC_COMMIT, "the service has committed it by itself", NULL);
     else
         job_tell(job, RM_FAILED, job_text(job), NULL);
 }
@@ -348,25 +390,13 @@ static void rm_rollback(struct rm *rm, const struct rm_finish *f, rm_answer_cb d
     job_ask(rm, SERVICE_ROLLBACK, f->gid, done, arg, rolled_back);
 }
 
-static bool is_at_work(const struct rm *rm, const char *branch)
-{
-    const struct rm_work *w;
-
-    LIST_FOREACH(w, &rm->works, link)
-    {
-        if (strcmp(w->branch, branch) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* Committed branches are remembered (libtx_participant.h), so that one of which nothing is known, and which is
  * not at work either, was rolled back. */
 static void status_known(struct service_job *job)
 {
     if (job->answer == TX_OK)
         job_tell(job, RM_DONE, NULL, NULL);
-    else if (job->answer == TX_ENOTFOUND)
+    else if (job->answer == TX_ENOTFOUND || job->answer == TX_EHEURISTIC)
         job_tell(job, RM_REFUSED, "the service has rolled the branch back", NULL);
     else
         job_tell(job, RM_UNKNOWN, job_text(job), NULL);
@@ -374,17 +404,27 @@ static void status_known(struct service_job *job)
 
 static void status_listed(struct service_job *job)
 {
-    if (job->answer != TX_OK || is_listed(job) || is_at_work(job->rm, job->branch))
+    if (job->answer != TX_OK || is_listed(job) || find_work(job->rm, job->branch) != NULL)
         job_tell(job, RM_UNKNOWN, "not over yet", NULL);
     else
         job_ask(job->rm, SERVICE_COMMIT, job->branch, job->answer_cb, job->arg, status_known);
 }
 
+static void status_tells_nothing(struct service_job *job)
+{
+    job_tell(job, RM_HAZARD, "the proof names no branch of this service", NULL);
+}
+
 static void rm_status(struct rm *rm, const char *proof, rm_answer_cb done, void *arg)
 {
     size_t n = strlen(PROOF_PREFIX);
+    struct txid id;
+    unsigned number;
 
-    job_ask(rm, SERVICE_LIST, strncmp(proof, PROOF_PREFIX, n) == 0 ? proof + n : "", done, arg, status_listed);
+    if (strncmp(proof, PROOF_PREFIX, n) == 0 && gid_parse(proof + n, &id, &number))
+        job_ask(rm, SERVICE_LIST, proof + n, done, arg, status_listed);
+    else
+        job_ask(rm, SERVICE_NOTHING, "", done, arg, status_tells_nothing);
 }
 
 /* lists */

@@ -397,8 +397,9 @@ static void agent_fill(void *arg, struct wire_pull *pull)
     pull->name = a->options.name;
     pull->address = a->options.listen;
     /* An unknown agent is answered at once, and asked for its resources; a known one only when there is work.
-     */
-    pull->n_resources = a->tell_resources && pull_connected(&a->pull) ? agent_fill_resources(a) : 0;
+     * So the first PULL brings the group, and nobody is sent here before that is known. */
+    pull->n_resources =
+        a->tell_resources && a->group != 0 && pull_connected(&a->pull) ? agent_fill_resources(a) : 0;
     pull->resources = a->told;
     pull->n_reports = outbox_fill(&a->outbox, pull->number, a->reports);
     pull->reports = a->reports;

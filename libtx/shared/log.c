@@ -9,8 +9,9 @@
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static const char *log_program = "assent";
 static int log_max = -1;
-static void (*log_sink)(void *arg, const char *line);
-static void *log_sink_arg;
+/* Of a thread, since a program may embed several participants, and they know nothing of each other. */
+static _Thread_local void (*log_sink)(void *arg, const char *line);
+static _Thread_local void *log_sink_arg;
 
 void log_init(const char *program, enum log_level level)
 {
@@ -41,7 +42,7 @@ void log_line(enum log_level level, const char *event, const char *format, ...)
     va_list args;
     int n;
 
-    if ((int)level > log_max)
+    if ((int)level > (log_sink != NULL ? (int)LOG_INFO : log_max))
         return;
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);

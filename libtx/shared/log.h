@@ -1,5 +1,5 @@
 /* log: one line an event, key=value: on a daemon's standard error, or to whoever embeds a participant. Nothing
- * is written before log_init(), so the library is silent by itself. */
+ * is written before log_init() or log_divert(), so the library is silent by itself. */
 #ifndef ASSENT_LOG_H
 #define ASSENT_LOG_H
 
@@ -7,7 +7,8 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /* Program name in front of each line (borrowed for ever) and the most detailed level that is written. */
 void log_init(const char *program, enum log_level level);
-/* Lines go to `sink`, without a newline, and no longer to standard error. Any thread may call it. */
+/* From here on lines of this thread, up to LOG_INFO, go to `sink`, without a newline, and not to standard
+ * error; NULL: no longer. */
 void log_divert(void (*sink)(void *arg, const char *line), void *arg);
 /* "error", "warn", "info", "debug"; -1 where it is none of them. */
 int log_level_parse(const char *name);

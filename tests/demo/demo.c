@@ -262,6 +262,12 @@ static int run(void)
     printf("  %s", world_program(s.world, "examples/transfer", program));
     for (int i = 0; i < 2; i++)
         printf(" \"%s\"", world_server_conninfo(s.bank[i], "app", conninfo));
+    printf("\n  psql \"%s\" -c \"CREATE TABLE orders (transaction text, item text, n int)\"",
+           world_server_conninfo(s.bank[0], "app", conninfo));
+    printf("\n  %s stock.journal 7500 &", world_program(s.world, "examples/service", program));
+    printf("\n  bash -c 'echo put bolt 100 > /dev/tcp/127.0.0.1/7500'");
+    printf("\n  %s \"%s\" 7500 bolt 3", world_program(s.world, "examples/order", program),
+           world_server_conninfo(s.bank[0], "app", conninfo));
     printf("\n\nCtrl-C ends it all.\n");
     fflush(stdout);
     sigwait(&set, &sig);

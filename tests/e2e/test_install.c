@@ -69,11 +69,13 @@ static void test_files(void **state)
         "usr/bin/txadmin",
         "usr/include/libtx.h",
         "usr/include/libtx_pg.h",
+        "usr/include/libtx_participant.h",
         "usr/lib/libtx.so",
         "usr/lib/libtx.so.0",
         "usr/lib/libtx.a",
         "usr/lib/pkgconfig/libtx.pc",
         "usr/share/man/man3/libtx.3",
+        "usr/share/man/man3/libtx_participant.3",
         "usr/share/man/man8/txcoordd.8",
     };
     char path[3 * WORLD_PATH_SIZE];
@@ -114,23 +116,26 @@ static void test_pkg_config(void **state)
     free(version);
 }
 
-static void compile(const char *output, const char *flags)
+static void compile(const char *example, const char *output, const char *flags)
 {
     const char *sanitizer = strcmp(variant, "asan") == 0 ? "-fsanitize=address,undefined" : "";
 
-    free(shell(
-        "export PKG_CONFIG_PATH=%s/own/lib/pkgconfig; cc -Wall -Werror %s -o %s/%s %s/examples/transfer.c %s",
-        root, sanitizer, root, output, source, flags));
+    free(shell("export PKG_CONFIG_PATH=%s/own/lib/pkgconfig; cc -Wall -Werror %s -o %s/%s %s/examples/%s.c %s",
+               root, sanitizer, root, output, source, example, flags));
 }
 
 /* With the shared library, and with the archive alone. */
 static void test_an_example_is_built_against_it(void **state)
 {
+    static const char *const examples[] = {"transfer", "order", "service"};
+
     (void)state;
-    compile("shared", "$(pkg-config --cflags --libs libtx)");
-    compile("static",
-            "$(pkg-config --cflags libtx) $(pkg-config --variable=libdir libtx)/libtx.a -lpq -lnanomsg -luv -lcjson "
-            "-pthread");
+    for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
+        compile(examples[i], "shared", "-D_GNU_SOURCE $(pkg-config --cflags --libs libtx)");
+        compile(examples[i], "static",
+                "-D_GNU_SOURCE $(pkg-config --cflags libtx) $(pkg-config --variable=libdir libtx)/libtx.a "
+                "$(pkg-config --libs libpq nanomsg libuv libcjson)");
+    }
     free(shell("LD_LIBRARY_PATH=%s/own/lib ldd %s/shared | grep %s/own/lib/libtx.so.0", root, root, root));
     free(shell("! ldd %s/static | grep libtx", root));
 }
@@ -138,8 +143,9 @@ static void test_an_example_is_built_against_it(void **state)
 static void test_headers_alone(void **state)
 {
     (void)state;
-    free(shell("printf '#include <libtx.h>\\n#include <libtx_pg.h>\\n' > %s/h.c && cp %s/h.c %s/h.cc", root,
-               root, root));
+    free(shell("printf '#include <libtx.h>\\n#include <libtx_pg.h>\\n#include <libtx_participant.h>\\n' > "
+               "%s/h.c && cp %s/h.c %s/h.cc",
+               root, root, root));
     free(shell("cc -std=c99 -pedantic -Wall -Werror -fsyntax-only $(pkg-config --cflags libpq) "
                "-I%s/usr/include %s/h.c",
                root, root));
