@@ -335,4 +335,4 @@ static void remote_release(struct txn_branch *b)
 }
 
 static const struct branch_driver remote_driver = {remote_ready, remote_start,   remote_step,
-                                                   remote_wants, remote_abandon, remote_release};
+                                                   remote_wants, remote_abandon, remote_release, NULL};

@@ -262,6 +262,17 @@ PGconn *kit_connect(struct kit *k, int bank)
     return conn;
 }
 
+MYSQL *kit_connect_mariadb(unsigned port)
+{
+    MYSQL *my = mysql_init(NULL);
+
+    mysql_options(my, MYSQL_OPT_PROTOCOL, &(unsigned){MYSQL_PROTOCOL_TCP});
+    if (mysql_real_connect(my, "127.0.0.1", "app", "", "bank", port, NULL, 0) != NULL)
+        return my;
+    mysql_close(my);
+    return NULL;
+}
+
 void kit_exec(PGconn *conn, const char *sql)
 {
     PGresult *r = PQexec(conn, sql);

@@ -102,7 +102,7 @@ static void script_release(struct txn_branch *b)
 }
 
 static const struct branch_driver script_driver = {script_ready, script_start,   script_step,
-                                                   script_wants, script_abandon, script_release};
+                                                   script_wants, script_abandon, script_release, NULL};
 
 /* the coordinator */
 
