@@ -185,7 +185,8 @@ static bool mariadb_no(struct txn_branch *b, const char *why)
     return false;
 }
 
-static bool mariadb_ready(struct txn_branch *b)
+/* Whether something can be sent on the connection, and to the session that the branch is in. */
+static bool mariadb_can_speak(struct txn_branch *b)
 {
     const struct mariadb_link *l = b->link;
 
@@ -195,6 +196,20 @@ static bool mariadb_ready(struct txn_branch *b)
         return mariadb_no(b, "the connection is busy: a result was not read before the commit");
     if (mysql_thread_id(l->conn) != l->origin.thread)
         return mariadb_no(b, "the connection was made anew since it was enlisted");
+    return true;
+}
+
+/* Outside of the branch its receipt would be committed by itself. */
+static bool mariadb_ready(struct txn_branch *b)
+{
+    const struct mariadb_link *l = b->link;
+
+    if (!mariadb_can_speak(b))
+        return false;
+    if ((l->conn->server_status & SERVER_STATUS_IN_TRANS) == 0)
+        return mariadb_no(b,
+                          "the branch on the connection was ended by somebody else (XA was sent on it, or the "
+                          "session was reset)");
     return true;
 }
 
@@ -258,7 +273,7 @@ static bool mariadb_rolled_back_by_end(struct txn_branch *b)
 {
     struct mariadb_link *l = b->link;
 
-    if (mariadb_ready(b))
+    if (mariadb_can_speak(b))
         return false;
     mariadb_break(l->conn);
     b->answer = ANSWER_LOST;

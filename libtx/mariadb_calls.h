@@ -19,7 +19,6 @@
 #pragma weak mysql_get_server_version
 #pragma weak mysql_get_socket
 #pragma weak mysql_get_ssl_cipher
-#pragma weak mysql_get_timeout_value_ms
 #pragma weak mysql_init
 #pragma weak mysql_next_result
 #pragma weak mysql_num_fields
@@ -28,7 +27,6 @@
 #pragma weak mysql_read_query_result
 #pragma weak mysql_real_connect_cont
 #pragma weak mysql_real_connect_start
-#pragma weak mysql_real_query
 #pragma weak mysql_send_query
 #pragma weak mysql_store_result
 #pragma weak mysql_thread_id

@@ -64,17 +64,10 @@ static int open_group(void **state)
 static void test_files(void **state)
 {
     static const char *const files[] = {
-        "usr/sbin/txcoordd",
-        "usr/sbin/txagentd",
-        "usr/bin/txadmin",
-        "usr/include/libtx.h",
-        "usr/include/libtx_pg.h",
-        "usr/lib/libtx.so",
-        "usr/lib/libtx.so.0",
-        "usr/lib/libtx.a",
-        "usr/lib/pkgconfig/libtx.pc",
-        "usr/share/man/man3/libtx.3",
-        "usr/share/man/man8/txcoordd.8",
+        "usr/sbin/txcoordd",          "usr/sbin/txagentd",          "usr/bin/txadmin",
+        "usr/include/libtx.h",        "usr/include/libtx_pg.h",     "usr/include/libtx_mariadb.h",
+        "usr/lib/libtx.so",           "usr/lib/libtx.so.0",         "usr/lib/libtx.a",
+        "usr/lib/pkgconfig/libtx.pc", "usr/share/man/man3/libtx.3", "usr/share/man/man8/txcoordd.8",
     };
     char path[3 * WORLD_PATH_SIZE];
 
@@ -114,36 +107,67 @@ static void test_pkg_config(void **state)
     free(version);
 }
 
-static void compile(const char *output, const char *flags)
+static void compile(const char *example, const char *output, const char *flags)
 {
     const char *sanitizer = strcmp(variant, "asan") == 0 ? "-fsanitize=address,undefined" : "";
 
-    free(shell(
-        "export PKG_CONFIG_PATH=%s/own/lib/pkgconfig; cc -Wall -Werror %s -o %s/%s %s/examples/transfer.c %s",
-        root, sanitizer, root, output, source, flags));
+    free(shell("export PKG_CONFIG_PATH=%s/own/lib/pkgconfig; cc -Wall -Werror %s -o %s/%s %s/examples/%s.c %s",
+               root, sanitizer, root, output, source, example, flags));
 }
 
 /* With the shared library, and with the archive alone. */
 static void test_an_example_is_built_against_it(void **state)
 {
     (void)state;
-    compile("shared", "$(pkg-config --cflags --libs libtx)");
-    compile("static",
-            "$(pkg-config --cflags libtx) $(pkg-config --variable=libdir libtx)/libtx.a -lpq -lnanomsg -luv -lcjson "
+    compile("transfer", "shared", "$(pkg-config --cflags --libs libtx)");
+    compile("transfer", "static",
+            "$(pkg-config --cflags libtx) $(pkg-config --variable=libdir libtx)/libtx.a -lpq -lnanomsg -luv "
+            "-lcjson "
             "-pthread");
     free(shell("LD_LIBRARY_PATH=%s/own/lib ldd %s/shared | grep %s/own/lib/libtx.so.0", root, root, root));
     free(shell("! ldd %s/static | grep libtx", root));
 }
 
+/* Every symbol is bound at its start. Without a database to reach it says so. */
+static void assert_runs(const char *program, const char *says)
+{
+    free(shell(
+        "LD_BIND_NOW=1 LD_LIBRARY_PATH=%s/own/lib %s/%s host=%s >%s/said; test $? = 1 && grep '%s' %s/said",
+        root, root, program, root, root, says, root));
+}
+
+/* A program that knows PostgreSQL alone is neither linked with libmariadb nor needs it to run. */
+static void test_without_libmariadb(void **state)
+{
+    (void)state;
+    compile("transfer", "shared", "$(pkg-config --cflags --libs libtx)");
+    free(shell("! LD_LIBRARY_PATH=%s/own/lib ldd %s/shared | grep mariadb", root, root));
+    free(shell("! pkg-config --static --libs %s/own/lib/pkgconfig/libtx.pc | grep mariadb", root));
+    assert_runs("shared", "connection to server");
+}
+
+static void test_with_libmariadb(void **state)
+{
+    (void)state;
+    compile("mariadb", "with", "$(pkg-config --cflags --libs libtx libmariadb)");
+    compile("mariadb", "with_static",
+            "$(pkg-config --cflags libtx libmariadb) $(pkg-config --variable=libdir libtx)/libtx.a -lpq "
+            "$(pkg-config --libs libmariadb) -lnanomsg -luv -lcjson -pthread");
+    free(shell("LD_LIBRARY_PATH=%s/own/lib ldd %s/with | grep libmariadb", root, root));
+    assert_runs("with", "usage");
+    assert_runs("with_static", "usage");
+}
+
 static void test_headers_alone(void **state)
 {
     (void)state;
-    free(shell("printf '#include <libtx.h>\\n#include <libtx_pg.h>\\n' > %s/h.c && cp %s/h.c %s/h.cc", root,
-               root, root));
-    free(shell("cc -std=c99 -pedantic -Wall -Werror -fsyntax-only $(pkg-config --cflags libpq) "
+    free(shell("printf '#include <libtx.h>\\n#include <libtx_pg.h>\\n#include <libtx_mariadb.h>\\n' > %s/h.c "
+               "&& cp %s/h.c %s/h.cc",
+               root, root, root));
+    free(shell("cc -std=c99 -pedantic -Wall -Werror -fsyntax-only $(pkg-config --cflags libpq libmariadb) "
                "-I%s/usr/include %s/h.c",
                root, root));
-    free(shell("! command -v c++ || c++ -Wall -Werror -fsyntax-only $(pkg-config --cflags libpq) "
+    free(shell("! command -v c++ || c++ -Wall -Werror -fsyntax-only $(pkg-config --cflags libpq libmariadb) "
                "-I%s/usr/include %s/h.cc",
                root, root));
 }
@@ -151,8 +175,12 @@ static void test_headers_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),         cmocka_unit_test(test_exported_symbols),
-        cmocka_unit_test(test_pkg_config),    cmocka_unit_test(test_an_example_is_built_against_it),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_exported_symbols),
+        cmocka_unit_test(test_pkg_config),
+        cmocka_unit_test(test_an_example_is_built_against_it),
+        cmocka_unit_test(test_without_libmariadb),
+        cmocka_unit_test(test_with_libmariadb),
         cmocka_unit_test(test_headers_alone),
     };
 
