@@ -20,9 +20,9 @@ extern "C" {
  * key, lock wait, deadlock, …) makes the branch vote no, also where MariaDB would go on. A connection or a
  * resource can be enlisted once in a transaction.
  *
- * The session that prepared a branch has to finish it, or to end. So a connection on which that cannot be done
- * (TX_EINDOUBT, an error at the end, results that were not read before it) is ended by the library: the next
- * call on it fails, and a new one has to be opened.
+ * The session that prepared a branch has to finish it, or to end. So TXN_DECISION_LOGGED waits for that, too;
+ * and a connection on which that cannot be done (TX_EINDOUBT, an error at the end, results that were not read
+ * before it) is ended by the library: the next call on it fails, and a new one has to be opened.
  *
  * The user needs INSERT and SELECT on assent.receipt (sql/setup-mariadb.sql).
  *

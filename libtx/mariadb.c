@@ -33,11 +33,18 @@ enum { MARIADB_SQL_SIZE = 1536, MARIADB_OLDEST = 100600 };
 #define WRITES "CAST(SUM(IF(VARIABLE_NAME = 'HANDLER_ROLLBACK', 0, VARIABLE_VALUE)) AS UNSIGNED)"
 #define UNDONE "CAST(SUM(IF(VARIABLE_NAME = 'HANDLER_ROLLBACK', VARIABLE_VALUE, 0)) AS UNSIGNED)"
 
+/* Outside of the branch its receipt would be committed by itself, and lie. */
+#define WHILE_IN_BRANCH                                                                                      \
+    "IF NOT @@in_transaction THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30003, MESSAGE_TEXT = 'ended'; " \
+    "END IF; "
+_Static_assert(MARIADB_ENDED == 30003, "as in WHILE_IN_BRANCH");
+
 struct mariadb_link {
-    MYSQL *conn;    /* the application's */
-    bool over;      /* the answer came without a question to the server */
-    unsigned tries; /* statements of the operation that failed, and left more to be tried */
-    bool counted;   /* OP_ASK has found that it wrote, and that no statement had failed */
+    MYSQL *conn;      /* the application's */
+    bool over;        /* the answer came without a question to the server */
+    unsigned tries;   /* statements of the operation that failed, and left more to be tried */
+    bool rolled_back; /* by OP_COMMIT, which failed */
+    bool counted;     /* OP_ASK has found that it wrote, and that no statement had failed */
     struct mariadb_query query;
     struct mariadb_reply failure; /* OP_COMMIT: why it is rolled back */
     struct mariadb_origin origin;
@@ -199,7 +206,7 @@ static bool mariadb_can_speak(struct txn_branch *b)
     return true;
 }
 
-/* Outside of the branch its receipt would be committed by itself. */
+/* What the connection's last answer said; the server is asked again where it matters. */
 static bool mariadb_ready(struct txn_branch *b)
 {
     const struct mariadb_link *l = b->link;
@@ -214,15 +221,15 @@ static bool mariadb_ready(struct txn_branch *b)
 }
 
 /* Unless it is known that it wrote and that all went well, the server looks before it prepares. */
-static void mariadb_prepare_sql(const struct mariadb_link *l, char sql[MARIADB_SQL_SIZE])
+static void mariadb_prepare_sql(const struct mariadb_link *l, bool counted, char sql[MARIADB_SQL_SIZE])
 {
-    if (l->counted || l->tries > 0) {
-        snprintf(sql, MARIADB_SQL_SIZE, "BEGIN NOT ATOMIC %s; XA END %s; XA PREPARE %s; END", l->receipt,
-                 l->xid, l->xid);
+    if (counted) {
+        snprintf(sql, MARIADB_SQL_SIZE, "BEGIN NOT ATOMIC " WHILE_IN_BRANCH "%s; XA END %s; XA PREPARE %s; END",
+                 l->receipt, l->xid, l->xid);
         return;
     }
     snprintf(sql, MARIADB_SQL_SIZE,
-             "BEGIN NOT ATOMIC CASE (SELECT IF(" UNDONE " <> %llu, 'failed', IF(" WRITES
+             "BEGIN NOT ATOMIC " WHILE_IN_BRANCH "CASE (SELECT IF(" UNDONE " <> %llu, 'failed', IF(" WRITES
              " = %llu, 'nothing', 'wrote'))" COUNTERS ")"
              " WHEN 'failed' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %d, MESSAGE_TEXT = 'failed';"
              " WHEN 'nothing' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %d, MESSAGE_TEXT = 'nothing';"
@@ -242,11 +249,12 @@ static void mariadb_sql(const struct mariadb_link *l, enum branch_op op, char sq
                  l->xid);
         return;
     case OP_PREPARE:
-        mariadb_prepare_sql(l, sql);
+        mariadb_prepare_sql(l, l->counted, sql);
         return;
     case OP_COMMIT:
-        snprintf(sql, MARIADB_SQL_SIZE, "BEGIN NOT ATOMIC %s; XA END %s; XA COMMIT %s ONE PHASE; END",
-                 l->receipt, l->xid, l->xid);
+        snprintf(sql, MARIADB_SQL_SIZE,
+                 "BEGIN NOT ATOMIC " WHILE_IN_BRANCH "%s; XA END %s; XA COMMIT %s ONE PHASE; END", l->receipt,
+                 l->xid, l->xid);
         return;
     case OP_COMMIT_PREPARED:
         snprintf(sql, MARIADB_SQL_SIZE, "XA COMMIT %s", l->xid);
@@ -260,19 +268,14 @@ static void mariadb_sql(const struct mariadb_link *l, enum branch_op op, char sq
     }
 }
 
-static void mariadb_send(struct mariadb_link *l, enum branch_op op)
-{
-    char sql[MARIADB_SQL_SIZE];
-
-    mariadb_sql(l, op, sql);
-    mariadb_query_start(&l->query, l->conn, sql);
-}
-
-/* A connection that cannot be spoken on is ended: its server rolls back. */
-static bool mariadb_rolled_back_by_end(struct txn_branch *b)
+/* True: nothing is to be sent. A connection that cannot be spoken on is ended: its server rolls back. */
+static bool mariadb_nothing_to_roll_back(struct txn_branch *b)
 {
     struct mariadb_link *l = b->link;
 
+    b->answer = ANSWER_YES;
+    if (l->rolled_back)
+        return true;
     if (mariadb_can_speak(b))
         return false;
     mariadb_break(l->conn);
@@ -283,10 +286,11 @@ static bool mariadb_rolled_back_by_end(struct txn_branch *b)
 static void mariadb_start(struct txn_branch *b, enum branch_op op, uint64_t deadline_ms)
 {
     struct mariadb_link *l = b->link;
+    char sql[MARIADB_SQL_SIZE];
 
     (void)deadline_ms; /* finish abandons what lasts too long */
     l->tries = 0;
-    l->over = op == OP_ROLLBACK && mariadb_rolled_back_by_end(b);
+    l->over = op == OP_ROLLBACK && mariadb_nothing_to_roll_back(b);
     if (l->over)
         return;
     if (op == OP_STATUS) {
@@ -294,7 +298,8 @@ static void mariadb_start(struct txn_branch *b, enum branch_op op, uint64_t dead
         b->answer = ANSWER_LOST;
         return;
     }
-    mariadb_send(l, op);
+    mariadb_sql(l, op, sql);
+    mariadb_query_start(&l->query, l->conn, sql);
 }
 
 static void mariadb_voted(struct txn_branch *b, bool wrote)
@@ -310,7 +315,7 @@ static void mariadb_take_ask(struct txn_branch *b, struct mariadb_reply *r)
 {
     struct mariadb_link *l = b->link;
 
-    if (r->error == 0 && strtoull(r->column[1], NULL, 10) != l->undone)
+    if (r->error == 0 && (!r->rows || strtoull(r->column[1], NULL, 10) != l->undone))
         r->error = MARIADB_FAILED;
     b->answer = mariadb_judge(OP_ASK, r);
     if (b->answer != ANSWER_YES)
@@ -322,32 +327,43 @@ static void mariadb_take_ask(struct txn_branch *b, struct mariadb_reply *r)
         b->answer = ANSWER_READ_ONLY;
 }
 
-/* What is tried behind a statement that failed; OP_NONE: nothing. A branch that wrote nothing is prepared like
- * others. XA END fails where it was sent before, or the server has rolled back: XA ROLLBACK tells. */
-static enum branch_op mariadb_next(const struct txn_branch *b, unsigned error, unsigned tries)
+/* What is tried behind a statement that failed; false: nothing. A branch that wrote nothing is prepared like
+ * others. XA END fails where it was sent before, or the server has rolled back: XA ROLLBACK tells. Where there
+ * is no branch any more a ROLLBACK leaves the session clean. */
+static bool mariadb_next_sql(const struct txn_branch *b, unsigned error, char sql[MARIADB_SQL_SIZE])
 {
-    if (error == 0 || mariadb_is_lost(error))
-        return OP_NONE;
+    const struct mariadb_link *l = b->link;
+    unsigned tries = b->op == OP_ROLLBACK ? l->tries + 1 : l->tries;
+
+    if (error == 0 || error == MARIADB_ENDED || mariadb_is_lost(error))
+        return false;
     if (b->op == OP_PREPARE && error == MARIADB_READ_ONLY)
-        return OP_PREPARE;
-    if (b->op == OP_COMMIT && tries == 0)
-        return OP_ROLLBACK;
-    if ((b->op == OP_COMMIT && tries == 1) || (b->op == OP_ROLLBACK && tries == 0))
-        return OP_ROLLBACK_PREPARED;
-    return OP_NONE;
+        mariadb_prepare_sql(l, true, sql);
+    else if (b->op != OP_COMMIT && b->op != OP_ROLLBACK)
+        return false;
+    else if (tries == 0)
+        mariadb_sql(l, OP_ROLLBACK, sql);
+    else if (tries == 1)
+        mariadb_sql(l, OP_ROLLBACK_PREPARED, sql);
+    else if (tries == 2 && b->op == OP_ROLLBACK && error == MARIADB_NOTA)
+        strcpy(sql, "ROLLBACK");
+    else
+        return false;
+    return true;
 }
 
 /* True: one more statement was sent. */
 static bool mariadb_go_on(struct txn_branch *b)
 {
     struct mariadb_link *l = b->link;
-    enum branch_op op = mariadb_next(b, l->query.reply.error, l->tries);
+    char sql[MARIADB_SQL_SIZE];
 
-    if (op == OP_NONE)
-        return false;
-    if (l->tries++ == 0)
+    if (l->tries == 0)
         l->failure = l->query.reply;
-    mariadb_send(l, op);
+    if (!mariadb_next_sql(b, l->query.reply.error, sql))
+        return false;
+    l->tries++;
+    mariadb_query_start(&l->query, l->conn, sql);
     return true;
 }
 
@@ -359,12 +375,12 @@ static void mariadb_settle_commit(struct txn_branch *b, struct mariadb_reply *r)
 
     if (l->tries > 0 && mariadb_is_rolled_back(r->error)) {
         *r = l->failure;
+        l->rolled_back = true;
         b->answer = ANSWER_NO;
-    } else if (r->error == 0) {
-        b->answer = ANSWER_YES;
+    } else if (r->error == 0 || r->error == MARIADB_ENDED) {
+        b->answer = mariadb_judge(OP_COMMIT, r);
     } else {
         b->answer = ANSWER_LOST;
-        mariadb_break(l->conn);
     }
 }
 
@@ -383,14 +399,14 @@ static void mariadb_explain_answer(struct txn_branch *b, const struct mariadb_re
         mariadb_explain(&b->cause, b->resource, b->op, r);
 }
 
-/* A session that may still hold a branch which it cannot finish is ended. */
-static void mariadb_end_session(const struct txn_branch *b, const struct mariadb_reply *r)
+/* A session that may still hold a branch which it cannot finish is ended, and so is one whose answer nobody
+ * waits for any more. */
+static void mariadb_end_session(const struct txn_branch *b)
 {
     const struct mariadb_link *l = b->link;
-    bool finishing = b->op == OP_COMMIT_PREPARED || b->op == OP_ROLLBACK_PREPARED;
-    bool stuck = b->op == OP_ROLLBACK && r->error != MARIADB_NOTA;
+    bool finishing = b->op == OP_ROLLBACK || b->op == OP_COMMIT_PREPARED || b->op == OP_ROLLBACK_PREPARED;
 
-    if ((finishing || stuck) && b->answer != ANSWER_YES)
+    if (b->answer == ANSWER_LOST || (finishing && b->answer == ANSWER_NO))
         mariadb_break(l->conn);
 }
 
@@ -409,7 +425,7 @@ static void mariadb_settle(struct txn_branch *b)
             mariadb_voted(b, l->tries == 0);
     }
     mariadb_explain_answer(b, r);
-    mariadb_end_session(b, r);
+    mariadb_end_session(b);
 }
 
 static bool mariadb_step_status(struct txn_branch *b)

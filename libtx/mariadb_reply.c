@@ -27,6 +27,7 @@ enum branch_answer mariadb_judge(enum branch_op op, const struct mariadb_reply *
 }
 
 #define SETUP "run sql/setup-mariadb.sql with the connection's user among its @applications"
+#define LEAVE_IT "leave XA, COMMIT and ROLLBACK on the connection to txn_commit() and txn_rollback()"
 
 static const struct {
     unsigned error;
@@ -46,8 +47,8 @@ static const struct {
     {MARIADB_RB_DEADLOCK, "retry the transaction"},
     {1290, "enlist a connection to the primary, not to a read-only server"},
     {1317, "see who kills queries"},
-    {1399, "leave XA, COMMIT and ROLLBACK on the connection to txn_commit() and txn_rollback()"},
-    {MARIADB_NOTA, "leave XA, COMMIT and ROLLBACK on the connection to txn_commit() and txn_rollback()"},
+    {1399, LEAVE_IT},
+    {MARIADB_NOTA, LEAVE_IT},
     {1440, "is the branch begun by somebody else under our name?"},
     {1792, "begin it without READ ONLY, where it is expected to write"},
     {1969, "see max_statement_time"},
@@ -68,6 +69,9 @@ void mariadb_explain(struct tx_error *e, const char *resource, enum branch_op op
 
     if (r->error == MARIADB_FAILED)
         err_set(e, TX_EROLLBACK, "%s: %s: a statement on its connection had failed", resource, what);
+    else if (r->error == MARIADB_ENDED)
+        err_set(e, TX_EROLLBACK, "%s: %s: the branch on the connection was ended by somebody else; %s",
+                resource, what, LEAVE_IT);
     else if (mariadb_is_lost(r->error))
         err_set(e, TX_EROLLBACK, "%s: %s: connection lost: %u %s", resource, what, r->error, r->text);
     else

@@ -10,7 +10,7 @@
 
 enum { MARIADB_COLUMNS = 6, MARIADB_COLUMN_SIZE = 32 };
 
-/* Error codes that mean something here; the last two are our own SIGNALs. */
+/* Error codes that mean something here; the last three are our own SIGNALs. */
 enum {
     MARIADB_CONNECTION_LOST = 2013,
     MARIADB_NOTA = 1397,        /* XAER_NOTA */
@@ -19,6 +19,7 @@ enum {
     MARIADB_RB_DEADLOCK = 1614,
     MARIADB_READ_ONLY = 30001, /* the branch wrote nothing */
     MARIADB_FAILED = 30002,    /* a statement in it had failed */
+    MARIADB_ENDED = 30003,     /* there is no transaction on the connection */
 };
 
 struct mariadb_reply {

@@ -2,6 +2,7 @@
  * points of the client stand in test_crash.
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -360,14 +361,28 @@ static void test_ended_by_the_application(void **state)
     assert_nothing_happened("ended");
 }
 
+/* A session that was reset has no branch, and the library does not know. */
 static void test_reset_by_the_application(void **state)
 {
+    long long before = proofs();
+    struct tx_error e;
     txn *t = begin_both("reset");
 
     (void)state;
     assert_int_equal(mysql_reset_connection(my), 0);
-    assert_rolled_back(t, "ended by somebody else");
+    my->server_status |= SERVER_STATUS_IN_TRANS;
+    assert_int_equal(commit(t, &e), TX_EROLLBACK);
     assert_nothing_happened("reset");
+    mysql_close(my);
+    connect_mariadb();
+    t = begin_single();
+    assert_int_equal(mysql_reset_connection(my), 0);
+    query(my, "UPDATE accounts SET balance = balance + 1 WHERE id = 2");
+    query(my, "UPDATE accounts SET balance = balance - 1 WHERE id = 2");
+    my->server_status |= SERVER_STATUS_IN_TRANS;
+    assert_rolled_back(t, "ended by somebody else");
+    assert_nothing_happened("alone");
+    assert_int_equal(proofs(), before);
 }
 
 static void test_busy_at_commit(void **state)
@@ -528,12 +543,15 @@ static void test_killed_while_preparing(void **state)
 {
     struct commit c;
     MYSQL *blocker = start_blocked_commit(&c, begin_both("killed"));
+    int rc;
 
     (void)state;
     world_sql(kit.bank[1], "KILL CONNECTION %lu", mysql_thread_id(my));
-    assert_int_equal(end_commit(&c), TX_EROLLBACK);
-    assert_non_null(strstr(c.e.msg, "bank_b: prepare: connection lost"));
+    rc = end_commit(&c);
     mysql_close(blocker);
+    assert_int_equal(rc, TX_EROLLBACK);
+    if (strstr(c.e.msg, "bank_b: prepare: connection lost") == NULL)
+        fail_msg("%s", c.e.msg);
     assert_nothing_happened("killed");
 }
 
@@ -541,11 +559,13 @@ static void test_query_killed_while_preparing(void **state)
 {
     struct commit c;
     MYSQL *blocker = start_blocked_commit(&c, begin_both("killed"));
+    int rc;
 
     (void)state;
     world_sql(kit.bank[1], "KILL QUERY %lu", mysql_thread_id(my));
-    assert_int_equal(end_commit(&c), TX_EROLLBACK);
+    rc = end_commit(&c);
     mysql_close(blocker);
+    assert_int_equal(rc, TX_EROLLBACK);
     assert_usable();
     assert_nothing_happened("killed");
 }
@@ -612,29 +632,60 @@ static void test_preparing_takes_too_long(void **state)
 {
     struct commit c;
     MYSQL *blocker = start_blocked_commit(&c, begin_both("hangs"));
+    int rc;
 
     (void)state;
-    assert_int_equal(end_commit(&c), TX_EROLLBACK);
+    rc = end_commit(&c);
     mysql_close(blocker);
+    assert_int_equal(rc, TX_EROLLBACK);
     assert_int_not_equal(mysql_ping(my), 0);
     assert_nothing_happened("hangs");
 }
 
-/* No decision can be had. The session ends, so that the agent can finish the branch. */
+/* No decision can be had in time. The session ends, so that the agent can finish the branch. */
 static void test_in_doubt(void **state)
 {
-    txn *t = begin_both("in doubt");
+    struct tx_client_options options = {.coordinators = world_coordinators(kit.world),
+                                        .session_timeout_ms = 2000,
+                                        .transaction_timeout_ms = 4000,
+                                        .commit_timeout_ms = 1000};
     struct tx_error e;
+    long long receipts;
+    txn *t;
+
+    (void)state;
+    tx_client_close(client);
+    assert_int_equal(tx_client_open(&client, &options, &e), TX_OK);
+    t = begin_both("in doubt");
+    world_process_signal(kit.coordinator, SIGSTOP);
+    assert_int_equal(commit(t, &e), TX_EINDOUBT);
+    world_process_signal(kit.coordinator, SIGCONT);
+    assert_int_not_equal(mysql_ping(my), 0);
+    kit_assert_sound(&kit);
+    receipts = kit_receipts(&kit, "in doubt");
+    assert_true(receipts == 0 || receipts == 2);
+}
+
+/* The same with one phase: what the session still does must not be overlooked. */
+static void test_one_phase_takes_too_long(void **state)
+{
+    struct tx_client_options options = {.coordinators = world_coordinators(kit.world),
+                                        .session_timeout_ms = 2000,
+                                        .transaction_timeout_ms = 4000,
+                                        .commit_timeout_ms = 1000};
+    struct tx_error e;
+    struct commit c;
+    MYSQL *blocker;
     int rc;
 
     (void)state;
-    world_process_kill(kit.coordinator);
-    rc = commit(t, &e);
-    assert_true(rc == TX_EINDOUBT || rc == TX_EROLLBACK);
-    if (rc == TX_EINDOUBT)
-        assert_int_not_equal(mysql_ping(my), 0);
-    world_process_start_ready(kit.coordinator, NULL);
-    assert_nothing_happened("in doubt");
+    tx_client_close(client);
+    assert_int_equal(tx_client_open(&client, &options, &e), TX_OK);
+    blocker = start_blocked_commit(&c, begin_single());
+    rc = end_commit(&c);
+    mysql_close(blocker);
+    assert_int_equal(rc, TX_EINDOUBT);
+    assert_non_null(strstr(c.e.msg, "assent.receipt"));
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -668,6 +719,7 @@ int main(int argc, char **argv)
         TEST(test_server_dies_while_preparing),
         TEST(test_preparing_takes_too_long),
         TEST(test_in_doubt),
+        TEST(test_one_phase_takes_too_long),
     };
 
     kit_main(argc, argv);
