@@ -95,6 +95,7 @@ $(B)/libtx.so: $(LIBTX)
 
 # As a user's program: with the installed headers' names.
 $(B)/examples/%.o: CPPFLAGS += -Ilibtx
+$(B)/examples/mariadb: TX_LIBS += $(MARIADB_LIBS)
 $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TX_LIBS)

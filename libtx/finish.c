@@ -293,6 +293,17 @@ size_t finish_wants(struct finish *f, struct pollfd *fds, uint64_t *until_ms, bo
     return n;
 }
 
+/* Agents can do nothing for a branch whose session has to finish it, as long as that is there. */
+static void finish_leave(struct finish *f)
+{
+    for (size_t i = 0; i < f->txn->n_branches; i++) {
+        struct txn_branch *b = finish_branch(f, i);
+
+        if (b->state == BRANCH_PREPARED && b->driver->leave != NULL)
+            b->driver->leave(b);
+    }
+}
+
 /* Acknowledged is whatever the caller knows the outcome of; and a commit in one phase, known or not: the ledger
  * has nothing on it, and had better say so than presume an abort. Resolved is what the coordinator knows of and
  * this client has finished. */
@@ -302,6 +313,7 @@ void finish_release(struct finish *f)
     size_t open = finish_count(f, BRANCH_DIRECT, BRANCH_LEFT) + finish_count(f, BRANCH_DIRECT, BRANCH_UNKNOWN) +
                   finish_count(f, BRANCH_DIRECT, BRANCH_PREPARED);
 
+    finish_leave(f);
     if (f->calling)
         finish_asked(f, TX_ETIMEOUT);
     f->txn->unlogged = !f->asked && f->code != TX_EROLLBACK;

@@ -182,25 +182,23 @@ bool finish_step_decide(struct finish *f)
 
 /* PHASE_CARRY_OUT and PHASE_AWAIT */
 
-static void finish_move(struct finish *f, enum branch_state from, enum branch_state to)
+/* A session that must finish its branch itself does so, whatever the caller waits for. */
+static void finish_carry_out(struct finish *f, struct txn_branch *b)
 {
-    for (size_t i = 0; i < f->txn->n_branches; i++) {
-        if (finish_branch(f, i)->state == from && finish_branch(f, i)->kind == BRANCH_DIRECT)
-            finish_branch(f, i)->state = to;
-    }
+    if (f->when == TXN_DECISION_LOGGED && b->driver->leave == NULL)
+        b->state = BRANCH_LEFT;
+    else
+        finish_start(f, b, OP_COMMIT_PREPARED);
 }
 
 void finish_enter_carry_out(struct finish *f)
 {
-    if (f->when == TXN_DECISION_LOGGED) {
-        finish_move(f, BRANCH_PREPARED, BRANCH_LEFT);
-        finish_enter(f, PHASE_OVER);
-        return;
-    }
     for (size_t i = 0; i < f->txn->n_branches; i++) {
         if (finish_branch(f, i)->state == BRANCH_PREPARED)
-            finish_start(f, finish_branch(f, i), OP_COMMIT_PREPARED);
+            finish_carry_out(f, finish_branch(f, i));
     }
+    if (f->when == TXN_DECISION_LOGGED)
+        return;
     if (finish_remote(f) > 0 && !f->completed)
         (void)finish_ask(f, VERDICT_COMMIT, WAIT_COMPLETED, false, f->deadline_ms, NULL);
 }
@@ -209,6 +207,10 @@ bool finish_step_carry_out(struct finish *f)
 {
     bool left = finish_count(f, BRANCH_DIRECT, BRANCH_LEFT) > 0;
 
+    if (f->when == TXN_DECISION_LOGGED) {
+        finish_enter(f, PHASE_OVER);
+        return true;
+    }
     if (!left)
         crash_point(CRASH_CLIENT_ALL_COMMITTED);
     if (!left && (f->completed || finish_remote(f) == 0))

@@ -347,4 +347,5 @@ static void pg_release(struct txn_branch *b)
     free(l);
 }
 
-static const struct branch_driver pg_driver = {pg_ready, pg_start, pg_step, pg_wants, pg_abandon, pg_release};
+static const struct branch_driver pg_driver = {pg_ready,   pg_start,   pg_step, pg_wants,
+                                               pg_abandon, pg_release, NULL};

@@ -334,5 +334,5 @@ static void remote_release(struct txn_branch *b)
     free(b->link);
 }
 
-static const struct branch_driver remote_driver = {remote_ready, remote_start,   remote_step,
-                                                   remote_wants, remote_abandon, remote_release};
+static const struct branch_driver remote_driver = {remote_ready,   remote_start,   remote_step, remote_wants,
+                                                   remote_abandon, remote_release, NULL};

@@ -1,6 +1,7 @@
 /* txn: see txn.h, and libtx.h for the public functions. */
 #include "libtx/txn.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,6 +79,13 @@ int txn_add_branch(struct txn *t, enum branch_kind kind, const char *resource,
     b->number = (uint16_t)t->n_branches;
     *out = b;
     return TX_OK;
+}
+
+void txn_drop_branch(struct txn *t, struct txn_branch *b)
+{
+    assert(t->branches[t->n_branches - 1] == b);
+    t->n_branches--;
+    free(b);
 }
 
 void txn_poison(struct txn_branch *b, const struct tx_error *e)

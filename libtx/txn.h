@@ -26,6 +26,8 @@ struct txn {
  * resource has a branch already; TX_EBUSY: too many; TX_ENOMEM. */
 int txn_add_branch(struct txn *t, enum branch_kind kind, const char *resource,
                    const struct branch_driver *driver, void *link, struct txn_branch **out, struct tx_error *e);
+/* Takes back the branch that was added last; its link is the caller's again. */
+void txn_drop_branch(struct txn *t, struct txn_branch *b);
 /* NULL: none. */
 struct txn_branch *txn_find_branch(const struct txn *t, const char *resource);
 /* From now on the branch can only be rolled back; `e` says why, the first reason stays. */

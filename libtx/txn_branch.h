@@ -62,6 +62,9 @@ struct branch_driver {
     /* The deadline is over: ends the operation with an answer (mostly LOST) at once. */
     void (*abandon)(struct txn_branch *b);
     void (*release)(struct txn_branch *b);
+    /* The session that prepared a branch must finish it itself, or end. NULL: anybody can finish it. Else: the
+     * end is over, and the prepared branch is left to its agents: ends the session. */
+    void (*leave)(struct txn_branch *b);
 };
 
 struct txn_branch {

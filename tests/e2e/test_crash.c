@@ -254,10 +254,13 @@ static int open_group(void **state)
     return 0;
 }
 
-/* Where a remote branch makes a difference. */
+/* Where the database makes a difference. */
 static bool is_for_mariadb(const struct crash_case *c)
 {
-    return c->mode == KIT_REMOTE || c->mode == KIT_REFUSED || c->mode == KIT_MIXED || c->mode == KIT_LOGGED;
+    bool coordinator = strncmp(names[c - cases], "coord", 5) == 0;
+
+    return (c->mode == KIT_DIRECT && !coordinator) || c->mode == KIT_REMOTE || c->mode == KIT_REFUSED ||
+           c->mode == KIT_MIXED || c->mode == KIT_LOGGED;
 }
 
 int main(int argc, char **argv)

@@ -69,6 +69,7 @@ static void test_files(void **state)
         "usr/bin/txadmin",
         "usr/include/libtx.h",
         "usr/include/libtx_pg.h",
+        "usr/include/libtx_mariadb.h",
         "usr/include/libtx_participant.h",
         "usr/lib/libtx.so",
         "usr/lib/libtx.so.0",
@@ -140,16 +141,47 @@ static void test_an_example_is_built_against_it(void **state)
     free(shell("! ldd %s/static | grep libtx", root));
 }
 
+/* Every symbol is bound at its start. Without a database to reach it says so. */
+static void assert_runs(const char *program, const char *says)
+{
+    free(shell(
+        "LD_BIND_NOW=1 LD_LIBRARY_PATH=%s/own/lib %s/%s host=%s >%s/said; test $? = 1 && grep '%s' %s/said",
+        root, root, program, root, root, says, root));
+}
+
+/* A program that knows PostgreSQL alone is neither linked with libmariadb nor needs it to run. */
+static void test_without_libmariadb(void **state)
+{
+    (void)state;
+    compile("transfer", "shared", "$(pkg-config --cflags --libs libtx)");
+    free(shell("! LD_LIBRARY_PATH=%s/own/lib ldd %s/shared | grep mariadb", root, root));
+    free(shell("! pkg-config --static --libs %s/own/lib/pkgconfig/libtx.pc | grep mariadb", root));
+    assert_runs("shared", "connection to server");
+}
+
+static void test_with_libmariadb(void **state)
+{
+    (void)state;
+    compile("mariadb", "with", "$(pkg-config --cflags --libs libtx libmariadb)");
+    compile("mariadb", "with_static",
+            "$(pkg-config --cflags libtx libmariadb) $(pkg-config --variable=libdir libtx)/libtx.a -lpq "
+            "$(pkg-config --libs libmariadb) -lnanomsg -luv -lcjson -pthread");
+    free(shell("LD_LIBRARY_PATH=%s/own/lib ldd %s/with | grep libmariadb", root, root));
+    assert_runs("with", "usage");
+    assert_runs("with_static", "usage");
+}
+
 static void test_headers_alone(void **state)
 {
     (void)state;
-    free(shell("printf '#include <libtx.h>\\n#include <libtx_pg.h>\\n#include <libtx_participant.h>\\n' > "
+    free(shell("printf '#include <libtx.h>\\n#include <libtx_pg.h>\\n#include <libtx_mariadb.h>\\n#include "
+               "<libtx_participant.h>\\n' > "
                "%s/h.c && cp %s/h.c %s/h.cc",
                root, root, root));
-    free(shell("cc -std=c99 -pedantic -Wall -Werror -fsyntax-only $(pkg-config --cflags libpq) "
+    free(shell("cc -std=c99 -pedantic -Wall -Werror -fsyntax-only $(pkg-config --cflags libpq libmariadb) "
                "-I%s/usr/include %s/h.c",
                root, root));
-    free(shell("! command -v c++ || c++ -Wall -Werror -fsyntax-only $(pkg-config --cflags libpq) "
+    free(shell("! command -v c++ || c++ -Wall -Werror -fsyntax-only $(pkg-config --cflags libpq libmariadb) "
                "-I%s/usr/include %s/h.cc",
                root, root));
 }
@@ -157,8 +189,12 @@ static void test_headers_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),         cmocka_unit_test(test_exported_symbols),
-        cmocka_unit_test(test_pkg_config),    cmocka_unit_test(test_an_example_is_built_against_it),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_exported_symbols),
+        cmocka_unit_test(test_pkg_config),
+        cmocka_unit_test(test_an_example_is_built_against_it),
+        cmocka_unit_test(test_without_libmariadb),
+        cmocka_unit_test(test_with_libmariadb),
         cmocka_unit_test(test_headers_alone),
     };
 

@@ -247,6 +247,17 @@ void kit_enlist(txn *t, const char *resource, PGconn *conn)
         fail_msg("txn_enlist_pg: %s", e.msg);
 }
 
+MYSQL *kit_connect_mariadb(unsigned port)
+{
+    MYSQL *my = mysql_init(NULL);
+
+    mysql_options(my, MYSQL_OPT_PROTOCOL, &(unsigned){MYSQL_PROTOCOL_TCP});
+    if (mysql_real_connect(my, "127.0.0.1", "app", "", "bank", port, NULL, 0) != NULL)
+        return my;
+    mysql_close(my);
+    return NULL;
+}
+
 void kit_exec(PGconn *conn, const char *sql)
 {
     PGresult *r = PQexec(conn, sql);

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "libtx/libtx_mariadb.h"
 #include "libtx/libtx_pg.h"
 #include "libtx/shared/channel.h"
 #include "tests/lib/world.h"
@@ -59,9 +60,9 @@ struct kit {
 struct kit_options {
     const char *const *coordinator_flags, *const *agent_flags; /* NULL: none */
     bool no_agents;
-    unsigned nodes;    /* a group of so many; 0: a coordinator that is alone */
-    bool mariadb;      /* bank_b is a MariaDB server, and all its branches are remote ones; not with network */
-    bool network;      /* see world_net.h */
+    unsigned nodes; /* a group of so many; 0: a coordinator that is alone */
+    bool mariadb; /* bank_b is a MariaDB server, its branches remote ones but in KIT_DIRECT; not with network */
+    bool network; /* see world_net.h */
     bool disorder;     /* see world.h */
     size_t disk_bytes; /* of each node's disk (world_node_disk()); 0: a directory as any other */
     bool watched;      /* world_process_fault() can be used on the nodes */
@@ -96,6 +97,8 @@ void kit_disconnect_both(PGconn *conn[2]);
 /* A transaction, and a branch of it. */
 txn *kit_begin(tx_client *client);
 void kit_enlist(txn *t, const char *resource, PGconn *conn);
+/* To bank_b on this port, a MariaDB server, as user app, mysql_close() it. NULL: not to be had. */
+MYSQL *kit_connect_mariadb(unsigned port);
 /* Executes, and fails the test where it does not succeed. */
 void kit_exec(PGconn *conn, const char *sql);
 /* One side of a transfer: the money, and a receipt. */

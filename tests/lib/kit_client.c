@@ -18,7 +18,8 @@ enum { ATTEMPTS = 200, CROWD = 4 };
 struct run {
     enum kit_mode mode;
     tx_client *client;
-    bool mariadb; /* bank_b is */
+    unsigned mariadb; /* bank_b is one, on this port; else 0 */
+    MYSQL *my;        /* to it */
     const char *conninfo[2];
     PGconn *conn[2];
     int row, count;
@@ -29,7 +30,7 @@ struct run {
 static bool is_remote(const struct run *r, int bank)
 {
     return r->mode == KIT_REMOTE || r->mode == KIT_REFUSED ||
-           (bank == 1 && (r->mode == KIT_MIXED || r->mariadb));
+           (bank == 1 && (r->mode == KIT_MIXED || (r->mariadb != 0 && r->mode != KIT_DIRECT)));
 }
 
 static int run_sql(struct run *r, txn *t, int bank, const char *sql, struct tx_error *e)
@@ -40,6 +41,8 @@ static int run_sql(struct run *r, txn *t, int bank, const char *sql, struct tx_e
 
     if (is_remote(r, bank))
         return txn_exec(t, names[bank], sql, 0, NULL, NULL, e);
+    if (bank == 1 && r->mariadb != 0)
+        return mysql_query(r->my, sql) == 0 ? TX_OK : TX_ESTATEMENT;
     result = PQexec(r->conn[bank], sql);
     ok = PQresultStatus(result) == PGRES_COMMAND_OK;
     PQclear(result);
@@ -67,20 +70,34 @@ static int move(struct run *r, txn *t, int bank, struct tx_error *e)
     return rc == TX_OK ? run_sql(r, t, bank, sql, e) : rc;
 }
 
+/* Enlists; a connection that has broken is made anew. */
+static int enlist(struct run *r, txn *t, int bank, const char *name, struct tx_error *e)
+{
+    if (bank == 1 && r->mariadb != 0) {
+        if (r->my != NULL && mysql_ping(r->my) != 0) {
+            mysql_close(r->my);
+            r->my = NULL;
+        }
+        if (r->my == NULL)
+            r->my = kit_connect_mariadb(r->mariadb);
+        return txn_enlist_mariadb(t, name, r->my, e);
+    }
+    if (PQstatus(r->conn[bank]) != CONNECTION_OK)
+        PQreset(r->conn[bank]);
+    return txn_enlist_pg(t, name, r->conn[bank], e);
+}
+
 /* All the work of one branch. */
 static int work(struct run *r, txn *t, int bank, struct tx_error *e)
 {
     static const char *const names[2] = {"bank_a", "bank_b"};
     int rc = TX_OK;
 
-    if (!is_remote(r, bank)) {
-        if (PQstatus(r->conn[bank]) != CONNECTION_OK)
-            PQreset(r->conn[bank]);
-        rc = txn_enlist_pg(t, names[bank], r->conn[bank], e);
-    }
+    if (!is_remote(r, bank))
+        rc = enlist(r, t, bank, names[bank], e);
     if (rc == TX_OK)
         rc = move(r, t, bank, e);
-    if (rc == TX_OK && r->mode == KIT_REFUSED && bank == !r->mariadb)
+    if (rc == TX_OK && r->mode == KIT_REFUSED && bank == (r->mariadb == 0))
         rc = run_sql(r, t, bank, "INSERT INTO checked VALUES (1), (1)", e);
     return rc;
 }
@@ -125,7 +142,7 @@ static void *transfers(void *arg)
     struct run *r = arg;
 
     for (int i = 0; i < 2; i++)
-        r->conn[i] = i == 1 && r->mariadb ? NULL : PQconnectdb(r->conninfo[i]);
+        r->conn[i] = i == 1 && r->mariadb != 0 ? NULL : PQconnectdb(r->conninfo[i]);
     for (int failed = 0; r->count > 0 && failed < ATTEMPTS;) {
         if (transfer(r)) {
             r->count--;
@@ -138,6 +155,8 @@ static void *transfers(void *arg)
     }
     PQfinish(r->conn[0]);
     PQfinish(r->conn[1]);
+    if (r->my != NULL)
+        mysql_close(r->my);
     return NULL;
 }
 
@@ -156,9 +175,9 @@ static void run_crowd(const struct run *r)
         pthread_join(threads[i], NULL);
 }
 
-/* argv: name, mode, count, lifetime of a session in ms, conninfo of both banks, bank_b's being "mariadb" where
- * it is that. KIT_ANSWER_MS (environment): how long to wait for coordinators. One that goes on all the time is
- * patient with a busy machine. */
+/* argv: name, mode, count, lifetime of a session in ms, conninfo of both banks, bank_b's being «mariadb» and
+ * its port where it is that. KIT_ANSWER_MS (environment): how long to wait for coordinators. One that goes on
+ * all the time is patient with a busy machine. */
 static int transfer_job(int argc, char **argv)
 {
     const char *answer = getenv("KIT_ANSWER_MS");
@@ -169,7 +188,7 @@ static int transfer_job(int argc, char **argv)
                                         .transaction_timeout_ms = patience * session_ms,
                                         .connect_timeout_ms = answer != NULL ? (unsigned)atoi(answer) : 0,
                                         .commit_timeout_ms = answer != NULL ? (unsigned)atoi(answer) : 0};
-    struct run r = {.mariadb = strcmp(argv[5], "mariadb") == 0,
+    struct run r = {.mariadb = strncmp(argv[5], "mariadb ", 8) == 0 ? (unsigned)atoi(argv[5] + 8) : 0,
                     .conninfo = {argv[4], argv[5]},
                     .row = 1,
                     .count = atoi(argv[2])};
@@ -202,6 +221,14 @@ void kit_main(int argc, char **argv)
 
 /* In the test */
 
+static const char *bank_b_of(const struct kit *k, char out[WORLD_PATH_SIZE])
+{
+    if (!world_server_is_mariadb(k->bank[1]))
+        return world_server_conninfo(k->bank[1], "app", out);
+    snprintf(out, WORLD_PATH_SIZE, "mariadb %u", world_server_port(k->bank[1]));
+    return out;
+}
+
 static struct world_process *start(struct kit *k, enum kit_mode mode, int count, const char *session_ms,
                                    const char *env)
 {
@@ -209,11 +236,9 @@ static struct world_process *start(struct kit *k, enum kit_mode mode, int count,
 
     snprintf(name, sizeof name, "client_%u", ++k->n_clients);
     snprintf(number, sizeof number, "%d", count);
-    return world_client_start(
-        k->world, name, env,
-        WORLD_ARGS(
-            "transfer", mode_names[mode], number, session_ms, world_server_conninfo(k->bank[0], "app", a),
-            world_server_is_mariadb(k->bank[1]) ? "mariadb" : world_server_conninfo(k->bank[1], "app", b)));
+    return world_client_start(k->world, name, env,
+                              WORLD_ARGS("transfer", mode_names[mode], number, session_ms,
+                                         world_server_conninfo(k->bank[0], "app", a), bank_b_of(k, b)));
 }
 
 struct world_process *kit_start_transfers(struct kit *k, enum kit_mode mode, int count, const char *env)

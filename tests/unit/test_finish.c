@@ -101,8 +101,8 @@ static void script_release(struct txn_branch *b)
     (void)b;
 }
 
-static const struct branch_driver script_driver = {script_ready, script_start,   script_step,
-                                                   script_wants, script_abandon, script_release};
+static const struct branch_driver script_driver = {script_ready,   script_start,   script_step, script_wants,
+                                                   script_abandon, script_release, NULL};
 
 /* the coordinator */
 
