@@ -132,32 +132,6 @@ static const struct flight *flight_in(const struct driver *d, const char *resour
     return NULL;
 }
 
-static const struct found *found_in(const struct driver *d, const char *resource)
-{
-    for (const struct found *f = d->found; f != NULL; f = f->hh.next)
-        if (strcmp(f->resource, resource) == 0)
-            return f;
-    return NULL;
-}
-
-/* A transaction with a branch in the resource that is not finished: decided, being decided, or only seen
- * prepared. NULL: there is none. */
-static const struct txid *unfinished_in(const struct driver *d, const char *resource)
-{
-    struct unfinished_search search = {.resource = resource};
-    const struct flight *flight = flight_in(d, resource);
-    const struct found *found = found_in(d, resource);
-
-    ledger_each_decision(d->ledger, search_unfinished, &search);
-    if (search.seen != NULL)
-        return &search.seen->id;
-    if (flight != NULL)
-        return &flight->id;
-    return found != NULL ? &found->key.id : NULL;
-}
-
-/* Seats */
-
 /* A living agent's that serves it by its own configuration, or (`prepared`) has seen branches prepared in it.
  */
 static const struct seat *seat_in_way(const struct driver *d, const char *resource, bool prepared)
@@ -174,6 +148,37 @@ static const struct seat *seat_in_way(const struct driver *d, const char *resour
             return seat;
     }
     return NULL;
+}
+
+/* The one that was seen last: what is finished is forgotten only after a while. Where an agent is there and
+ * sees nothing, nothing is. */
+static const struct found *found_in(const struct driver *d, const char *resource)
+{
+    const struct found *last = NULL;
+
+    if (agents_first(d, resource) != NULL && seat_in_way(d, resource, true) == NULL)
+        return NULL;
+    for (const struct found *f = d->found; f != NULL; f = f->hh.next) {
+        if (strcmp(f->resource, resource) == 0 && (last == NULL || f->heard_ms > last->heard_ms))
+            last = f;
+    }
+    return last;
+}
+
+/* A transaction with a branch in the resource that is not finished: decided, being decided, or only seen
+ * prepared. NULL: there is none. */
+static const struct txid *unfinished_in(const struct driver *d, const char *resource)
+{
+    struct unfinished_search search = {.resource = resource};
+    const struct flight *flight = flight_in(d, resource);
+    const struct found *found = found_in(d, resource);
+
+    ledger_each_decision(d->ledger, search_unfinished, &search);
+    if (search.seen != NULL)
+        return &search.seen->id;
+    if (flight != NULL)
+        return &flight->id;
+    return found != NULL ? &found->key.id : NULL;
 }
 
 /* The registry */
