@@ -45,32 +45,41 @@ static void add(int bank)
                            settings_of(bank, settings)));
 }
 
+struct expected {
+    const char *const *args;
+    const char *text;
+};
+
 static bool is_said(void *arg)
 {
-    cJSON *json = world_admin_json(kit.world, WORLD_ARGS("resource", "list"), NULL);
+    const struct expected *e = arg;
+    cJSON *json = world_admin_json(kit.world, e->args, NULL);
     char *line = cJSON_PrintUnformatted(json);
-    bool has = strstr(line, arg) != NULL;
+    bool has = strstr(line, e->text) != NULL;
 
     free(line);
     cJSON_Delete(json);
     return has;
 }
 
+static void await_json(const char *const *args, const char *text)
+{
+    struct expected e = {args, text};
+
+    if (!world_wait(KIT_SETTLE_MS, is_said, &e))
+        fail_msg("txadmin %s never has %s", args[0], text);
+}
+
 static void await_list(const char *text)
 {
-    char copy[256];
-
-    snprintf(copy, sizeof copy, "%s", text);
-    if (!world_wait(KIT_SETTLE_MS, is_said, copy))
-        fail_msg("txadmin resource list never has %s", text);
+    await_json(WORLD_ARGS("resource", "list"), text);
 }
 
 static void assert_unsaid(const char *text)
 {
-    char copy[256];
+    struct expected e = {WORLD_ARGS("resource", "list"), text};
 
-    snprintf(copy, sizeof copy, "%s", text);
-    assert_false(is_said(copy));
+    assert_false(is_said(&e));
 }
 
 static bool is_known_to_bank_b(void *arg)
@@ -174,14 +183,16 @@ static void test_altered_with_a_branch_prepared(void **state)
     client = kit_start_patient(&kit, "ASSENT_CRASH=client.all_prepared=kill");
     kit_hear(client, &account, KIT_SETTLE_MS);
     assert_int_equal(world_process_wait(client, KIT_SETTLE_MS), -SIGKILL);
-    await_list("\"in_doubt\":1");
+    await_json(WORLD_ARGS("transactions", "--in-doubt", "--resource", "bank_b"), account.told[0].id);
     alter(1, "application_name=altered");
     assert_true(world_wait(KIT_SETTLE_MS, is_known_to_bank_b, "altered"));
     assert_int_equal(world_prepared_count(kit.bank[1]), 1);
-    kit_assert_admin(&kit, WORLD_ARGS("resource", "remove", "bank_b"), REFUSED, account.told[0].id);
+    kit_assert_admin(&kit, WORLD_ARGS("resource", "remove", "bank_b"), REFUSED, "that is not finished");
     assert_done(WORLD_ARGS("resolve", account.told[0].id, "commit", "--yes"));
     kit_assert_sound(&kit);
     assert_int_equal(kit_receipts(&kit, account.told[0].id), 2);
+    await_json(WORLD_ARGS("show", account.told[0].id), "\"state\":\"heuristic\"");
+    assert_done(WORLD_ARGS("forget", account.told[0].id, "--yes"));
 }
 
 static void test_unusable_settings_change_nothing(void **state)
