@@ -27,7 +27,10 @@ static const struct verb {
     {"transactions", admin_transactions, true},
     {"show", admin_show, true},
     {"resources", admin_resources, true},
+    {"add_resource", admin_add_resource, true},
+    {"alter_resource", admin_alter_resource, true},
     {"remove_resource", admin_remove_resource, true},
+    {"test_resource", admin_test_resource, true},
     {"sessions", admin_sessions, true},
     {"resolve", admin_resolve, true},
     {"forget", admin_forget, true},
@@ -354,7 +357,7 @@ static cJSON *agent_answer(struct admin_task *t, const char *json, char *problem
     const char *error;
 
     if (json == NULL) {
-        snprintf(problem, size, "the agent did not answer within 3 seconds");
+        snprintf(problem, size, "the agent did not answer in time");
         return NULL;
     }
     t->inquired_bytes += strlen(json);
@@ -396,7 +399,9 @@ int admin_inquire(struct admin_task *t, const struct admin_inquiry *q, struct tx
         cJSON_free(text);
         return err_set(e, TX_ENOMEM, "no memory for an inquiry");
     }
-    rc = driver_inquire(t->with->driver, t->now, q->resource, text, on_answer, w, &why);
+    rc = driver_inquire(t->with->driver, t->now,
+                        &(struct driver_inquiry){q->resource, text, q->agent, q->timeout_ms}, on_answer, w,
+                        &why);
     cJSON_free(text);
     if (rc == TX_OK)
         admin_task_hold(t);

@@ -1,4 +1,5 @@
-/* admin_act: the verbs by which an operator decides: resolve, forget, remove_resource. Each is logged, when it
+/* admin_act: the verbs by which an operator decides: resolve and forget; and what they share with those
+ * on resources (admin_resource.c). Each is logged, when it
  * is asked for and when it is done. */
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +17,15 @@ static void log_act(const struct admin_task *t, const char *result)
 {
     const char *id = asked_string(t, "id"), *asked = asked_string(t, "asked");
 
+    if (asked_string(t, "verb") == NULL)
+        return; /* a question that could not be read */
     log_line(LOG_INFO, "operator", "verb=%s %s=%s%s%s result=\"%s\"", asked_string(t, "verb"),
              id != NULL ? "id" : "resource", id != NULL ? id : asked_string(t, "resource"),
              asked != NULL ? " asked=" : "", asked != NULL ? asked : "", result);
 }
 
 /* Begins an act that driver has accepted, or logs the refusal. */
-static int act_begin(struct admin_task *t, int rc, const struct tx_error *e)
+int admin_act_begin(struct admin_task *t, int rc, const struct tx_error *e)
 {
     if (rc == TX_OK) {
         admin_task_hold(t);
@@ -33,7 +36,7 @@ static int act_begin(struct admin_task *t, int rc, const struct tx_error *e)
     return rc;
 }
 
-static void act_end(struct admin_task *t, int rc)
+void admin_act_end(struct admin_task *t, int rc)
 {
     if (rc != TX_OK && t->error.code == TX_OK)
         err_set(&t->error, rc, "%s: leadership changed meanwhile; look, and ask again", tx_strerror(rc));
@@ -52,7 +55,7 @@ static void on_resolved(void *arg, int rc, enum verdict stands)
         if (strcmp(asked_string(t, "asked"), verdict_name(stands)) != 0)
             err_set(&t->error, TX_EREFUSED, "it was decided meanwhile, and %s stands", verdict_name(stands));
     }
-    act_end(t, rc);
+    admin_act_end(t, rc);
 }
 
 static int parse_verdict(const char *text, enum verdict *out, struct tx_error *e)
@@ -67,7 +70,8 @@ static int parse_verdict(const char *text, enum verdict *out, struct tx_error *e
 }
 
 /* Notes in the answer what is asked for. */
-static int note(struct admin_task *t, const char *verb, const char *name, const char *value, struct tx_error *e)
+int admin_act_note(struct admin_task *t, const char *verb, const char *name, const char *value,
+                   struct tx_error *e)
 {
     return cJSON_AddStringToObject(t->answer, "verb", verb) != NULL &&
                    cJSON_AddStringToObject(t->answer, name, value) != NULL
@@ -90,11 +94,11 @@ int admin_resolve(struct admin_task *t, struct tx_error *e)
     if (rc != TX_OK)
         return rc;
     txid_format(&id, id_text);
-    rc = note(t, "resolve", "id", id_text, e);
+    rc = admin_act_note(t, "resolve", "id", id_text, e);
     if (rc != TX_OK || cJSON_AddStringToObject(t->answer, "asked", text) == NULL)
         return err_set(e, TX_ENOMEM, "no memory for the answer");
     rc = driver_resolve(t->with->driver, t->now, t->wall, &id, verdict, on_resolved, t, e);
-    return act_begin(t, rc, e);
+    return admin_act_begin(t, rc, e);
 }
 
 /* forget: {id} -> id */
@@ -102,7 +106,7 @@ int admin_resolve(struct admin_task *t, struct tx_error *e)
 static void on_done(void *arg, int rc, enum verdict stands)
 {
     (void)stands;
-    act_end(arg, rc);
+    admin_act_end(arg, rc);
 }
 
 int admin_forget(struct admin_task *t, struct tx_error *e)
@@ -114,25 +118,8 @@ int admin_forget(struct admin_task *t, struct tx_error *e)
     if (rc != TX_OK)
         return rc;
     txid_format(&id, id_text);
-    rc = note(t, "forget", "id", id_text, e);
+    rc = admin_act_note(t, "forget", "id", id_text, e);
     if (rc != TX_OK)
         return rc;
-    return act_begin(t, driver_forget(t->with->driver, t->now, t->wall, &id, on_done, t, e), e);
-}
-
-/* remove_resource: {name} -> resource */
-
-int admin_remove_resource(struct admin_task *t, struct tx_error *e)
-{
-    const char *name;
-    int rc = admin_task_string(t, "name", &name, e);
-
-    if (rc != TX_OK)
-        return rc;
-    if (!wire_name_valid(name))
-        return err_set(e, TX_EINVAL, "«%s» is not a resource's name", name);
-    rc = note(t, "remove_resource", "resource", name, e);
-    if (rc != TX_OK)
-        return rc;
-    return act_begin(t, driver_remove_resource(t->with->driver, t->now, t->wall, name, on_done, t, e), e);
+    return admin_act_begin(t, driver_forget(t->with->driver, t->now, t->wall, &id, on_done, t, e), e);
 }

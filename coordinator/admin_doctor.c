@@ -223,10 +223,14 @@ struct resource_walk {
 
 static void check_agent(const struct driver_resource *r, cJSON *findings)
 {
-    const char *start =
-        "start txagentd for it; where the resource is gone for good: txadmin resource remove NAME";
+    const char *start = "start txagentd for it (--serve NAME, where the registry defines it); where the "
+                        "resource is gone for good: "
+                        "txadmin resource remove NAME";
 
-    if (r->agent == NULL)
+    if (!r->listed)
+        add_finding(findings, (struct finding){"error", "registry", "txadmin resource add NAME KIND SETTINGS"},
+                    "agent %s is to serve it, and nobody has declared it", r->agent);
+    else if (r->agent == NULL)
         add_finding(findings, (struct finding){"error", "agent", start},
                     "no agent has told of it since this node leads");
     else if (!r->alive)
@@ -236,7 +240,7 @@ static void check_agent(const struct driver_resource *r, cJSON *findings)
         add_finding(findings,
                     (struct finding){"error", "agent",
                                      "see that the database runs and lets the agent in: the address and user "
-                                     "in its --resource setting, the password "
+                                     "in its settings (txadmin resource list), the password "
                                      "(passfile, or ~/.pgpass of txagentd's user), who may log in "
                                      "(pg_hba.conf; in MariaDB the user's host), the role or user "
                                      "(sql/setup-postgresql.sql, sql/setup-mariadb.sql); it is tried again by "

@@ -1,4 +1,4 @@
-/* admin_status: the verbs status, sessions and resources: what the coordinator knows by itself. */
+/* admin_status: the verbs status and sessions: what the coordinator knows by itself. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,20 +101,19 @@ static bool sum_resource(void *arg, const struct driver_resource *r)
     return true;
 }
 
-/* null where no branch is in doubt for longer than it should be. */
-static void add_recovery(cJSON *to, uint64_t found, uint64_t resolved, uint64_t rate)
+void admin_add_recovery(cJSON *to, const struct admin_recovery *r)
 {
     cJSON *o;
 
-    if (found == 0) {
+    if (r->found == 0) {
         cJSON_AddNullToObject(to, "recovery");
         return;
     }
     o = cJSON_AddObjectToObject(to, "recovery");
-    admin_add_number(o, "found", found);
-    admin_add_number(o, "resolved", resolved);
-    admin_add_number(o, "remaining", found > resolved ? found - resolved : 0);
-    admin_add_number(o, "rate", rate);
+    admin_add_number(o, "found", r->found);
+    admin_add_number(o, "resolved", r->resolved);
+    admin_add_number(o, "remaining", r->found > r->resolved ? r->found - r->resolved : 0);
+    admin_add_number(o, "rate", r->rate);
 }
 
 static void add_resources(struct admin_task *t)
@@ -127,7 +126,7 @@ static void add_resources(struct admin_task *t)
     admin_add_number(o, "up", sum.up);
     admin_add_number(o, "in_doubt", sum.in_doubt);
     admin_add_number(o, "oldest_ms", sum.oldest_ms);
-    add_recovery(o, sum.found, sum.resolved, sum.rate);
+    admin_add_recovery(o, &(struct admin_recovery){sum.found, sum.resolved, sum.rate});
 }
 
 int admin_status(struct admin_task *t, struct tx_error *e)
@@ -195,85 +194,4 @@ int admin_sessions(struct admin_task *t, struct tx_error *e)
     admin_list_init(&walk.list, t);
     ledger_each_session(driver_ledger(t->with->driver), add_session, &walk);
     return admin_list_end(&walk.list, t->answer, "sessions", e);
-}
-
-/* resources: {limit, after} -> resources, a page */
-
-/* Those behind `after`, as they come; the ledger has them in the order of registration. */
-struct resource_items {
-    const char *after;
-    cJSON **items; /* owned */
-    size_t n, cap;
-    bool failed;
-};
-
-static cJSON *resource_json(const struct driver_resource *r)
-{
-    cJSON *o = cJSON_CreateObject();
-
-    admin_add_text(o, "resource", r->name);
-    admin_add_text(o, "kind", r->kind);
-    admin_add_text(o, "agent", r->agent);
-    admin_add_text(o, "address", r->address);
-    cJSON_AddBoolToObject(o, "alive", r->alive);
-    cJSON_AddBoolToObject(o, "up", r->up);
-    admin_add_text(o, "error", r->error);
-    admin_add_number(o, "in_doubt", r->in_doubt);
-    admin_add_number(o, "oldest_ms", r->oldest_ms);
-    add_recovery(o, r->found, r->resolved, r->rate);
-    admin_add_number(o, "heard_ms", r->heard_ms);
-    admin_add_number(o, "unfinished", r->unfinished);
-    return o;
-}
-
-static bool add_resource(void *arg, const struct driver_resource *r)
-{
-    struct resource_items *all = arg;
-    cJSON **more;
-
-    if (all->after != NULL && strcmp(r->name, all->after) <= 0)
-        return true;
-    if (all->n == all->cap) {
-        more = realloc(all->items, (all->cap * 2 + 64) * sizeof *more);
-        all->failed = more == NULL;
-        if (all->failed)
-            return false;
-        all->items = more;
-        all->cap = all->cap * 2 + 64;
-    }
-    all->items[all->n++] = resource_json(r);
-    return true;
-}
-
-static const char *resource_name(const cJSON *item)
-{
-    const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "resource"));
-
-    return name == NULL ? "" : name;
-}
-
-static int compare_resources(const void *a, const void *b)
-{
-    return strcmp(resource_name(*(cJSON *const *)a), resource_name(*(cJSON *const *)b));
-}
-
-int admin_resources(struct admin_task *t, struct tx_error *e)
-{
-    struct resource_items all = {
-        .after = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(t->question, "after"))};
-    struct admin_list list;
-    char key[NAME_LIMIT + 1];
-
-    driver_each_resource(t->with->driver, t->now, add_resource, &all);
-    if (all.n > 0)
-        qsort(all.items, all.n, sizeof *all.items, compare_resources);
-    admin_list_init(&list, t);
-    for (size_t i = 0; i < all.n; i++) {
-        snprintf(key, sizeof key, "%s", resource_name(all.items[i]));
-        (void)admin_list_add(&list, all.items[i], key);
-    }
-    free(all.items);
-    if (admin_list_end(&list, t->answer, "resources", e) != TX_OK || all.failed)
-        return err_set(e, TX_ENOMEM, "no memory for the answer");
-    return TX_OK;
 }

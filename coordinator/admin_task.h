@@ -82,6 +82,8 @@ void admin_add_number(cJSON *object, const char *name, uint64_t v);
  * taken in any case. TX_ENOMEM. */
 struct admin_inquiry {
     const char *resource, *name;
+    const char *agent;   /* NULL: the first one of the resource */
+    unsigned timeout_ms; /* 0: 3 s */
     cJSON *question, *into;
 };
 int admin_inquire(struct admin_task *t, const struct admin_inquiry *q, struct tx_error *e);
@@ -91,14 +93,30 @@ int admin_inquire(struct admin_task *t, const struct admin_inquiry *q, struct tx
 int admin_status(struct admin_task *t, struct tx_error *e);
 const char *admin_session_state(enum session_state s);
 int admin_sessions(struct admin_task *t, struct tx_error *e);
-int admin_resources(struct admin_task *t, struct tx_error *e);
+/* A recovery's figures under "recovery", or null where none is under way. */
+struct admin_recovery {
+    uint64_t found, resolved, rate;
+};
+void admin_add_recovery(cJSON *to, const struct admin_recovery *r);
 
 int admin_transactions(struct admin_task *t, struct tx_error *e);
 int admin_show(struct admin_task *t, struct tx_error *e);
 
 int admin_resolve(struct admin_task *t, struct tx_error *e);
 int admin_forget(struct admin_task *t, struct tx_error *e);
+/* What an act's answer says first: the verb, and what it is done to. TX_ENOMEM. */
+int admin_act_note(struct admin_task *t, const char *verb, const char *name, const char *value,
+                   struct tx_error *e);
+/* Logs that driver has begun the act, and holds the task; or logs the refusal rc, and returns it. */
+int admin_act_begin(struct admin_task *t, int rc, const struct tx_error *e);
+/* Logs its end, and releases the task. */
+void admin_act_end(struct admin_task *t, int rc);
+
+int admin_resources(struct admin_task *t, struct tx_error *e);
+int admin_add_resource(struct admin_task *t, struct tx_error *e);
+int admin_alter_resource(struct admin_task *t, struct tx_error *e);
 int admin_remove_resource(struct admin_task *t, struct tx_error *e);
+int admin_test_resource(struct admin_task *t, struct tx_error *e);
 
 int admin_doctor(struct admin_task *t, struct tx_error *e);
 int admin_backup(struct admin_task *t, struct tx_error *e);

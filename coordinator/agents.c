@@ -36,6 +36,79 @@ bool agents_alive(const struct driver *d, const struct agent *a)
     return d->now - a->heard_ms <= d->options.agent_timeout_ms;
 }
 
+/* Definitions */
+
+enum { DEFINITION_NONE = 1 /* the mark of there being none */ };
+
+/* FNV-1a (Fowler, Noll, Vo), 64 bits. */
+static uint64_t hash_text(uint64_t h, const char *s)
+{
+    do {
+        h = (h ^ (uint8_t)*s) * 0x100000001b3ULL;
+    } while (*s++ != '\0');
+    return h;
+}
+
+static uint64_t mark_of(const struct ledger_resource *r)
+{
+    uint64_t h = hash_text(hash_text(0xcbf29ce484222325ULL, r->kind), r->settings);
+
+    return h > DEFINITION_NONE ? h : h + 2;
+}
+
+/* What the agent in this seat is to be told of its resource. Settings of its own count, but not for another
+ * kind than the registry's. */
+static struct wire_definition definition_for(const struct driver *d, const struct seat *seat)
+{
+    const struct ledger_resource *r = ledger_resource(d->ledger, seat->served->name);
+    const struct wire_definition none = {.name = seat->served->name, .mark = DEFINITION_NONE};
+
+    if (r == NULL || !r->declared || (!seat->by_registry && strcmp(r->kind, seat->kind) == 0))
+        return none;
+    return (struct wire_definition){
+        .name = r->name, .mark = mark_of(r), .kind = r->kind, .settings = r->settings};
+}
+
+static void seat_judge(struct driver *d, struct seat *seat)
+{
+    const struct ledger_resource *r = ledger_resource(d->ledger, seat->served->name);
+    uint64_t told = seat->definition == 0 && !seat->by_registry ? DEFINITION_NONE : seat->definition;
+
+    seat->fit = seat->kind[0] != '\0' && (r == NULL || strcmp(r->kind, seat->kind) == 0);
+    seat->define = told != definition_for(d, seat).mark;
+    d->work_dirty = d->work_dirty || seat->define;
+}
+
+static bool definitions_due(const struct agent *a)
+{
+    const struct seat *seat;
+
+    DL_FOREACH(a->seats, seat)
+    {
+        if (seat->define)
+            return true;
+    }
+    return false;
+}
+
+/* Lost on the way they are due again when the agent tells its resources the next time. */
+static size_t take_definitions(struct driver *d, struct agent *a)
+{
+    struct seat *seat;
+    size_t n = 0;
+
+    DL_FOREACH(a->seats, seat)
+    {
+        if (!seat->define || n == RESOURCE_LIMIT)
+            continue;
+        d->definitions[n++] = definition_for(d, seat);
+        seat->define = false;
+    }
+    return n;
+}
+
+/* Seats */
+
 /* One that listens for statements comes before one that does not: only there can a branch be prepared. */
 static struct seat *first_seat(const struct driver *d, const struct served *s)
 {
@@ -43,7 +116,7 @@ static struct seat *first_seat(const struct driver *d, const struct served *s)
 
     DL_FOREACH2(s->seats, seat, mate_next)
     {
-        if (!agents_alive(d, seat->agent))
+        if (!agents_alive(d, seat->agent) || !seat->fit)
             continue;
         if (seat->agent->address[0] != '\0')
             return seat;
@@ -166,6 +239,8 @@ static bool holder_lives(const struct driver *d, const struct served *s, const c
  * which can still tell whether it was prepared; a new leader first gives it the time to appear. */
 static bool is_for(const struct driver *d, const struct work *w, const struct seat *seat)
 {
+    if (w->agent != NULL)
+        return strcmp(w->agent, seat->agent->name) == 0;
     if (w->holder == NULL || !w->first_only)
         return first_seat(d, seat->served) == seat;
     if (strcmp(w->holder, seat->agent->address) == 0)
@@ -185,7 +260,7 @@ static size_t take(struct driver *d, const struct seat *seat, bool all, struct w
     {
         if (n == room)
             break;
-        if (!all && !is_for(d, w, seat))
+        if (all ? !seat->fit : !is_for(d, w, seat))
             continue;
         items[n++] = w->item;
         agents_cancel(w);
@@ -227,6 +302,8 @@ static void answer_pull(struct driver *d, struct agent *a, size_t n)
                                 .introduce = !a->introduced,
                                 .n_items = n,
                                 .items = d->items,
+                                .n_definitions = take_definitions(d, a),
+                                .definitions = d->definitions,
                                 .nodes = nodes_list(d)};
     a->parked = false;
     driver_reply(d, &a->to, &m);
@@ -247,7 +324,7 @@ void agents_flush(struct driver *d)
         if (!a->parked)
             continue;
         n = take_for(d, a);
-        if (n > 0 || !a->introduced)
+        if (n > 0 || !a->introduced || definitions_due(a))
             answer_pull(d, a, n);
     }
 }
@@ -353,6 +430,7 @@ void agents_resource_added(struct driver *d, const char *name)
 
     if (s != NULL)
         s->adding = false;
+    agents_resource_changed(d, name);
 }
 
 void agents_resource_removed(struct driver *d, const char *name)
@@ -365,17 +443,34 @@ void agents_resource_removed(struct driver *d, const char *name)
     DL_FOREACH2(s->seats, seat, mate_next)
     {
         seat->agent->introduced = false;
+        seat_judge(d, seat);
     }
     d->work_dirty = true;
 }
 
-/* One name for resources of two kinds is a mistake in a configuration, and would mix up their branches. */
+void agents_resource_changed(struct driver *d, const char *name)
+{
+    struct served *s = served_find(d, name);
+    struct seat *seat;
+
+    if (s == NULL)
+        return;
+    DL_FOREACH2(s->seats, seat, mate_next)
+    {
+        seat_judge(d, seat);
+    }
+}
+
+/* One name for resources of two kinds is a mistake in a configuration, and would mix up their branches. What an
+ * operator declared is another matter: the agent is told, and gets no work for it (seat_judge()). */
 static bool kinds_agree(struct driver *d, const struct reply_to *from, const struct wire_pull *m)
 {
     for (size_t i = 0; i < m->n_resources; i++) {
         const struct ledger_resource *known = ledger_resource(d->ledger, m->resources[i].name);
 
-        if (known != NULL && strcmp(known->kind, m->resources[i].kind) != 0) {
+        if (m->resources[i].by_registry || known == NULL || known->declared)
+            continue;
+        if (strcmp(known->kind, m->resources[i].kind) != 0) {
             driver_reply_error(d, from, TX_EREFUSED,
                                "resource %s is registered as %s and agent %s calls it %s; give it another name "
                                "or remove the old one (txadmin)",
@@ -384,6 +479,22 @@ static bool kinds_agree(struct driver *d, const struct reply_to *from, const str
         }
     }
     return true;
+}
+
+static void seat_take(struct driver *d, struct seat *seat, const struct wire_resource *r)
+{
+    seat->told = true;
+    seat->up = r->up != 0;
+    seat->by_registry = r->by_registry != 0;
+    seat->definition = r->definition;
+    seat->in_doubt = r->in_doubt;
+    seat->oldest_ms = r->oldest_ms;
+    seat->found = r->found;
+    seat->resolved = r->resolved;
+    seat->rate = r->rate;
+    snprintf(seat->kind, sizeof seat->kind, "%s", r->kind != NULL ? r->kind : "");
+    snprintf(seat->error, sizeof seat->error, "%s", r->error != NULL ? r->error : "");
+    seat_judge(d, seat);
 }
 
 static void take_resources(struct driver *d, struct agent *a, const struct wire_pull *m)
@@ -399,16 +510,9 @@ static void take_resources(struct driver *d, struct agent *a, const struct wire_
     for (size_t i = 0; i < m->n_resources; i++) {
         const struct wire_resource *r = &m->resources[i];
 
-        add_resource(d, r);
-        seat = seat_get(d, a, r->name);
-        seat->told = true;
-        seat->up = r->up != 0;
-        seat->in_doubt = r->in_doubt;
-        seat->oldest_ms = r->oldest_ms;
-        seat->found = r->found;
-        seat->resolved = r->resolved;
-        seat->rate = r->rate;
-        snprintf(seat->error, sizeof seat->error, "%s", r->error != NULL ? r->error : "");
+        if (r->by_registry == 0)
+            add_resource(d, r);
+        seat_take(d, seat_get(d, a, r->name), r);
     }
     DL_FOREACH_SAFE(a->seats, seat, next)
     {

@@ -23,6 +23,8 @@ void agents_cancel(struct work *w);
 bool agents_due(const struct driver *d, const struct work *w);
 
 void agents_resource_added(struct driver *d, const char *name);
+/* Declared, or its settings are others: those who serve it by name are told. */
+void agents_resource_changed(struct driver *d, const char *name);
 /* Asks those who serve it to tell their resources again. */
 void agents_resource_removed(struct driver *d, const char *name);
 /* Takes all for alive as of now. */

@@ -68,19 +68,21 @@ static void queue_inquiry(struct driver *d, struct inquiry *i)
                                            .id = {.group = d->group, .sequence = i->number},
                                            .resource = i->resource,
                                            .text = i->question};
+    i->work.agent = i->agent[0] != '\0' ? i->agent : NULL;
     agents_queue(d, &i->work);
 }
 
-void asks_inquire(struct driver *d, const char *resource, const char *question, driver_answer_cb answer,
-                  void *arg)
+void asks_inquire(struct driver *d, const struct driver_inquiry *q, driver_answer_cb answer, void *arg)
 {
     struct inquiry *i = driver_alloc(1, sizeof *i);
 
     i->number = ++d->inquiry_number;
     i->since_ms = d->now;
-    snprintf(i->resource, sizeof i->resource, "%s", resource);
-    i->question = driver_alloc(1, strlen(question) + 1);
-    strcpy(i->question, question);
+    i->timeout_ms = q->timeout_ms != 0 ? q->timeout_ms : INQUIRY_MS;
+    snprintf(i->resource, sizeof i->resource, "%s", q->resource);
+    snprintf(i->agent, sizeof i->agent, "%s", q->agent != NULL ? q->agent : "");
+    i->question = driver_alloc(1, strlen(q->question) + 1);
+    strcpy(i->question, q->question);
     i->answer = answer;
     i->arg = arg;
     DL_APPEND(d->inquiries, i);
@@ -116,7 +118,7 @@ void asks_tick(struct driver *d)
 
     DL_FOREACH_SAFE(d->inquiries, i, next)
     {
-        if (d->now - i->since_ms >= INQUIRY_MS)
+        if (d->now - i->since_ms >= i->timeout_ms)
             inquiry_end(d, i, true, NULL);
         else if (agents_due(d, &i->work))
             queue_inquiry(d, i);

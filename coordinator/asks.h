@@ -14,9 +14,8 @@ bool asks_full(const struct driver *d);
 struct ask *asks_add(struct driver *d, uint64_t ticket, driver_done_cb done, void *arg);
 void asks_proposed(struct driver *d, uint64_t ticket, bool committed);
 
-/* Sends the question to the first agent of the resource. */
-void asks_inquire(struct driver *d, const char *resource, const char *question, driver_answer_cb answer,
-                  void *arg);
+/* Sends the question to the agent that it names, or to the first one of the resource. */
+void asks_inquire(struct driver *d, const struct driver_inquiry *q, driver_answer_cb answer, void *arg);
 void asks_answered(struct driver *d, const struct wire_report *r);
 /* Asks again, or gives up. */
 void asks_tick(struct driver *d);

@@ -57,7 +57,7 @@ static bool well_formed(const struct wire_decide *m)
         for (size_t k = 0; k < i; k++)
             if (m->branches[i].number == m->branches[k].number)
                 return false;
-    return m->id.sequence > 0;
+    return m->id.sequence > 0 && m->id.sequence != TXID_TRIAL;
 }
 
 /* Directly after a change of leaders agents may not have found this one yet; they have as long as a vote. */
@@ -73,9 +73,10 @@ static void check(struct driver *d, struct flight *f, const struct wire_decide *
         const char *resource = m->branches[i].resource;
 
         if (ledger_resource(d->ledger, resource) == NULL)
-            flights_reason(
-                f, "no agent has ever registered resource %s; start txagentd for it or correct the name",
-                resource);
+            flights_reason(f,
+                           "no resource %s: txadmin resource add %s KIND SETTINGS, or start its agent, or "
+                           "correct the name",
+                           resource, resource);
         else if (m->branches[i].kind == BRANCH_REMOTE && agents_known(d) && agents_first(d, resource) == NULL)
             flights_reason(f, "no living agent serves resource %s", resource);
     }

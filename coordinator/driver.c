@@ -308,6 +308,10 @@ static void follow_up(struct driver *d, const struct record *r, const struct led
     case RECORD_ADD_RESOURCE:
         agents_resource_added(d, r->resource.name);
         break;
+    case RECORD_DECLARE_RESOURCE:
+    case RECORD_ALTER_RESOURCE:
+        agents_resource_changed(d, r->resource.name);
+        break;
     case RECORD_REMOVE_RESOURCE:
         agents_resource_removed(d, r->resource.name);
         break;

@@ -122,8 +122,11 @@ bool driver_show(struct driver *d, uint64_t now, uint64_t wall, const struct txi
                  void (*f)(void *arg, const struct driver_transaction *t), void *arg);
 
 struct driver_resource {
-    const char *name, *kind, *agent, *address,
-        *error; /* agent NULL: none has told of it since this node leads */
+    const char *name, *kind, *settings, *agent, *address,
+        *error;                    /* agent NULL: none has told of it since this node leads */
+    bool listed, declared;         /* in the ledger at all; by an operator */
+    bool by_registry;              /* the agent serves it as the registry defines it */
+    uint64_t added_ms, altered_ms; /* wall clock; altered 0: never */
     bool alive, up;
     uint32_t in_doubt;
     uint64_t oldest_ms, heard_ms;   /* heard: since the agent's last message */
@@ -147,15 +150,39 @@ int driver_resolve(struct driver *d, uint64_t now, uint64_t wall, const struct t
 int driver_forget(struct driver *d, uint64_t now, uint64_t wall, const struct txid *id, driver_done_cb done,
                   void *arg, struct tx_error *e);
 
-/* Removes a resource nobody serves any more from the ledger. TX_EREFUSED: alive, or has unfinished branches. */
+/* The registry of resources. `declaration` is borrowed for the call; its strings are checked by the caller. */
+struct driver_declaration {
+    const char *name, *kind, *settings; /* kind: to add only */
+};
+/* TX_EREFUSED: there is one of this name. */
+int driver_add_resource(struct driver *d, uint64_t now, uint64_t wall,
+                        const struct driver_declaration *declaration, driver_done_cb done, void *arg,
+                        struct tx_error *e);
+/* Other settings; what an agent brought is the registry's from then on. TX_ENOTFOUND. */
+int driver_alter_resource(struct driver *d, uint64_t now, uint64_t wall,
+                          const struct driver_declaration *declaration, driver_done_cb done, void *arg,
+                          struct tx_error *e);
+/* Agents that serve it as the registry defines it close it. TX_EREFUSED: one serves it by its own
+ * configuration, or it has branches that are not finished; TX_ENOTFOUND. */
 int driver_remove_resource(struct driver *d, uint64_t now, uint64_t wall, const char *name, driver_done_cb done,
                            void *arg, struct tx_error *e);
 
-/* Asks an agent of the resource (WORK_INQUIRE). `answer` comes once, later: the agent's JSON, or NULL after 3
- * s. TX_ENOTFOUND: no living agent serves it, and answer is not called. */
+/* Asks an agent of the resource (WORK_INQUIRE). `answer` comes once, later: the agent's JSON, or NULL where
+ * none came in time. TX_ENOTFOUND: no living agent serves it, and answer is not called. */
 typedef void (*driver_answer_cb)(void *arg, const char *json);
-int driver_inquire(struct driver *d, uint64_t now, const char *resource, const char *question,
-                   driver_answer_cb answer, void *arg, struct tx_error *e);
+struct driver_inquiry {
+    const char *resource, *question;
+    const char *agent;   /* NULL: the first one */
+    unsigned timeout_ms; /* 0: 3 s */
+};
+int driver_inquire(struct driver *d, uint64_t now, const struct driver_inquiry *q, driver_answer_cb answer,
+                   void *arg, struct tx_error *e);
+
+/* A living agent that serves it by its own configuration; NULL: none does. */
+const char *driver_local_agent(struct driver *d, uint64_t now, const char *resource);
+/* Calls f with the name of each living agent that serves the resource, or tries to. */
+void driver_each_agent(struct driver *d, uint64_t now, const char *resource,
+                       void (*f)(void *arg, const char *agent), void *arg);
 
 struct driver_counters {
     uint64_t requests, lookups, committed, aborted, entries, records, sessions_opened, sessions_expired,

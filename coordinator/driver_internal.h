@@ -43,6 +43,7 @@ struct work {
     struct served *served; /* where it is queued; NULL: it is not */
     bool first_only;       /* for the resource's first agent alone, or for the one that holds the branch: */
     const char *holder;    /* its address, its owner's; NULL: not known */
+    const char *agent;     /* for the agent of this name alone, its owner's; NULL: any */
     unsigned tries;        /* times sent */
     uint64_t sent_ms;
     struct wire_work_item item;
@@ -116,7 +117,12 @@ struct opening {
 struct seat {
     struct agent *agent;
     struct served *served;
-    bool up, told; /* told: still among the agent's resources */
+    bool up, told;             /* told: still among the agent's resources */
+    bool by_registry;          /* served as the registry defines it */
+    bool fit;                  /* open there as a resource of the kind that the registry knows it as */
+    bool define;               /* the agent is to be given the definition */
+    char kind[NAME_LIMIT + 1]; /* as it is open there; "": not open */
+    uint64_t definition;       /* the mark of what it was given last */
     uint32_t in_doubt;
     uint64_t oldest_ms;
     uint32_t found, resolved, rate; /* of the recovery under way, see struct wire_resource */
@@ -195,7 +201,8 @@ struct lookup {
 
 struct inquiry {
     uint64_t number, since_ms;
-    char resource[NAME_LIMIT + 1];
+    char resource[NAME_LIMIT + 1], agent[NAME_LIMIT + 1]; /* agent "": the first */
+    unsigned timeout_ms;
     char *question;
     driver_answer_cb answer;
     void *arg;
@@ -242,6 +249,7 @@ struct driver {
     struct record_reader reader;
     struct branch_ref branches[BRANCH_LIMIT];
     struct wire_work_item items[REPORT_LIMIT];
+    struct wire_definition definitions[RESOURCE_LIMIT];
 };
 
 /* driver.c: what all of them use */

@@ -1,5 +1,6 @@
-/* driver_operator: what an operator asks the leader to do: resolve, forget, remove a resource, inquire at an
- * agent (driver.h). Called by admin; calls flights, found, agents; asks knows who waits for what. */
+/* driver_operator: what an operator asks the leader to do: resolve, forget, add, alter and remove resources,
+ * inquire at an agent (driver.h). Called by admin; calls flights, found, agents; asks knows who waits for what.
+ */
 #include <string.h>
 
 #include "coordinator/agents.h"
@@ -79,7 +80,7 @@ int driver_resolve(struct driver *d, uint64_t now, uint64_t wall, const struct t
     return 0;
 }
 
-/* Forget, remove */
+/* Forget */
 
 int driver_forget(struct driver *d, uint64_t now, uint64_t wall, const struct txid *id, driver_done_cb done,
                   void *arg, struct tx_error *e)
@@ -98,6 +99,8 @@ int driver_forget(struct driver *d, uint64_t now, uint64_t wall, const struct tx
     return 0;
 }
 
+/* What is not finished */
+
 static bool has_branch_in(const struct decision *decision, const char *resource)
 {
     for (size_t i = 0; i < decision->n_branches; i++)
@@ -108,44 +111,166 @@ static bool has_branch_in(const struct decision *decision, const char *resource)
 
 struct unfinished_search {
     const char *resource;
-    bool seen;
+    const struct decision *seen;
 };
 
 static bool search_unfinished(void *arg, const struct decision *decision)
 {
     struct unfinished_search *s = arg;
 
-    s->seen = !decision->ended && has_branch_in(decision, s->resource);
-    return !s->seen;
+    if (!decision->ended && has_branch_in(decision, s->resource))
+        s->seen = decision;
+    return s->seen == NULL;
 }
 
-static bool flight_uses(const struct driver *d, const char *resource)
+static const struct flight *flight_in(const struct driver *d, const char *resource)
 {
     for (const struct flight *f = d->flights; f != NULL; f = f->hh.next)
         for (size_t i = 0; i < f->commit.n; i++)
             if (f->commit.state < COMMIT_RESOLVING && strcmp(f->commit.branches[i].resource, resource) == 0)
-                return true;
-    return false;
+                return f;
+    return NULL;
+}
+
+/* A living agent's that serves it by its own configuration, or (`prepared`) has seen branches prepared in it.
+ */
+static const struct seat *seat_in_way(const struct driver *d, const char *resource, bool prepared)
+{
+    const struct served *s;
+    const struct seat *seat;
+
+    HASH_FIND_STR(d->served, resource, s);
+    if (s == NULL)
+        return NULL;
+    DL_FOREACH2(s->seats, seat, mate_next)
+    {
+        if (agents_alive(d, seat->agent) && (prepared ? seat->in_doubt > 0 : !seat->by_registry))
+            return seat;
+    }
+    return NULL;
+}
+
+/* The one that was seen last: what is finished is forgotten only after a while. Where an agent is there and
+ * sees nothing, nothing is. */
+static const struct found *found_in(const struct driver *d, const char *resource)
+{
+    const struct found *last = NULL;
+
+    if (agents_first(d, resource) != NULL && seat_in_way(d, resource, true) == NULL)
+        return NULL;
+    for (const struct found *f = d->found; f != NULL; f = f->hh.next) {
+        if (strcmp(f->resource, resource) == 0 && (last == NULL || f->heard_ms > last->heard_ms))
+            last = f;
+    }
+    return last;
+}
+
+/* A transaction with a branch in the resource that is not finished: decided, being decided, or only seen
+ * prepared. NULL: there is none. */
+static const struct txid *unfinished_in(const struct driver *d, const char *resource)
+{
+    struct unfinished_search search = {.resource = resource};
+    const struct flight *flight = flight_in(d, resource);
+    const struct found *found = found_in(d, resource);
+
+    ledger_each_decision(d->ledger, search_unfinished, &search);
+    if (search.seen != NULL)
+        return &search.seen->id;
+    if (flight != NULL)
+        return &flight->id;
+    return found != NULL ? &found->key.id : NULL;
+}
+
+/* The registry */
+
+static int not_registered(const char *name, struct tx_error *e)
+{
+    return err_set(e, TX_ENOTFOUND, "no resource %s is registered; txadmin resource list shows those that are",
+                   name);
+}
+
+int driver_add_resource(struct driver *d, uint64_t now, uint64_t wall,
+                        const struct driver_declaration *declaration, driver_done_cb done, void *arg,
+                        struct tx_error *e)
+{
+    const struct ledger_resource *known = ledger_resource(d->ledger, declaration->name);
+    struct record r = {.type = RECORD_DECLARE_RESOURCE};
+    int rc = admit(d, now, wall, e);
+
+    if (rc != 0)
+        return rc;
+    if (known != NULL)
+        return err_set(
+            e, TX_EREFUSED,
+            "resource %s is there already, as %s%s; for other settings: txadmin resource alter %s SETTINGS",
+            known->name, known->kind, known->declared ? "" : ", brought by an agent", known->name);
+    r.resource.name = declaration->name;
+    r.resource.kind = declaration->kind;
+    r.resource.settings = declaration->settings;
+    (void)asks_add(d, driver_log(d, &r), done, arg);
+    return 0;
+}
+
+int driver_alter_resource(struct driver *d, uint64_t now, uint64_t wall,
+                          const struct driver_declaration *declaration, driver_done_cb done, void *arg,
+                          struct tx_error *e)
+{
+    struct record r = {.type = RECORD_ALTER_RESOURCE};
+    int rc = admit(d, now, wall, e);
+
+    if (rc != 0)
+        return rc;
+    if (ledger_resource(d->ledger, declaration->name) == NULL)
+        return not_registered(declaration->name, e);
+    r.resource.name = declaration->name;
+    r.resource.settings = declaration->settings;
+    (void)asks_add(d, driver_log(d, &r), done, arg);
+    return 0;
+}
+
+/* Why it must stay, or 0. */
+static int may_remove(const struct driver *d, const char *name, struct tx_error *e)
+{
+    const struct seat *seat = seat_in_way(d, name, false);
+    const struct txid *id = unfinished_in(d, name);
+    char text[TXID_TEXT_SIZE];
+
+    if (ledger_resource(d->ledger, name) == NULL)
+        return not_registered(name, e);
+    if (seat != NULL)
+        return err_set(
+            e, TX_EREFUSED,
+            "agent %s serves %s by its own configuration: take --resource.%s out there, restart it, and "
+            "remove the resource then",
+            seat->agent->name, name, name);
+    if (id != NULL) {
+        txid_format(id, text);
+        return err_set(
+            e, TX_EREFUSED,
+            "transaction %s has a branch in %s that is not finished: txadmin show %s says what it waits "
+            "for",
+            text, name, text);
+    }
+    seat = seat_in_way(d, name, true);
+    if (seat == NULL)
+        return 0;
+    return err_set(
+        e, TX_EREFUSED,
+        "agent %s has seen %u prepared branches in %s: txadmin transactions --resource %s shows them; "
+        "try again when they are finished",
+        seat->agent->name, (unsigned)seat->in_doubt, name, name);
 }
 
 int driver_remove_resource(struct driver *d, uint64_t now, uint64_t wall, const char *name, driver_done_cb done,
                            void *arg, struct tx_error *e)
 {
     struct record r = {.type = RECORD_REMOVE_RESOURCE};
-    struct unfinished_search search = {.resource = name};
-    const struct seat *seat;
     int rc = admit(d, now, wall, e);
 
+    if (rc == 0)
+        rc = may_remove(d, name, e);
     if (rc != 0)
         return rc;
-    seat = agents_first(d, name);
-    if (ledger_resource(d->ledger, name) == NULL)
-        return err_set(e, TX_ENOTFOUND, "no resource %s is registered", name);
-    if (seat != NULL)
-        return err_set(e, TX_EREFUSED, "agent %s serves %s; stop it first", seat->agent->name, name);
-    ledger_each_decision(d->ledger, search_unfinished, &search);
-    if (search.seen || flight_uses(d, name))
-        return err_set(e, TX_EREFUSED, "transactions with a branch on %s are not finished", name);
     r.resource.name = name;
     (void)asks_add(d, driver_log(d, &r), done, arg);
     return 0;
@@ -153,16 +278,52 @@ int driver_remove_resource(struct driver *d, uint64_t now, uint64_t wall, const 
 
 /* Inquire */
 
-int driver_inquire(struct driver *d, uint64_t now, const char *resource, const char *question,
-                   driver_answer_cb answer, void *arg, struct tx_error *e)
+static bool can_answer(const struct driver *d, const struct driver_inquiry *q)
+{
+    const struct agent *a;
+
+    if (q->agent == NULL)
+        return agents_first(d, q->resource) != NULL;
+    HASH_FIND_STR(d->agents, q->agent, a);
+    return a != NULL && agents_alive(d, a);
+}
+
+int driver_inquire(struct driver *d, uint64_t now, const struct driver_inquiry *q, driver_answer_cb answer,
+                   void *arg, struct tx_error *e)
 {
     d->now = now;
     if (!d->leading)
         return not_leader(d, e);
-    if (agents_first(d, resource) == NULL)
-        return err_set(e, TX_ENOTFOUND, "no living agent serves resource %s", resource);
+    if (!can_answer(d, q))
+        return err_set(e, TX_ENOTFOUND, "no living agent serves resource %s", q->resource);
     if (asks_full(d))
         return too_many(e);
-    asks_inquire(d, resource, question, answer, arg);
+    asks_inquire(d, q, answer, arg);
     return 0;
+}
+
+const char *driver_local_agent(struct driver *d, uint64_t now, const char *resource)
+{
+    const struct seat *seat;
+
+    d->now = now;
+    seat = seat_in_way(d, resource, false);
+    return seat == NULL ? NULL : seat->agent->name;
+}
+
+void driver_each_agent(struct driver *d, uint64_t now, const char *resource,
+                       void (*f)(void *arg, const char *agent), void *arg)
+{
+    const struct served *s;
+    const struct seat *seat;
+
+    d->now = now;
+    HASH_FIND_STR(d->served, resource, s);
+    if (s == NULL)
+        return;
+    DL_FOREACH2(s->seats, seat, mate_next)
+    {
+        if (agents_alive(d, seat->agent))
+            f(arg, seat->agent->name);
+    }
 }

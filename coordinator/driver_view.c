@@ -470,32 +470,74 @@ struct resource_walk {
     void *arg;
 };
 
-static bool walk_resource(void *arg, const struct ledger_resource *resource)
+/* What its agent says of it; where all is well there, what is wrong with it at another one. */
+static void tell_error(const struct driver *d, const struct served *s, const struct seat *seat,
+                       struct driver_resource *r)
 {
-    struct resource_walk *w = arg;
-    struct driver_resource r = {.name = resource->name, .kind = resource->kind};
-    const struct seat *seat = agents_first(w->d, resource->name);
+    const struct seat *other;
+
+    r->error = seat->error[0] != '\0' ? seat->error : NULL;
+    DL_FOREACH2(s->seats, other, mate_next)
+    {
+        if (r->error == NULL && !other->fit && agents_alive(d, other->agent) && other->error[0] != '\0')
+            r->error = other->error;
+    }
+}
+
+static bool tell_resource(const struct resource_walk *w, struct driver_resource *r)
+{
+    const struct seat *seat = agents_first(w->d, r->name);
     const struct served *s;
 
-    HASH_FIND_STR(w->d->served, resource->name, s);
+    HASH_FIND_STR(w->d->served, r->name, s);
     if (s != NULL)
-        r.unfinished = s->unfinished;
+        r->unfinished = s->unfinished;
     if (seat == NULL && s != NULL)
-        seat = s->seats; /* none is alive: the one that was first */
+        seat = s->seats; /* none is alive, or fit: the one that was first */
     if (seat != NULL) {
-        r.agent = seat->agent->name;
-        r.address = seat->agent->address[0] != '\0' ? seat->agent->address : NULL;
-        r.error = seat->error[0] != '\0' ? seat->error : NULL;
-        r.heard_ms = w->now - seat->agent->heard_ms;
-        r.alive = r.heard_ms <= w->d->options.agent_timeout_ms;
-        r.up = r.alive && seat->up;
-        r.in_doubt = seat->in_doubt;
-        r.oldest_ms = seat->oldest_ms;
-        r.found = seat->found;
-        r.resolved = seat->resolved;
-        r.rate = seat->rate;
+        r->agent = seat->agent->name;
+        r->address = seat->agent->address[0] != '\0' ? seat->agent->address : NULL;
+        tell_error(w->d, s, seat, r);
+        r->by_registry = seat->by_registry;
+        r->heard_ms = w->now - seat->agent->heard_ms;
+        r->alive = r->heard_ms <= w->d->options.agent_timeout_ms;
+        r->up = r->alive && seat->up && seat->fit;
+        r->in_doubt = seat->in_doubt;
+        r->oldest_ms = seat->oldest_ms;
+        r->found = seat->found;
+        r->resolved = seat->resolved;
+        r->rate = seat->rate;
     }
-    return w->f(w->arg, &r);
+    return w->f(w->arg, r);
+}
+
+static bool walk_resource(void *arg, const struct ledger_resource *resource)
+{
+    struct driver_resource r = {.name = resource->name,
+                                .kind = resource->kind,
+                                .settings = resource->settings,
+                                .listed = true,
+                                .declared = resource->declared,
+                                .added_ms = resource->added_ms,
+                                .altered_ms = resource->altered_ms};
+
+    return tell_resource(arg, &r);
+}
+
+/* Names that agents are to serve and nobody has declared. */
+static void walk_undeclared(struct resource_walk *w)
+{
+    const struct served *s, *next;
+
+    HASH_ITER(hh, w->d->served, s, next)
+    {
+        struct driver_resource r = {.name = s->name};
+
+        if (s->seats == NULL || !s->seats->by_registry || ledger_resource(w->d->ledger, s->name) != NULL)
+            continue;
+        if (!tell_resource(w, &r))
+            return;
+    }
 }
 
 void driver_each_resource(struct driver *d, uint64_t now, bool (*f)(void *arg, const struct driver_resource *r),
@@ -506,6 +548,8 @@ void driver_each_resource(struct driver *d, uint64_t now, bool (*f)(void *arg, c
     d->now = now;
     count_unfinished(d);
     ledger_each_resource(d->ledger, walk_resource, &w);
+    if (d->leading)
+        walk_undeclared(&w);
 }
 
 uint64_t driver_session_silence(const struct driver *d, uint64_t now, uint64_t session)

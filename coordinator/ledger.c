@@ -397,16 +397,59 @@ static int apply_forget(struct ledger *l, uint64_t index, const struct record *r
     return 0;
 }
 
-/* There already: its kind is replaced. */
+static int put_resource(struct ledger *l, const struct ledger_resource *r)
+{
+    return ledger_put_resource(l, r) == NULL ? TX_ENOMEM : 0;
+}
+
+/* There already: its kind is replaced; but what an operator declared stays as it is. */
 static int apply_add_resource(struct ledger *l, uint64_t index, const struct record *r,
                               struct ledger_result *result)
 {
-    const struct ledger_resource resource = {
-        .name = r->resource.name, .kind = r->resource.kind, .added_ms = r->at_ms};
+    const struct ledger_resource *known = ledger_resource(l, r->resource.name);
+    struct ledger_resource resource = {
+        .name = r->resource.name, .kind = r->resource.kind, .settings = "", .added_ms = r->at_ms};
 
     (void)index;
     (void)result;
-    return ledger_put_resource(l, &resource) == NULL ? TX_ENOMEM : 0;
+    if (known != NULL && known->declared)
+        return 0;
+    if (known != NULL)
+        resource.added_ms = known->added_ms;
+    return put_resource(l, &resource);
+}
+
+/* There already: nothing; the first one stands. */
+static int apply_declare_resource(struct ledger *l, uint64_t index, const struct record *r,
+                                  struct ledger_result *result)
+{
+    const struct ledger_resource resource = {.name = r->resource.name,
+                                             .kind = r->resource.kind,
+                                             .settings = r->resource.settings,
+                                             .declared = true,
+                                             .added_ms = r->at_ms};
+
+    (void)index;
+    (void)result;
+    return ledger_resource(l, resource.name) != NULL ? 0 : put_resource(l, &resource);
+}
+
+/* Not there: nothing. */
+static int apply_alter_resource(struct ledger *l, uint64_t index, const struct record *r,
+                                struct ledger_result *result)
+{
+    const struct ledger_resource *known = ledger_resource(l, r->resource.name);
+    struct ledger_resource resource;
+
+    (void)index;
+    (void)result;
+    if (known == NULL)
+        return 0;
+    resource = *known;
+    resource.settings = r->resource.settings;
+    resource.declared = true;
+    resource.altered_ms = r->at_ms;
+    return put_resource(l, &resource);
 }
 
 /* Not there: nothing. */
@@ -487,6 +530,8 @@ int ledger_apply(struct ledger *l, uint64_t index, const struct record *r, struc
         [RECORD_ADD_NODE] = apply_add_node,
         [RECORD_REMOVE_NODE] = apply_remove_node,
         [RECORD_RESTORE] = apply_restore,
+        [RECORD_DECLARE_RESOURCE] = apply_declare_resource,
+        [RECORD_ALTER_RESOURCE] = apply_alter_resource,
     };
 
     assert((size_t)r->type < sizeof apply / sizeof apply[0] && apply[r->type] != NULL);

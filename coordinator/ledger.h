@@ -62,7 +62,9 @@ struct decision {
 
 struct ledger_resource {
     const char *name, *kind;
-    uint64_t added_ms;
+    const char *settings;          /* what agents open it with; "" where not declared */
+    bool declared;                 /* by an operator; else an agent brought it */
+    uint64_t added_ms, altered_ms; /* altered: 0 where it never was */
 };
 
 /* A coordinator of the group, as clients reach it. */

@@ -24,6 +24,8 @@ enum standing ledger_branch_standing(const struct ledger *l, const struct txid *
     const struct session_entry *s = ledger_known_session(l, id->session);
     const struct decision_entry *e = ledger_find_decision(l, id->session, id->sequence);
 
+    if (id->group == l->group && id->sequence == TXID_TRIAL)
+        return STANDING_ABORT;
     if (foreign(l, id))
         return STANDING_FOREIGN;
     if (e != NULL)

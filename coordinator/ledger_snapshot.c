@@ -1,9 +1,10 @@
 /* ledger_snapshot: the ledger as bytes and back; two functions of ledger.h.
  *
  * Magic, version, group, next session; then, each with its count in front and in the order of its table, the
- * sessions, the decisions, the  resources, the nodes, and which sessions are lost. What follows from the rest
+ * sessions, the decisions, the resources, the nodes, and which sessions are lost. What follows from the rest
  * is left out and worked out again (acknowledged, the worst heuristic outcome, counts), so that no bytes can
- * say two things. Everything read is checked: a snapshot comes from the disk or from another node.
+ * say two things. Version 1 had of a resource only its name, its kind and when it was added; it is read, too.
+ * Everything read is checked: a snapshot comes from the disk or from another node.
  */
 #include "coordinator/ledger.h"
 
@@ -15,7 +16,7 @@
 /* Far more sessions than can have been opened since a backup. */
 #define RESTORE_GAP (1ULL << 32)
 
-enum { SNAPSHOT_MAGIC = 0x4c415841 /* "AXAL" */, SNAPSHOT_VERSION = 1 };
+enum { SNAPSHOT_MAGIC = 0x4c415841 /* "AXAL" */, SNAPSHOT_VERSION = 2 };
 
 /* Writing */
 
@@ -75,6 +76,9 @@ static void put_resource(struct buf *b, const struct resource_entry *r)
     buf_put_str(b, r->r.name);
     buf_put_str(b, r->r.kind);
     buf_put_u64(b, r->r.added_ms);
+    buf_put_str(b, r->r.settings);
+    buf_put_u8(b, r->r.declared);
+    buf_put_u64(b, r->r.altered_ms);
 }
 
 static void put_node(struct buf *b, const struct node_entry *n)
@@ -211,13 +215,34 @@ static int get_decision(struct ledger *l, struct cur *c)
     return ledger_add_decision(l, s, &d, presumed) == NULL ? TX_ENOMEM : 0;
 }
 
+static int get_resource_1(struct ledger *l, struct cur *c, struct ledger_resource *r)
+{
+    r->name = cur_str_required(c, NAME_LIMIT);
+    r->kind = cur_str_required(c, NAME_LIMIT);
+    r->settings = "";
+    r->added_ms = cur_u64(c);
+    return c->bad || ledger_find_resource(l, r->name) != NULL ? TX_ECORRUPT : 0;
+}
+
+static int get_old_resource(struct ledger *l, struct cur *c)
+{
+    struct ledger_resource r = {0};
+    int rc = get_resource_1(l, c, &r);
+
+    return rc == 0 && ledger_put_resource(l, &r) == NULL ? TX_ENOMEM : rc;
+}
+
 static int get_resource(struct ledger *l, struct cur *c)
 {
-    struct ledger_resource r = {.name = cur_str_required(c, NAME_LIMIT)};
+    struct ledger_resource r = {0};
+    int rc = get_resource_1(l, c, &r);
 
-    r.kind = cur_str_required(c, NAME_LIMIT);
-    r.added_ms = cur_u64(c);
-    if (c->bad || ledger_find_resource(l, r.name) != NULL)
+    if (rc != 0)
+        return rc;
+    r.settings = cur_str_required(c, SETTINGS_LIMIT);
+    r.declared = get_flag(c);
+    r.altered_ms = cur_u64(c);
+    if (c->bad)
         return TX_ECORRUPT;
     return ledger_put_resource(l, &r) == NULL ? TX_ENOMEM : 0;
 }
@@ -258,7 +283,7 @@ static bool settled(const struct ledger *l)
     return true;
 }
 
-static int get_ledger(struct ledger *l, struct cur *c)
+static int get_ledger(struct ledger *l, struct cur *c, uint32_t version)
 {
     int rc;
 
@@ -269,7 +294,7 @@ static int get_ledger(struct ledger *l, struct cur *c)
     if (rc == 0)
         rc = get_table(l, c, get_decision);
     if (rc == 0)
-        rc = get_table(l, c, get_resource);
+        rc = get_table(l, c, version == 1 ? get_old_resource : get_resource);
     if (rc == 0)
         rc = get_table(l, c, get_node);
     if (rc == 0)
@@ -278,7 +303,7 @@ static int get_ledger(struct ledger *l, struct cur *c)
 }
 
 /* Whose snapshot it is, and whether this program can read it. */
-static int get_header(const struct ledger *l, struct cur *c, struct tx_error *e)
+static int get_header(const struct ledger *l, struct cur *c, uint32_t *out, struct tx_error *e)
 {
     uint32_t magic = cur_u32(c), version = cur_u32(c);
     uint64_t group = cur_u64(c);
@@ -293,6 +318,7 @@ static int get_header(const struct ledger *l, struct cur *c, struct tx_error *e)
     if (group != l->group)
         return err_set(e, TX_ECORRUPT, "snapshot of the ledger of another group (%016llx, not %016llx)",
                        (unsigned long long)group, (unsigned long long)l->group);
+    *out = version;
     return 0;
 }
 
@@ -301,14 +327,15 @@ int ledger_restore(struct ledger *l, const void *data, size_t len, struct tx_err
     struct ledger *fresh = NULL;
     struct ledger old;
     struct cur c;
+    uint32_t version = 0;
     int rc;
 
     cur_init(&c, data, len);
-    rc = get_header(l, &c, e);
+    rc = get_header(l, &c, &version, e);
     if (rc != 0)
         return rc;
     fresh = ledger_new(l->group);
-    rc = fresh == NULL ? TX_ENOMEM : get_ledger(fresh, &c);
+    rc = fresh == NULL ? TX_ENOMEM : get_ledger(fresh, &c, version);
     if (rc != 0) {
         err_set(e, rc, "snapshot of the ledger: %s", tx_strerror(rc));
         goto out;

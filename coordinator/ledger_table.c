@@ -263,33 +263,43 @@ struct resource_entry *ledger_find_resource(const struct ledger *l, const char *
     return r;
 }
 
-static void name_copy(char to[NAME_LIMIT + 1], const char *from)
+static void text_copy(char *to, const char *from, size_t limit)
 {
     size_t n = strlen(from);
 
-    assert(n <= NAME_LIMIT);
-    memcpy(to, from, n + 1);
+    assert(n <= limit);
+    memmove(to, from, n + 1);
+}
+
+static struct resource_entry *resource_new(struct ledger *l, const char *name)
+{
+    struct resource_entry *e = calloc(1, sizeof *e);
+
+    if (e == NULL)
+        return NULL;
+    text_copy(e->name, name, NAME_LIMIT);
+    HASH_ADD_STR(l->resources, name, e);
+    if (e->hh.tbl == NULL) {
+        free(e);
+        return NULL;
+    }
+    return e;
 }
 
 struct resource_entry *ledger_put_resource(struct ledger *l, const struct ledger_resource *r)
 {
     struct resource_entry *e = ledger_find_resource(l, r->name);
 
-    if (e != NULL) {
-        name_copy(e->kind, r->kind);
-        return e;
-    }
-    e = calloc(1, sizeof *e);
+    if (e == NULL)
+        e = resource_new(l, r->name);
     if (e == NULL)
         return NULL;
-    name_copy(e->name, r->name);
-    name_copy(e->kind, r->kind);
-    e->r = (struct ledger_resource){.name = e->name, .kind = e->kind, .added_ms = r->added_ms};
-    HASH_ADD_STR(l->resources, name, e);
-    if (e->hh.tbl == NULL) {
-        free(e);
-        return NULL;
-    }
+    text_copy(e->kind, r->kind, NAME_LIMIT);
+    text_copy(e->settings, r->settings, SETTINGS_LIMIT);
+    e->r = *r;
+    e->r.name = e->name;
+    e->r.kind = e->kind;
+    e->r.settings = e->settings;
     return e;
 }
 

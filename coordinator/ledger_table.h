@@ -41,7 +41,7 @@ struct decision_entry {
 
 struct resource_entry {
     struct ledger_resource r;
-    char name[NAME_LIMIT + 1], kind[NAME_LIMIT + 1];
+    char name[NAME_LIMIT + 1], kind[NAME_LIMIT + 1], settings[SETTINGS_LIMIT + 1];
     UT_hash_handle hh;
 };
 

@@ -24,6 +24,11 @@ static bool text_valid(const char *s, size_t limit)
     return s == NULL || strlen(s) <= limit;
 }
 
+static bool settings_valid(const char *s)
+{
+    return s != NULL && strlen(s) <= SETTINGS_LIMIT;
+}
+
 static bool branches_valid(const struct branch_ref *branches, size_t n)
 {
     if (n > BRANCH_LIMIT)
@@ -79,6 +84,11 @@ static bool valid(const struct record *r)
         return heuristic_valid(r);
     case RECORD_ADD_RESOURCE:
         return name_valid(r->resource.name) && name_valid(r->resource.kind);
+    case RECORD_DECLARE_RESOURCE:
+        return name_valid(r->resource.name) && name_valid(r->resource.kind) &&
+               settings_valid(r->resource.settings);
+    case RECORD_ALTER_RESOURCE:
+        return name_valid(r->resource.name) && settings_valid(r->resource.settings);
     case RECORD_REMOVE_RESOURCE:
         return name_valid(r->resource.name);
     case RECORD_ADD_NODE:
@@ -146,6 +156,15 @@ static void put_body(struct buf *b, const struct record *r)
     case RECORD_ADD_RESOURCE:
         buf_put_str(b, r->resource.name);
         buf_put_str(b, r->resource.kind);
+        break;
+    case RECORD_DECLARE_RESOURCE:
+        buf_put_str(b, r->resource.name);
+        buf_put_str(b, r->resource.kind);
+        buf_put_str(b, r->resource.settings);
+        break;
+    case RECORD_ALTER_RESOURCE:
+        buf_put_str(b, r->resource.name);
+        buf_put_str(b, r->resource.settings);
         break;
     case RECORD_REMOVE_RESOURCE:
         buf_put_str(b, r->resource.name);
@@ -269,6 +288,15 @@ static void get_body(struct record_reader *reader, struct record *r)
         r->resource.name = cur_str_required(c, NAME_LIMIT);
         r->resource.kind = cur_str_required(c, NAME_LIMIT);
         break;
+    case RECORD_DECLARE_RESOURCE:
+        r->resource.name = cur_str_required(c, NAME_LIMIT);
+        r->resource.kind = cur_str_required(c, NAME_LIMIT);
+        r->resource.settings = cur_str_required(c, SETTINGS_LIMIT);
+        break;
+    case RECORD_ALTER_RESOURCE:
+        r->resource.name = cur_str_required(c, NAME_LIMIT);
+        r->resource.settings = cur_str_required(c, SETTINGS_LIMIT);
+        break;
     case RECORD_REMOVE_RESOURCE:
         r->resource.name = cur_str_required(c, NAME_LIMIT);
         break;
@@ -327,6 +355,8 @@ const char *record_type_name(enum record_type t)
         [RECORD_ADD_NODE] = "add node",
         [RECORD_REMOVE_NODE] = "remove node",
         [RECORD_RESTORE] = "restore",
+        [RECORD_DECLARE_RESOURCE] = "declare resource",
+        [RECORD_ALTER_RESOURCE] = "alter resource",
     };
 
     if ((size_t)t >= sizeof names / sizeof names[0] || names[t] == NULL)

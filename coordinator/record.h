@@ -13,7 +13,8 @@
 #include "libtx/shared/err.h"
 #include "libtx/shared/words.h"
 
-enum { RECORD_VERSION = 1 };
+/* 2: DECLARE_RESOURCE, ALTER_RESOURCE. */
+enum { RECORD_VERSION = 2 };
 
 enum record_type {
     RECORD_OPEN_SESSION = 1,
@@ -22,14 +23,16 @@ enum record_type {
     RECORD_DROP_SESSION,   /* by the leader: its retention time is over */
     RECORD_DECIDE,
     RECORD_ACKNOWLEDGE,
-    RECORD_END,       /* every branch of a decided transaction is resolved */
-    RECORD_HEURISTIC, /* a branch was, or may have been, finished otherwise */
-    RECORD_FORGET,    /* an operator has seen the heuristic outcome */
-    RECORD_ADD_RESOURCE,
+    RECORD_END,          /* every branch of a decided transaction is resolved */
+    RECORD_HEURISTIC,    /* a branch was, or may have been, finished otherwise */
+    RECORD_FORGET,       /* an operator has seen the heuristic outcome */
+    RECORD_ADD_RESOURCE, /* an agent serves it by its own configuration */
     RECORD_REMOVE_RESOURCE,
-    RECORD_ADD_NODE,    /* where a coordinator of the group listens for clients */
-    RECORD_REMOVE_NODE, /* it is no member any more */
-    RECORD_RESTORE,     /* a piece of a backup, into a group that has just begun */
+    RECORD_ADD_NODE,         /* where a coordinator of the group listens for clients */
+    RECORD_REMOVE_NODE,      /* it is no member any more */
+    RECORD_RESTORE,          /* a piece of a backup, into a group that has just begun */
+    RECORD_DECLARE_RESOURCE, /* by an operator, for agents that serve it by name */
+    RECORD_ALTER_RESOURCE,   /* its settings; what an agent brought becomes declared */
 };
 
 struct record {
@@ -62,6 +65,7 @@ struct record {
         } heuristic;
         struct {
             const char *name, *kind;
+            const char *settings; /* DECLARE, ALTER: without secrets, may be empty */
         } resource;
         struct {
             uint64_t id;

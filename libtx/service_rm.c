@@ -495,6 +495,35 @@ static void rm_diagnose(struct rm *rm, const char *prefix, rm_json_cb done, void
     job_must(rm, SERVICE_NOTHING, prefix, arg, diagnosed)->json_cb = done;
 }
 
+/* The program's own list is all that can be asked for without a branch. */
+static void tested(struct service_job *job)
+{
+    cJSON *o = cJSON_CreateObject(), *check = cJSON_CreateObject();
+    bool ok = job->answer == TX_OK;
+    char text[64], *json;
+
+    snprintf(text, sizeof text, "%zu branches in doubt", job->n_found);
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(o, "checks"), check);
+    cJSON_AddStringToObject(check, "check", "list_in_doubt");
+    cJSON_AddBoolToObject(check, "ok", ok);
+    cJSON_AddStringToObject(check, "text", ok ? text : job_text(job));
+    cJSON_AddStringToObject(check, "remedy",
+                            ok ? "" : "see the service's own log: it cannot tell its branches in doubt");
+    json = cJSON_PrintUnformatted(o);
+    job->json_cb(job->arg, json, json == NULL ? "out of memory" : NULL);
+    cJSON_Delete(o);
+    free(json);
+}
+
+static void rm_test(struct rm *rm, const char *gid, rm_json_cb done, void *arg)
+{
+    char group[GID_SIZE];
+
+    /* All of the group's: what precedes the session. */
+    snprintf(group, sizeof group, "%.*s", (int)(sizeof GID_PREFIX - 1 + 17), gid);
+    job_must(rm, SERVICE_LIST, group, arg, tested)->json_cb = done;
+}
+
 const struct rm_ops service_ops = {
     .kind = "service",
     .open = rm_open,
@@ -513,4 +542,5 @@ const struct rm_ops service_ops = {
     .list = rm_list,
     .inspect = rm_inspect,
     .diagnose = rm_diagnose,
+    .test = rm_test,
 };

@@ -25,13 +25,20 @@ uint64_t agent_now(const struct agent *a)
     return uv_now(a->loop);
 }
 
-struct resource *agent_resource(struct agent *a, const char *name)
+struct resource *agent_resource_named(struct agent *a, const char *name)
 {
     for (size_t i = 0; i < a->n_resources; i++) {
         if (strcmp(a->resources[i].name, name) == 0)
             return &a->resources[i];
     }
     return NULL;
+}
+
+struct resource *agent_resource(struct agent *a, const char *name)
+{
+    struct resource *r = agent_resource_named(a, name);
+
+    return r == NULL || r->rm == NULL ? NULL : r;
 }
 
 void agent_tell_resources(struct agent *a)
@@ -246,27 +253,40 @@ void agent_work_lost(void *arg, const char *why)
     agent_event(h, ON_LOST);
 }
 
-static void agent_status(void *arg, bool up, const char *error)
+void agent_resource_up(struct resource *r)
 {
-    struct resource *r = arg;
     struct held *h, *next;
-    char quoted[TEXT_LIMIT + 1];
 
-    if (r->agent->stopping)
-        return;
-    r->up = up;
-    snprintf(r->error, sizeof r->error, "%s", error == NULL ? "" : error);
-    log_line(up ? LOG_INFO : LOG_WARN, "resource", "name=%s state=%s error=\"%s\"", r->name, up ? "up" : "down",
-             agent_quote(r->error, quoted));
-    agent_tell_resources(r->agent);
-    if (!up)
-        return;
     scan_request(r, true);
     HASH_ITER(hh, r->agent->branches.table, h, next)
     {
         if (h->resource == r && h->retry_ms != 0)
             h->retry_ms = agent_now(r->agent);
     }
+}
+
+void agent_abandon(struct resource *r, const char *why)
+{
+    struct held *h, *next;
+
+    HASH_ITER(hh, r->agent->branches.table, h, next)
+    {
+        if (h->resource != r || h->state != AT_ACTIVE)
+            continue;
+        branches_set(&h->text, why);
+        agent_event(h, ON_TIMEOUT);
+    }
+}
+
+bool agent_is_busy(const struct resource *r)
+{
+    const struct held *h;
+
+    for (h = r->agent->branches.table; h != NULL; h = h->hh.next) {
+        if (h->resource == r && !branch_is_final(h->state))
+            return true;
+    }
+    return false;
 }
 
 /* work */
@@ -338,6 +358,14 @@ static bool agent_group(struct agent *a, uint64_t group)
     return true;
 }
 
+static void agent_define(struct agent *a, const struct wire_definition *d)
+{
+    struct resource *r = agent_resource_named(a, d->name);
+
+    if (r != NULL)
+        resource_define(r, d);
+}
+
 static void agent_work(void *arg, const struct wire_work *work)
 {
     struct agent *a = arg;
@@ -347,6 +375,8 @@ static void agent_work(void *arg, const struct wire_work *work)
     outbox_received(&a->outbox, work->received);
     if (work->introduce)
         a->tell_resources = true;
+    for (size_t i = 0; i < work->n_definitions; i++)
+        agent_define(a, &work->definitions[i]);
     for (size_t i = 0; i < work->n_items; i++)
         agent_item(a, &work->items[i]);
     for (size_t i = 0; i < a->n_resources; i++)
@@ -372,20 +402,8 @@ static bool agent_refused(void *arg, size_t n_reports, const char *why)
 
 static size_t agent_fill_resources(struct agent *a)
 {
-    for (size_t i = 0; i < a->n_resources; i++) {
-        const struct resource *r = &a->resources[i];
-        const struct recovery *v = &r->recovery;
-
-        a->told[i] = (struct wire_resource){.name = r->name,
-                                            .kind = r->ops->kind,
-                                            .up = r->up,
-                                            .in_doubt = r->scan.in_doubt,
-                                            .oldest_ms = r->scan.oldest_ms,
-                                            .found = v->found,
-                                            .resolved = v->found - v->remaining,
-                                            .rate = v->rate,
-                                            .error = r->up ? NULL : r->error};
-    }
+    for (size_t i = 0; i < a->n_resources; i++)
+        a->told[i] = resource_state(&a->resources[i]);
     return a->n_resources;
 }
 
@@ -456,34 +474,11 @@ static void agent_tick(uv_timer_t *timer)
     for (size_t i = 0; i < a->n_resources; i++) {
         recovery_turn(&a->resources[i]);
         scan_turn(&a->resources[i]);
+        resource_turn(&a->resources[i]);
     }
 }
 
 /* opening and stopping */
-
-static int agent_open_resource(struct agent *a, const struct agent_resource *from, struct tx_error *e)
-{
-    struct resource *r = &a->resources[a->n_resources];
-    struct rm_options options = {.loop = a->loop,
-                                 .name = from->name,
-                                 .settings = from->settings,
-                                 .context = from->context,
-                                 .connections = a->options.connections,
-                                 .status = agent_status,
-                                 .arg = r};
-    int rc;
-
-    r->agent = a;
-    r->ops = from->ops;
-    snprintf(r->name, sizeof r->name, "%s", from->name);
-    snprintf(r->error, sizeof r->error, "not connected yet");
-    rc = r->ops->open(&r->rm, &options, e);
-    if (rc != TX_OK)
-        return err_wrap(e, rc, "resource %s", from->name);
-    a->n_resources++;
-    a->n_open++;
-    return TX_OK;
-}
 
 static int agent_open_pull(struct agent *a, struct tx_error *e)
 {
@@ -517,7 +512,7 @@ int agent_open(struct agent *a, uv_loop_t *loop, const struct agent_options *opt
     if (rc == TX_OK)
         rc = agent_open_pull(a, e);
     for (size_t i = 0; i < options->n_resources && rc == TX_OK; i++)
-        rc = agent_open_resource(a, &options->resources[i], e);
+        rc = resource_open(&a->resources[a->n_resources++], a, &options->resources[i], e);
     if (rc == TX_OK)
         uv_timer_start(&a->tick, agent_tick, AGENT_TICK_MS, AGENT_TICK_MS);
     return rc;
@@ -530,11 +525,9 @@ static void agent_tick_closed(uv_handle_t *handle)
     a->stopped(a->stopped_arg);
 }
 
-static void agent_resource_closed(void *arg)
+void agent_closed(struct agent *a)
 {
-    struct agent *a = arg;
-
-    if (--a->n_open == 0)
+    if (--a->n_open == 0 && a->stopping)
         uv_close((uv_handle_t *)&a->tick, agent_tick_closed);
 }
 
@@ -548,8 +541,8 @@ void agent_stop(struct agent *a, void (*stopped)(void *arg), void *arg)
     statements_close(&a->statements);
     a->n_open++; /* this call's own */
     for (size_t i = 0; i < a->n_resources; i++)
-        a->resources[i].ops->close(a->resources[i].rm, agent_resource_closed, a);
-    agent_resource_closed(a);
+        resource_close(&a->resources[i]);
+    agent_closed(a);
 }
 
 void agent_release(struct agent *a)

@@ -5,7 +5,7 @@
  *   pull        the line to the coordinator that leads         outbox      what there is to report
  *   branches    the table of branches, branch the rules        statements  the application's side
  *   scan        what is prepared in the resources              recovery    how far they are with it
- *   inquire     the operator's questions
+ *   inquire     the operator's questions                   resource    opened, defined anew, closed
  *   rm          the resources
  * and this file brings them together: work in, events to branches, actions out. One loop, one thread; nothing
  * blocks.
@@ -23,18 +23,9 @@
 #include "participant/branches.h"
 #include "participant/outbox.h"
 #include "participant/pull.h"
-#include "participant/recovery.h"
+#include "participant/resource.h"
 #include "participant/rm.h"
-#include "participant/scan.h"
 #include "participant/statements.h"
-
-/* A resource to serve. What is pointed to is borrowed until the end. */
-struct agent_resource {
-    const char *name;
-    const struct rm_ops *ops;
-    const char *settings; /* as the operator wrote them; or NULL, */
-    void *context;        /* where the kind takes this */
-};
 
 struct agent_options {
     const char *name, *coordinators;
@@ -42,17 +33,9 @@ struct agent_options {
     unsigned connections, scan_interval_ms;
     size_t n_resources;
     const struct agent_resource *resources;
-};
-
-struct resource {
-    struct agent *agent;
-    char name[NAME_LIMIT + 1];
-    const struct rm_ops *ops;
-    struct rm *rm;
-    bool up;
-    char error[TEXT_LIMIT + 1]; /* why it is down */
-    struct scan scan;
-    struct recovery recovery;
+    /* The kinds that the registry may define (rm.h); NULL where no resource is left to it. */
+    const struct rm_ops *(*find_kind)(const char *kind);
+    const char *(*kinds)(void);
 };
 
 struct agent {
@@ -61,14 +44,16 @@ struct agent {
     uint64_t group; /* 0: no coordinator has told yet, and nothing may be touched */
     uint64_t instance;
     struct resource resources[RESOURCE_LIMIT];
-    size_t n_resources, n_open;
+    size_t n_resources;
+    size_t n_open; /* of their openings, those that are being closed among them */
     struct branches branches;
     struct outbox outbox;
     struct pull pull;
     struct statements statements;
     uv_timer_t tick;
     bool tell_resources, ready, stopping;
-    unsigned ticks, inquiries;
+    unsigned ticks;
+    struct inquiry *inquiries;                 /* under way: inquire.c's */
     struct wire_resource told[RESOURCE_LIMIT]; /* what pull_fill() lends out */
     struct wire_report reports[REPORT_LIMIT];
     void (*stopped)(void *arg);
@@ -86,13 +71,23 @@ void agent_release(struct agent *a);
 /* For its parts */
 
 uint64_t agent_now(const struct agent *a);
-/* NULL: not served here. */
+/* NULL: not served here, or not open. */
 struct resource *agent_resource(struct agent *a, const char *name);
 /* Moves a branch and does what that asks for, but for DO_EXEC, which is the caller's. NULL: the event is from
  * the wire and makes no sense now; nothing has changed. */
 const struct branch_rule *agent_event(struct held *h, enum branch_event event);
 /* Tells the coordinator; `h` NULL for an answer to an inquiry. */
 void agent_report(struct agent *a, const struct wire_report *report);
+/* The same, where it is not open, too. */
+struct resource *agent_resource_named(struct agent *a, const char *name);
+/* It can be reached again: looks what is prepared, and goes on with what waited. */
+void agent_resource_up(struct resource *r);
+/* Rolls back what applications are at work with in it. */
+void agent_abandon(struct resource *r, const char *why);
+/* A branch in it has not come to its end. */
+bool agent_is_busy(const struct resource *r);
+/* One of the openings is closed. */
+void agent_closed(struct agent *a);
 /* Resources' state has changed: the next PULL tells. */
 void agent_tell_resources(struct agent *a);
 /* A work's connection broke. */

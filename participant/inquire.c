@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <utlist.h>
 
 #include "participant/agent.h"
 
 enum { INQUIRIES_LIMIT = 64 };
 
 struct inquiry {
+    struct inquiry *prev, *next; /* agent.inquiries */
     struct agent *agent;
     struct txid id; /* id.sequence numbers the inquiry */
     char resource[NAME_LIMIT + 1];
@@ -72,16 +75,33 @@ static void inquire_done(void *arg, const char *json, const char *error)
     struct inquiry *q = arg;
     cJSON *o = json == NULL ? NULL : cJSON_Parse(json);
 
-    q->agent->inquiries--;
+    DL_DELETE(q->agent->inquiries, q);
     if (q->diagnose)
         inquire_add_strange(q->agent, q->resource, o);
     inquire_tell(q->agent, &q->id, q->resource, o, o == NULL ? error : NULL);
     free(q);
 }
 
+/* The coordinator asks again while it has no answer. */
+static bool inquiry_known(const struct agent *a, const struct txid *id)
+{
+    const struct inquiry *q;
+
+    DL_FOREACH(a->inquiries, q)
+    {
+        if (q->id.sequence == id->sequence)
+            return true;
+    }
+    return false;
+}
+
 static struct inquiry *inquiry_new(struct agent *a, const struct txid *id, const struct resource *r)
 {
-    struct inquiry *q = a->inquiries < INQUIRIES_LIMIT ? calloc(1, sizeof *q) : NULL;
+    struct inquiry *q;
+    size_t n;
+
+    DL_COUNT(a->inquiries, q, n);
+    q = n < INQUIRIES_LIMIT ? calloc(1, sizeof *q) : NULL;
 
     if (q == NULL) {
         inquire_tell(a, id, r->name, NULL, "the agent is busy; ask again");
@@ -90,7 +110,7 @@ static struct inquiry *inquiry_new(struct agent *a, const struct txid *id, const
     q->agent = a;
     q->id = *id;
     snprintf(q->resource, sizeof q->resource, "%s", r->name);
-    a->inquiries++;
+    DL_APPEND(a->inquiries, q);
     return q;
 }
 
@@ -126,22 +146,73 @@ static void inquire_resource(struct agent *a, const struct txid *id, struct reso
     r->ops->diagnose(r->rm, prefix, inquire_done, q);
 }
 
-void inquire(struct agent *a, const struct wire_work_item *item)
+/* Of a resource that is not open there is only one thing to tell. */
+static void inquire_unopened(struct agent *a, const struct txid *id, const struct resource *r)
 {
-    cJSON *question = cJSON_Parse(item->text);
+    cJSON *o = cJSON_CreateObject(), *check = cJSON_CreateObject();
+
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(o, "checks"), check);
+    cJSON_AddStringToObject(check, "check", "definition");
+    cJSON_AddFalseToObject(check, "ok");
+    cJSON_AddStringToObject(check, "text", r->problem);
+    cJSON_AddStringToObject(check, "remedy",
+                            "txadmin resource add, or alter; for another kind remove it and add it anew");
+    inquire_tell(a, id, r->name, o, NULL);
+}
+
+static void inquire_test(struct agent *a, const struct txid *id, struct resource *r)
+{
+    struct txid trial = {.group = a->group, .session = 1, .sequence = TXID_TRIAL};
+    char gid[GID_SIZE];
+    struct inquiry *q;
+
+    if (r->rm == NULL) {
+        inquire_unopened(a, id, r);
+    } else if (r->ops->test == NULL) {
+        inquire_tell(a, id, r->name, NULL, "this kind has no test");
+    } else if (getrandom(&trial.nonce, sizeof trial.nonce, 0) != (ssize_t)sizeof trial.nonce) {
+        inquire_tell(a, id, r->name, NULL, "no random number for a branch's name");
+    } else if ((q = inquiry_new(a, id, r)) != NULL) {
+        gid_format(&trial, 1, gid);
+        r->ops->test(r->rm, gid, inquire_done, q);
+    }
+}
+
+static struct resource *inquire_about(struct agent *a, const char *name)
+{
+    return name == NULL ? NULL : agent_resource_named(a, name);
+}
+
+static void inquire_question(struct agent *a, const struct wire_work_item *item, const cJSON *question)
+{
     const char *inspect = cJSON_GetStringValue(cJSON_GetObjectItem(question, "inspect"));
     const char *diagnose = cJSON_GetStringValue(cJSON_GetObjectItem(question, "diagnose"));
-    const char *name =
-        diagnose != NULL ? diagnose : cJSON_GetStringValue(cJSON_GetObjectItem(question, "resource"));
-    struct resource *r = name == NULL ? NULL : agent_resource(a, name);
+    const char *test = cJSON_GetStringValue(cJSON_GetObjectItem(question, "test"));
+    const char *name = diagnose != NULL ? diagnose : test;
+    struct resource *r;
 
-    if (inspect == NULL && diagnose == NULL)
+    if (name == NULL)
+        name = cJSON_GetStringValue(cJSON_GetObjectItem(question, "resource"));
+    r = inquire_about(a, name);
+    if (inspect == NULL && diagnose == NULL && test == NULL)
         inquire_tell(a, &item->id, item->resource, NULL, "the agent does not understand the question");
-    else if (r == NULL)
+    else if (r == NULL || (test == NULL && r->rm == NULL))
         inquire_tell(a, &item->id, item->resource, NULL, "the agent does not serve this resource");
+    else if (test != NULL)
+        inquire_test(a, &item->id, r);
     else if (inspect != NULL)
         inquire_branch(a, &item->id, r, question);
     else
         inquire_resource(a, &item->id, r);
+}
+
+void inquire(struct agent *a, const struct wire_work_item *item)
+{
+    cJSON *question;
+
+    if (inquiry_known(a, &item->id))
+        return;
+    question = cJSON_Parse(item->text);
+    inquire_question(a, item, question);
     cJSON_Delete(question);
 }

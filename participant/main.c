@@ -10,7 +10,7 @@
 #include "participant/agent.h"
 
 static struct {
-    char *coordinators, *name, *listen, *log_level;
+    char *coordinators, *name, *listen, *serve, *log_level;
     unsigned connections, scan_interval_ms;
 } conf;
 
@@ -23,6 +23,7 @@ static void resource_release(struct agent_resource *r)
 {
     free((char *)(uintptr_t)r->name);
     free((char *)(uintptr_t)r->settings);
+    *r = (struct agent_resource){0};
 }
 
 /* "KIND SETTINGS" */
@@ -42,26 +43,65 @@ static int resource_parse(struct agent_resource *r, const char *name, const char
     return r->name != NULL && r->settings != NULL ? TX_OK : err_set(e, TX_ENOMEM, "no memory for settings");
 }
 
+/* The place for a resource of this name; NULL with the error. A name that is there already: its place. */
+static struct agent_resource *resource_place(const char *name, struct tx_error *e)
+{
+    size_t i = 0;
+
+    if (!wire_name_valid(name)) {
+        err_set(e, TX_EINVAL, "«%s» is no name for a resource; 1 to %d of a-z A-Z 0-9 _ . -", name, NAME_LIMIT);
+        return NULL;
+    }
+    while (i < resources.n && strcmp(resources.list[i].name, name) != 0)
+        i++;
+    if (i == RESOURCE_LIMIT) {
+        err_set(e, TX_EBUSY, "an agent serves %d resources at most", RESOURCE_LIMIT);
+        return NULL;
+    }
+    if (i == resources.n)
+        resources.n++;
+    return &resources.list[i];
+}
+
 /* --resource.NAME="KIND SETTINGS"; a later one of the same name wins, so that a flag beats the file. */
 static int resource_add(void *target, const char *name, const char *value, struct tx_error *e)
 {
-    struct agent_resource *r;
-    size_t i = 0;
+    struct agent_resource *r = resource_place(name, e);
 
     (void)target;
-    if (!wire_name_valid(name))
-        return err_set(e, TX_EINVAL, "«%s» is no name for a resource; 1 to %d of a-z A-Z 0-9 _ . -", name,
-                       NAME_LIMIT);
-    while (i < resources.n && strcmp(resources.list[i].name, name) != 0)
-        i++;
-    if (i == RESOURCE_LIMIT)
-        return err_set(e, TX_EBUSY, "an agent serves %d resources at most", RESOURCE_LIMIT);
-    r = &resources.list[i];
-    if (i == resources.n)
-        resources.n++;
-    else
-        resource_release(r);
+    if (r == NULL)
+        return e->code;
+    resource_release(r);
     return resource_parse(r, name, value, e);
+}
+
+static int resource_serve(const char *name, struct tx_error *e)
+{
+    struct agent_resource *r = resource_place(name, e);
+
+    if (r == NULL)
+        return e->code;
+    if (r->ops != NULL)
+        return err_set(e, TX_EINVAL, "resource %s is in --serve and has a --resource.%s; leave one of them out",
+                       name, name);
+    resource_release(r);
+    r->name = strdup(name);
+    return r->name != NULL ? TX_OK : err_set(e, TX_ENOMEM, "no memory for settings");
+}
+
+/* --serve NAME[,NAME] */
+static int resources_serve(const char *list, struct tx_error *e)
+{
+    char name[NAME_LIMIT + 2]; /* one that is too long stays so */
+    int rc = TX_OK;
+    size_t n;
+
+    for (const char *s = list; *s != '\0' && rc == TX_OK; s += n + (s[n] == ',' ? 1 : 0)) {
+        n = strcspn(s, ",");
+        snprintf(name, sizeof name, "%.*s", (int)n, s);
+        rc = resource_serve(name, e);
+    }
+    return rc;
 }
 
 static const struct conf_key keys[] = {
@@ -88,6 +128,11 @@ static const struct conf_key keys[] = {
      .argument = "\"KIND SETTINGS\"",
      .help = "a resource to serve, by the name that applications use",
      .each = resource_add},
+    {.name = "serve",
+     .type = CONF_STRING,
+     .target = &conf.serve,
+     .argument = "NAME[,NAME]",
+     .help = "resources to serve as the registry defines them (txadmin resource add)"},
     {.name = "connections",
      .type = CONF_UINT,
      .target = &conf.connections,
@@ -156,9 +201,12 @@ static int run_options(struct agent_options *o, char hostname[NAME_LIMIT + 1], s
         return err_set(e, TX_EINVAL,
                        "«%s» is no name for an agent; 1 to %d of a-z A-Z 0-9 _ . -; write --name NAME", o->name,
                        NAME_LIMIT);
+    if (conf.serve != NULL && resources_serve(conf.serve, e) != TX_OK)
+        return e->code;
     if (resources.n == 0)
         return err_set(e, TX_EINVAL,
-                       "no resource to serve; write --resource.NAME=\"KIND SETTINGS\" with KIND %s",
+                       "no resource to serve; write --serve NAME where the registry defines it, or "
+                       "--resource.NAME=\"KIND SETTINGS\" with KIND %s",
                        rm_kinds());
     o->coordinators = conf.coordinators;
     o->listen = strcmp(conf.listen, "none") == 0 ? NULL : conf.listen;
@@ -166,6 +214,8 @@ static int run_options(struct agent_options *o, char hostname[NAME_LIMIT + 1], s
     o->scan_interval_ms = conf.scan_interval_ms;
     o->n_resources = resources.n;
     o->resources = resources.list;
+    o->find_kind = rm_find;
+    o->kinds = rm_kinds;
     return TX_OK;
 }
 

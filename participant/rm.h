@@ -83,7 +83,8 @@ struct rm_finish {
 struct rm_options {
     uv_loop_t *loop;
     const char *name;     /* of the resource */
-    const char *settings; /* what the operator wrote after the kind; NULL where the kind takes `context` */
+    const char *settings; /* what the operator wrote after the kind; NULL where the kind takes `context`;
+                             borrowed for the call of open() */
     void *context;
     unsigned connections; /* at most so many; a few of them are kept for finishing */
     /* Told of every change, also of the reason: the resource can be reached, or why not (error, borrowed).
@@ -97,7 +98,8 @@ struct rm_ops {
 
     /* Begins to connect and goes on until closed. TX_EINVAL: settings, with the remedy; TX_ENOMEM. */
     int (*open)(struct rm **out, const struct rm_options *options, struct tx_error *e);
-    /* Ends every work (rolled back) and connection, then frees; calls outstanding are answered or dropped. */
+    /* Ends every work (rolled back) and connection, then frees; calls outstanding are answered first, as where
+     * a connection breaks, and works still have to be ended by end(). */
     void (*close)(struct rm *rm, void (*closed)(void *arg), void *arg);
 
     /* The work of the branch that will be prepared as `gid` (borrowed for the call), without a connection yet;
@@ -146,6 +148,11 @@ struct rm_ops {
      * prefix: the gids of this group begin so. The agent adds the resource's name. */
     void (*inspect)(struct rm *rm, const char *gid, rm_json_cb done, void *arg);
     void (*diagnose)(struct rm *rm, const char *prefix, rm_json_cb done, void *arg);
+    /* Tries out, on a connection of its own and within seconds, whether branches can be prepared and finished:
+     * {"checks": [{"check", "ok", "text", "remedy"}, …]}, in the order in which they were made. An empty branch
+     * is prepared as `gid` and rolled back; left behind by a crash it is rolled back by recovery. NULL: this
+     * kind has no test. */
+    void (*test)(struct rm *rm, const char *gid, rm_json_cb done, void *arg);
 };
 
 /* NULL: there is no such kind. */

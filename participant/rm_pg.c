@@ -264,4 +264,5 @@ const struct rm_ops rm_pg_ops = {
     .list = rm_pg_list,
     .inspect = rm_pg_inspect,
     .diagnose = rm_pg_diagnose,
+    .test = rm_pg_test,
 };

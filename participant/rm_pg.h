@@ -9,6 +9,7 @@
  * rm_pg_finish.c     a prepared branch: look, commit, rollback, proof
  * rm_pg_lineage.c    whether a vote's xid means the same on the server that is there now
  * rm_pg_inspect.c    for the operator
+ * rm_pg_test.c       the same: a trial on a connection of its own
  *
  * A job is what has a connection to itself for a while. It waits in the pool; start() gets it a connection, on
  * which it sends; replied() sees the results, and sends again or gives the connection back; dropped() tells
@@ -229,5 +230,6 @@ void rm_pg_status(struct rm *rm, const char *proof, rm_answer_cb done, void *arg
 
 void rm_pg_inspect(struct rm *rm, const char *gid, rm_json_cb done, void *arg);
 void rm_pg_diagnose(struct rm *rm, const char *prefix, rm_json_cb done, void *arg);
+void rm_pg_test(struct rm *rm, const char *gid, rm_json_cb done, void *arg);
 
 #endif

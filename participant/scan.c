@@ -113,6 +113,7 @@ static void scan_end(struct resource *r, bool complete)
         return;
     }
     s->all = false;
+    s->clear = s->fresh && s->in_doubt == 0;
     s->strange = s->strange_seen;
     crash_point(CRASH_AGENT_SCANNED);
 }
@@ -155,6 +156,8 @@ void scan_turn(struct resource *r)
     if (!r->up || !pull_connected(&r->agent->pull) || (!s->due && agent_now(r->agent) < s->next_ms))
         return;
     s->due = false;
+    s->fresh = true;
+    s->clear = false;
     s->running = true;
     memset(&s->strange_seen, 0, sizeof s->strange_seen);
     s->after[0] = '\0';

@@ -25,6 +25,8 @@ struct scan {
     bool due, running, waiting; /* waiting: for the coordinator to receive this page */
     bool all;                   /* young branches, too: nobody else may know of them */
     uint64_t next_ms, asked_ms, mark;
+    bool fresh; /* begun since whoever needs to know set this to false, as he did `clear` */
+    bool clear; /* it was complete, and saw nothing of the group */
     char after[GID_SIZE];
     uint32_t in_doubt; /* prepared branches of this group, and the age of the oldest, as last seen */
     uint64_t oldest_ms;

@@ -180,8 +180,9 @@ static struct held *statements_begin(struct statements *s, const struct wire_exe
     struct resource *r = agent_resource(s->agent, x->resource);
     struct held *h;
 
-    if (r == NULL) {
-        err_set(e, TX_ENOTFOUND, "this agent does not serve resource %s", x->resource);
+    if (r == NULL || r->leaving) {
+        err_set(e, TX_ENOTFOUND, "this agent does not serve resource %s%s", x->resource,
+                r == NULL ? "" : " any more: it was taken off the registry");
         return NULL;
     }
     if (x->number != 1) {

@@ -29,9 +29,17 @@ static const struct verb verbs[] = {
      verb_show, "Asks the agent of each branch's resource what the branch holds there."},
     {"resources", "", 0, 0, "limit ", "databases and services, and the agents that serve them", verb_resources,
      "IN DOUBT counts the branches that are prepared there and not finished."},
-    {"resource", "remove NAME", 2, 2, "", "take a resource off the list", verb_resource,
-     "Refused while an agent serves it, or while it has unfinished branches. A resource\n"
-     "comes back by itself when an agent serves it again."},
+    {"resource", "list|add|alter|remove|test ...", 1, 4, "limit ", "the registry of resources", verb_resource,
+     "resource list                            as txadmin resources\n"
+     "resource add NAME KIND [\"SETTINGS\"]      declares one; agents with --serve NAME open it\n"
+     "resource alter NAME \"SETTINGS\"           gives it other settings; agents open it anew\n"
+     "resource remove NAME                     takes it off the list; agents close it\n"
+     "resource test NAME                       has every agent that serves it try it out\n"
+     "SETTINGS are what its kind needs to open it, as one argument: \"host=db1 dbname=bank "
+     "user=assent_agent\"\n"
+     "for postgresql. A secret in them is refused; name a file at the agent (passfile=...).\n"
+     "Remove is refused while it has branches that are not finished, and while an agent serves it by its\n"
+     "own configuration (--resource.NAME). Exit status 3 of test: a check has failed."},
     {"sessions", "", 0, 0, "limit ", "applications that are connected, or were", verb_sessions,
      "SILENT is the time since the application's last message. A session that is silent\n"
      "for its timeout expires, and what it had not decided is rolled back."},

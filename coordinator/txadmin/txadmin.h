@@ -17,7 +17,7 @@ enum exit_status {
     EXIT_SILENCE = 4,  /* no coordinator answered in time */
 };
 
-enum { OPERAND_LIMIT = 4 };
+enum { OPERAND_LIMIT = 5 /* one more than any verb takes, so that too many are noticed */ };
 
 struct arguments {
     /* all verbs */

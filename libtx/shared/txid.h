@@ -20,6 +20,10 @@ struct txid {
 enum { TXID_TEXT_SIZE = 80, GID_SIZE = 100 };
 #define GID_PREFIX "assent-"
 
+/* The number of no transaction. Under it an agent tries out whether its resource can prepare; who finds such a
+ * branch prepared rolls it back, whatever the session. */
+#define TXID_TRIAL UINT64_MAX
+
 /* Both NUL-terminate. */
 void txid_format(const struct txid *id, char out[TXID_TEXT_SIZE]);
 void gid_format(const struct txid *id, unsigned branch, char out[GID_SIZE]);

@@ -157,7 +157,9 @@ static void decode_located(struct wire_reader *r, struct wire_message *m)
 static void encode_resource(struct wire_writer *w, const struct wire_resource *p)
 {
     wire_put_str(w, p->name, NAME_LIMIT);
-    wire_put_str(w, p->kind, NAME_LIMIT);
+    wire_put_optional(w, p->kind, NAME_LIMIT);
+    buf_put_u8(w->to, p->by_registry);
+    buf_put_u64(w->to, p->definition);
     buf_put_u8(w->to, p->up);
     buf_put_u32(w->to, p->in_doubt);
     buf_put_u64(w->to, p->oldest_ms);
@@ -170,7 +172,11 @@ static void encode_resource(struct wire_writer *w, const struct wire_resource *p
 static void decode_resource(struct wire_reader *r, struct wire_resource *p)
 {
     p->name = wire_get_name(r, "resource");
-    p->kind = wire_get_name(r, "resource kind");
+    p->kind = wire_get_optional(r, "resource kind", NAME_LIMIT);
+    p->by_registry = wire_get_enum(r, "by registry", 0, 1);
+    p->definition = wire_get_u64(r, "definition");
+    if (p->kind == NULL ? p->by_registry == 0 : !wire_name_valid(p->kind))
+        wire_spoil(r, "resource kind");
     p->up = wire_get_enum(r, "up", 0, 1);
     p->in_doubt = wire_get_u32(r, "in doubt");
     p->oldest_ms = wire_get_u64(r, "oldest");
@@ -271,6 +277,26 @@ static void decode_item(struct wire_reader *r, struct wire_work_item *p)
         wire_spoil(r, "text");
 }
 
+static void encode_definition(struct wire_writer *w, const struct wire_definition *p)
+{
+    wire_put_str(w, p->name, NAME_LIMIT);
+    buf_put_u64(w->to, p->mark);
+    wire_put_optional(w, p->kind, NAME_LIMIT);
+    wire_put_optional(w, p->settings, SETTINGS_LIMIT);
+}
+
+static void decode_definition(struct wire_reader *r, struct wire_definition *p)
+{
+    p->name = wire_get_name(r, "definition");
+    p->mark = wire_get_u64(r, "mark");
+    if (p->mark == 0)
+        wire_spoil(r, "mark");
+    p->kind = wire_get_optional(r, "definition's kind", NAME_LIMIT);
+    p->settings = wire_get_optional(r, "settings", SETTINGS_LIMIT);
+    if ((p->kind == NULL) != (p->settings == NULL) || (p->kind != NULL && !wire_name_valid(p->kind)))
+        wire_spoil(r, "definition's kind");
+}
+
 static void encode_work(struct wire_writer *w, const struct wire_message *m)
 {
     size_t n;
@@ -281,6 +307,9 @@ static void encode_work(struct wire_writer *w, const struct wire_message *m)
     n = wire_put_count(w, m->work.n_items, REPORT_LIMIT);
     for (size_t i = 0; i < n; i++)
         encode_item(w, &m->work.items[i]);
+    n = wire_put_count(w, m->work.n_definitions, RESOURCE_LIMIT);
+    for (size_t i = 0; i < n; i++)
+        encode_definition(w, &m->work.definitions[i]);
     wire_put_nodes(w, &m->work.nodes);
 }
 
@@ -293,6 +322,10 @@ static void decode_work(struct wire_reader *r, struct wire_message *m)
     m->work.n_items = wire_get_count(r, "items", REPORT_LIMIT);
     for (size_t i = 0; i < m->work.n_items; i++)
         decode_item(r, &r->scratch->items[i]);
+    m->work.definitions = r->scratch->definitions;
+    m->work.n_definitions = wire_get_count(r, "definitions", RESOURCE_LIMIT);
+    for (size_t i = 0; i < m->work.n_definitions; i++)
+        decode_definition(r, &r->scratch->definitions[i]);
     wire_get_nodes(r, &m->work.nodes);
 }
 

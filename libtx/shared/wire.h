@@ -19,7 +19,7 @@
 #include "libtx/shared/txid.h"
 #include "libtx/shared/words.h"
 
-enum { WIRE_VERSION = 3 };
+enum { WIRE_VERSION = 4 };
 
 enum wire_type {
     /* application -> coordinator, and the answer */
@@ -154,7 +154,10 @@ struct wire_report {
 /* State of one resource as its agent sees it; all of them in the first PULL to a leader and whenever one
  * changes. */
 struct wire_resource {
-    const char *name, *kind; /* kind: as rm_find() takes it */
+    const char *name;
+    const char *kind;    /* as it is open, as rm_find() takes it; NULL: by_registry, and it is not open */
+    uint8_t by_registry; /* 1: served as the registry defines it; 0: as the agent's own configuration does */
+    uint64_t definition; /* the mark of the definition that the agent was given last; 0: none yet */
     uint8_t up;
     uint32_t in_doubt;  /* branches of this group that are prepared, as last seen */
     uint64_t oldest_ms; /* age of the oldest of them */
@@ -162,7 +165,7 @@ struct wire_resource {
     uint32_t found;    /* branches that should have been finished by then, since it began */
     uint32_t resolved; /* of them */
     uint32_t rate;     /* resolved in a second, of late */
-    const char *error; /* why it is down; may be NULL */
+    const char *error; /* why it is down, or what is wrong with its definition; may be NULL */
 };
 
 /* «What is there to do?», with what is done. The newest PULL of an agent supersedes its older ones, which are
@@ -191,13 +194,24 @@ struct wire_work_item {
     const char *text;  /* WORK_INQUIRE: JSON of the question; else NULL */
 };
 
+/* What the registry says of a resource that the agent serves by name, or by its own configuration as another
+ * kind. */
+struct wire_definition {
+    const char *name;
+    uint64_t mark;    /* tells this definition from another; never 0 */
+    const char *kind; /* NULL: the registry has no such resource, or an agent's own configuration defines it */
+    const char *settings; /* NULL where kind is */
+};
+
 struct wire_work {
     uint64_t group;    /* branches of any other group are not to be touched */
     uint64_t received; /* number of the newest PULL whose reports the leader has taken in */
     uint8_t introduce; /* 1: the leader does not know this agent; send the resources */
     size_t n_items;
     const struct wire_work_item
-        *items; /* told again after a while until reported; so the agent must know doubles */
+        *items;           /* told again after a while until reported; so the agent must know doubles */
+    size_t n_definitions; /* at most RESOURCE_LIMIT */
+    const struct wire_definition *definitions;
     struct wire_nodes nodes;
 };
 
@@ -294,6 +308,7 @@ struct wire_scratch {
     struct wire_resource resources[RESOURCE_LIMIT];
     struct wire_report reports[REPORT_LIMIT];
     struct wire_work_item items[REPORT_LIMIT];
+    struct wire_definition definitions[RESOURCE_LIMIT];
     const char *nodes[NODE_LIMIT];
 };
 

@@ -9,6 +9,7 @@ enum {
     NAME_LIMIT = 63,         /* bytes of a resource's, agent's or application's name */
     ADDRESS_LIMIT = 127,     /* bytes of a nanomsg address */
     TEXT_LIMIT = 255,        /* bytes of a reason or an error in a message or record */
+    SETTINGS_LIMIT = 1023,   /* bytes of a resource's settings in the registry */
     PROOF_LIMIT = 127,       /* bytes of a resource manager's proof */
     BRANCH_LIMIT = 64,       /* branches of a transaction */
     RANGE_LIMIT = 64,        /* ranges of sequence numbers in a message */

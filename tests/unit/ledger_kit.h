@@ -99,7 +99,14 @@ static inline void kit_heuristic(struct kit *k, uint64_t session, uint64_t seque
 
 static inline void kit_resource(struct kit *k, enum record_type type, const char *name, const char *kind)
 {
-    kit_apply(k, (struct record){.type = type, .resource = {name, kind}});
+    kit_apply(k, (struct record){.type = type, .resource = {.name = name, .kind = kind}});
+}
+
+/* kind NULL: ALTER_RESOURCE. */
+static inline void kit_declare(struct kit *k, const char *name, const char *kind, const char *settings)
+{
+    kit_apply(k, (struct record){.type = kind != NULL ? RECORD_DECLARE_RESOURCE : RECORD_ALTER_RESOURCE,
+                                 .resource = {name, kind, settings}});
 }
 
 static inline void kit_node(struct kit *k, enum record_type type, uint64_t id, const char *address)

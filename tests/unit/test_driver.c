@@ -288,9 +288,9 @@ static void test_unknown_resource(void **state)
     (void)state;
     kit_expect_silence(k, ask); /* a late double must not commit, so it is logged first */
     kit_turn(k);
-    assert_string_equal(
-        kit_expect_decided(k, ask, VERDICT_ABORT).reason,
-        "no agent has ever registered resource bnak_b; start txagentd for it or correct the name");
+    assert_string_equal(kit_expect_decided(k, ask, VERDICT_ABORT).reason,
+                        "no resource bnak_b: txadmin resource add bnak_b KIND SETTINGS, or start its agent, or "
+                        "correct the name");
     decision = ledger_decision(driver_ledger(k->d), k->session, 1);
     assert_int_equal(decision->n_branches, 1);
     assert_int_equal(decision->origin, ORIGIN_COORDINATOR);

@@ -315,6 +315,13 @@ static void on_answer(void *arg, const char *json)
     snprintf(o->json, sizeof o->json, "%s", json != NULL ? json : "none");
 }
 
+static int inquire(struct kit *k, const char *agent, const char *question, struct outcome *o)
+{
+    const struct driver_inquiry q = {.resource = "bank_a", .question = question, .agent = agent};
+
+    return driver_inquire(k->d, k->now, &q, on_answer, o, NULL);
+}
+
 static void test_inquire(void **state)
 {
     struct kit *k = kit_new(NULL);
@@ -324,8 +331,8 @@ static void test_inquire(void **state)
     uint32_t pull = kit_pull(k, NULL, 0);
 
     (void)state;
-    assert_int_equal(driver_inquire(k->d, k->now, "bnak", "{}", on_answer, &o, NULL), TX_ENOTFOUND);
-    assert_int_equal(driver_inquire(k->d, k->now, "bank_a", "{\"q\":1}", on_answer, &o, NULL), 0);
+    assert_int_equal(inquire(k, "agent-b", "{}", &o), TX_ENOTFOUND);
+    assert_int_equal(inquire(k, NULL, "{\"q\":1}", &o), 0);
     kit_turn(k);
     w = kit_work(k, pull, WORK_INQUIRE, 0);
     assert_non_null(w);
@@ -335,7 +342,7 @@ static void test_inquire(void **state)
     (void)kit_pull(k, &r, 1);
     assert_int_equal(o.calls, 1);
     assert_string_equal(o.json, "{\"a\":1}");
-    assert_int_equal(driver_inquire(k->d, k->now, "bank_a", "{}", on_answer, &o, NULL), 0);
+    assert_int_equal(inquire(k, NULL, "{}", &o), 0);
     kit_pass(k, 3100);
     assert_int_equal(o.calls, 2);
     assert_string_equal(o.json, "none");

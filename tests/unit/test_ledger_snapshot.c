@@ -49,6 +49,7 @@ static void fill(struct kit *k)
         kit_open(k, nonce);
     kit_resource(k, RECORD_ADD_RESOURCE, "bank_a", "postgresql");
     kit_resource(k, RECORD_ADD_RESOURCE, "bank_b", "mariadb");
+    kit_declare(k, "bank_d", "postgresql", "host=d");
     kit_node(k, RECORD_ADD_NODE, 1, "tcp://10.0.0.1:7401");
     kit_node(k, RECORD_ADD_NODE, 2, "tcp://10.0.0.2:7401");
     for (uint64_t session = 1; session <= 4; session++) {
@@ -247,8 +248,9 @@ static void put_decision(struct buf *b, const struct decision_bytes *d)
 }
 
 /* A snapshot of the sessions and decisions given (id, or verdict, 0 ends), and `resources` times the same
- * resource. */
-static int restore_made(const struct session_bytes *s, const struct decision_bytes *d, uint64_t resources)
+ * resource, declared as `flag` says. */
+static int restore_version(const struct session_bytes *s, const struct decision_bytes *d, uint64_t resources,
+                           uint8_t version, uint8_t flag)
 {
     uint64_t sessions = 0, decisions = 0;
     struct kit k;
@@ -257,7 +259,9 @@ static int restore_made(const struct session_bytes *s, const struct decision_byt
 
     kit_init(&k);
     take(k.l, &b);
-    b.len = 16;
+    b.len = 4;
+    buf_put_u32(&b, version);
+    buf_put_u64(&b, GROUP);
     buf_put_u64(&b, 3); /* next session */
     while (sessions < 2 && s[sessions].nonce != 0)
         sessions++;
@@ -274,6 +278,11 @@ static int restore_made(const struct session_bytes *s, const struct decision_byt
         buf_put_str(&b, "bank_a");
         buf_put_str(&b, "postgresql");
         buf_put_u64(&b, 1);
+        if (version == 1)
+            continue;
+        buf_put_str(&b, "host=a");
+        buf_put_u8(&b, flag);
+        buf_put_u64(&b, 0);
     }
     buf_put_u64(&b, 0); /* nodes */
     buf_put_u64(&b, 0); /* lost */
@@ -281,6 +290,25 @@ static int restore_made(const struct session_bytes *s, const struct decision_byt
     buf_release(&b);
     kit_release(&k);
     return rc;
+}
+
+static int restore_made(const struct session_bytes *s, const struct decision_bytes *d, uint64_t resources)
+{
+    return restore_version(s, d, resources, 2, 1);
+}
+
+/* As programs wrote it that had no registry. */
+static void test_version_1(void **state)
+{
+    static const struct session_bytes no_sessions[2];
+    static const struct decision_bytes no_decisions[2];
+
+    (void)state;
+    assert_int_equal(restore_version(no_sessions, no_decisions, 1, 1, 0), 0);
+    assert_int_equal(restore_version(no_sessions, no_decisions, 2, 1, 0), TX_ECORRUPT); /* twice the same */
+    assert_int_equal(restore_version(no_sessions, no_decisions, 1, 2, 1), 0);
+    assert_int_equal(restore_version(no_sessions, no_decisions, 1, 2, 2), TX_ECORRUPT); /* no such flag */
+    assert_int_equal(restore_version(no_sessions, no_decisions, 0, 3, 0), TX_EPROTO);
 }
 
 static void test_sessions_refused(void **state)
@@ -405,7 +433,8 @@ static void test_apply_out_of_memory(void **state)
                                           .session = 5,
                                           .sequence = 2,
                                           .heuristic = {2, HEURISTIC_COMMIT, "bank_b", NULL}});
-    assert_apply_survives((struct record){.type = RECORD_ADD_RESOURCE, .resource = {"bank_c", "redis"}});
+    assert_apply_survives(
+        (struct record){.type = RECORD_ADD_RESOURCE, .resource = {.name = "bank_c", .kind = "redis"}});
     assert_apply_survives((struct record){.type = RECORD_ADD_NODE, .node = {3, "tcp://10.0.0.3:7401"}});
 }
 
@@ -420,7 +449,9 @@ static void test_tables_out_of_memory(void **state)
         apply_with(
             &k, &(struct record){.type = RECORD_DECIDE, .session = 1, .sequence = 1, .decide = {.verdict = 1}},
             n);
-        apply_with(&k, &(struct record){.type = RECORD_ADD_RESOURCE, .resource = {"bank_c", "redis"}}, n);
+        apply_with(
+            &k, &(struct record){.type = RECORD_ADD_RESOURCE, .resource = {.name = "bank_c", .kind = "redis"}},
+            n);
         apply_with(&k, &(struct record){.type = RECORD_ADD_NODE, .node = {3, "tcp://10.0.0.3:7401"}}, n);
         kit_release(&k);
     }
@@ -460,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_every_byte_flipped),
         cmocka_unit_test(test_header),
+        cmocka_unit_test(test_version_1),
         cmocka_unit_test(test_sessions_refused),
         cmocka_unit_test(test_decisions_refused),
 #if OWN_MALLOC

@@ -17,11 +17,15 @@ static char text255[256], text256[257], proof127[128], proof128[129];
 static struct branch_ref branches[BRANCH_LIMIT];
 static struct range ranges[RANGE_LIMIT];
 
+static char settings1023[SETTINGS_LIMIT + 1], settings1024[SETTINGS_LIMIT + 2];
+
 static int set_up(void **state)
 {
     (void)state;
     memset(text255, 't', sizeof text255 - 1);
     memset(text256, 't', sizeof text256 - 1);
+    memset(settings1023, 's', sizeof settings1023 - 1);
+    memset(settings1024, 's', sizeof settings1024 - 1);
     memset(proof127, 'p', sizeof proof127 - 1);
     memset(proof128, 'p', sizeof proof128 - 1);
     for (uint16_t i = 0; i < BRANCH_LIMIT; i++)
@@ -53,8 +57,10 @@ static size_t samples(struct record out[20])
         .type = RECORD_HEURISTIC, .session = 1, .heuristic = {65535, HEURISTIC_HAZARD, name63, text255}};
     out[n++] = (struct record){.type = RECORD_HEURISTIC, .heuristic = {1, HEURISTIC_COMMIT, "", NULL}};
     out[n++] = (struct record){.type = RECORD_FORGET, .session = 1, .sequence = 2};
-    out[n++] = (struct record){.type = RECORD_ADD_RESOURCE, .resource = {name63, name63}};
+    out[n++] = (struct record){.type = RECORD_ADD_RESOURCE, .resource = {.name = name63, .kind = name63}};
     out[n++] = (struct record){.type = RECORD_REMOVE_RESOURCE, .resource = {.name = name63}};
+    out[n++] = (struct record){.type = RECORD_DECLARE_RESOURCE, .resource = {name63, name63, settings1023}};
+    out[n++] = (struct record){.type = RECORD_ALTER_RESOURCE, .resource = {.name = "a", .settings = ""}};
     out[n++] = (struct record){.type = RECORD_ADD_NODE, .node = {UINT64_MAX, proof127}};
     out[n++] = (struct record){.type = RECORD_REMOVE_NODE, .node = {.id = 3}};
     out[n++] = (struct record){.type = RECORD_RESTORE, .restore = {245, 500, 255, (const uint8_t *)text255}};
@@ -110,8 +116,11 @@ static void assert_same_body(const struct record *a, const struct record *b)
         break;
     case RECORD_ADD_RESOURCE:
     case RECORD_REMOVE_RESOURCE:
+    case RECORD_DECLARE_RESOURCE:
+    case RECORD_ALTER_RESOURCE:
         assert_same_text(a->resource.name, b->resource.name);
         assert_same_text(a->resource.kind, b->resource.kind);
+        assert_same_text(a->resource.settings, b->resource.settings);
         break;
     case RECORD_ADD_NODE:
     case RECORD_REMOVE_NODE:
@@ -255,7 +264,7 @@ static void test_append_refuses(void **state)
     static const struct range upside_down = {2, 1};
     const struct record bad[] = {
         {.type = (enum record_type)0},
-        {.type = (enum record_type)(RECORD_REMOVE_RESOURCE + 1)},
+        {.type = (enum record_type)(RECORD_ALTER_RESOURCE + 1)},
         {.type = RECORD_OPEN_SESSION},
         {.type = RECORD_OPEN_SESSION, .open_session = {.name = name64}},
         {.type = RECORD_DECIDE},
@@ -275,10 +284,16 @@ static void test_append_refuses(void **state)
         {.type = RECORD_HEURISTIC, .heuristic = {1, 1, NULL, NULL}},
         {.type = RECORD_HEURISTIC, .heuristic = {1, 1, name64, NULL}},
         {.type = RECORD_HEURISTIC, .heuristic = {1, 1, "a", text256}},
-        {.type = RECORD_ADD_RESOURCE, .resource = {"a", NULL}},
-        {.type = RECORD_ADD_RESOURCE, .resource = {NULL, "a"}},
-        {.type = RECORD_ADD_RESOURCE, .resource = {"a", name64}},
-        {.type = RECORD_REMOVE_RESOURCE, .resource = {NULL, NULL}},
+        {.type = RECORD_ADD_RESOURCE, .resource = {.name = "a", .kind = NULL}},
+        {.type = RECORD_ADD_RESOURCE, .resource = {.name = NULL, .kind = "a"}},
+        {.type = RECORD_ADD_RESOURCE, .resource = {.name = "a", .kind = name64}},
+        {.type = RECORD_REMOVE_RESOURCE, .resource = {.name = NULL}},
+        {.type = RECORD_DECLARE_RESOURCE, .resource = {NULL, "a", "b"}},
+        {.type = RECORD_DECLARE_RESOURCE, .resource = {"a", NULL, "b"}},
+        {.type = RECORD_DECLARE_RESOURCE, .resource = {"a", "b", NULL}},
+        {.type = RECORD_DECLARE_RESOURCE, .resource = {"a", "b", settings1024}},
+        {.type = RECORD_ALTER_RESOURCE, .resource = {"a", NULL, NULL}},
+        {.type = RECORD_ALTER_RESOURCE, .resource = {"a", NULL, settings1024}},
         {.type = RECORD_ADD_NODE, .node = {0, "a"}},
         {.type = RECORD_ADD_NODE, .node = {1, NULL}},
         {.type = RECORD_ADD_NODE, .node = {1, ""}},
@@ -364,7 +379,7 @@ static void test_malformed(void **state)
 static void test_unknown_type(void **state)
 {
     const struct record r = {.type = RECORD_END, .session = 1, .sequence = 1};
-    const uint8_t types[] = {0, RECORD_REMOVE_RESOURCE + 1, 255};
+    const uint8_t types[] = {0, RECORD_ALTER_RESOURCE + 1, 255};
     struct buf entry;
     size_t n;
 
@@ -396,7 +411,7 @@ static void test_damage_sticks(void **state)
 static void test_type_names(void **state)
 {
     (void)state;
-    for (int t = RECORD_OPEN_SESSION; t <= RECORD_REMOVE_RESOURCE; t++)
+    for (int t = RECORD_OPEN_SESSION; t <= RECORD_ALTER_RESOURCE; t++)
         assert_string_not_equal(record_type_name((enum record_type)t), "unknown");
     assert_string_equal(record_type_name((enum record_type)0), "unknown");
     assert_string_equal(record_type_name((enum record_type)200), "unknown");

@@ -10,8 +10,12 @@ static const struct branch_ref some_branches[] = {{1, BRANCH_DIRECT, "bank_a", "
                                                   {2, BRANCH_REMOTE, "bank.b-2", NULL, "tcp://10.0.0.1:7402"},
                                                   {UINT16_MAX, BRANCH_DIRECT, "c", "", NULL}};
 static const struct wire_resource some_resources[] = {
-    {"bank_a", "postgresql", 1, 3, 99000, 7, 4, 2, NULL},
-    {"bank_b", "mariadb", 0, 0, 0, 0, 0, 0, "connection refused"}};
+    {"bank_a", "postgresql", 1, UINT64_MAX, 1, 3, 99000, 7, 4, 2, NULL},
+    {"bank_b", "mariadb", 0, 0, 0, 0, 0, 0, 0, 0, "connection refused"},
+    {"bank_c", NULL, 1, 1, 0, 0, 0, 0, 0, 0, "not in the registry"}};
+static const struct wire_definition some_definitions[] = {{"bank_a", 7, "postgresql", "host=a dbname=bank"},
+                                                          {"bank_b", UINT64_MAX, "redis", ""},
+                                                          {"bank_c", 1, NULL, NULL}};
 static const struct wire_report some_reports[] = {
     {REPORT_PREPARED, {1, 2, 3, 4}, 1, "bank_a", 0, "xid=5", NULL},
     {REPORT_FOUND, {5, 6, 7, 8}, 2, "bank_b", 123456789012, NULL, "since long"},
@@ -46,8 +50,8 @@ static struct wire_message samples[] = {
     {WIRE_OUTCOME_IS, .outcome_is = {TX_OUTCOME_FORGOTTEN}},
     {WIRE_LOCATE, .locate = {"bank_a"}},
     {WIRE_LOCATED, .located = {"tcp://10.0.0.1:7501"}},
-    {WIRE_PULL, .pull = {77, 88, "agent_1", "tcp://10.0.0.1:7501", 2, some_resources, 3, some_reports}},
-    {WIRE_WORK, .work = {0x1122334455667788, 88, 1, 2, some_items, NODES}},
+    {WIRE_PULL, .pull = {77, 88, "agent_1", "tcp://10.0.0.1:7501", 3, some_resources, 3, some_reports}},
+    {WIRE_WORK, .work = {0x1122334455667788, 88, 1, 2, some_items, 3, some_definitions, NODES}},
     {WIRE_ADMIN, .admin = {"{\"verb\":\"status\"}"}},
     {WIRE_ADMIN_REPLY, .admin = {"{\"ok\":true}"}},
     {WIRE_EXEC, .exec = {id, 3, 4, 60000, "bank_a", "SELECT $1, $2, $3", 3, NULL, 0}},
@@ -59,7 +63,7 @@ static struct wire_message samples[] = {
     {WIRE_DECIDE, .decide = {id, VERDICT_ABORT, WAIT_DECIDED, 0, 0, NULL, {0, 0, NULL, NULL}}},
     {WIRE_DECIDED, .decided = {VERDICT_COMMIT, 0, HEURISTIC_NONE, NULL}},
     {WIRE_PULL, .pull = {77, 89, "agent_1", NULL, 0, NULL, 0, NULL}},
-    {WIRE_WORK, .work = {1, 0, 0, 0, NULL, {0, NULL}}},
+    {WIRE_WORK, .work = {.group = 1}},
     {WIRE_ROWS, .rows = {TX_ESTATEMENT, "42601: syntax error", 0, 0, 0, NULL, 0}},
     {WIRE_FINISH, .finish = {FINISH_PROOF, id, 3, "bank_a", "statements=2"}},
     {WIRE_FINISH, .finish = {FINISH_ONE_PHASE, id, 3, "bank_a", NULL}},
@@ -156,6 +160,8 @@ static void same_resource(const struct wire_resource *a, const struct wire_resou
 {
     same_text(a->name, b->name);
     same_text(a->kind, b->kind);
+    assert_int_equal(a->by_registry, b->by_registry);
+    assert_int_equal(a->definition, b->definition);
     assert_int_equal(a->up, b->up);
     assert_int_equal(a->in_doubt, b->in_doubt);
     assert_int_equal(a->oldest_ms, b->oldest_ms);
@@ -204,6 +210,13 @@ static void same_work(const struct wire_work *a, const struct wire_work *b)
         same_text(a->items[i].resource, b->items[i].resource);
         same_text(a->items[i].proof, b->items[i].proof);
         same_text(a->items[i].text, b->items[i].text);
+    }
+    assert_int_equal(a->n_definitions, b->n_definitions);
+    for (size_t i = 0; i < a->n_definitions; i++) {
+        same_text(a->definitions[i].name, b->definitions[i].name);
+        assert_int_equal(a->definitions[i].mark, b->definitions[i].mark);
+        same_text(a->definitions[i].kind, b->definitions[i].kind);
+        same_text(a->definitions[i].settings, b->definitions[i].settings);
     }
     same_nodes(&a->nodes, &b->nodes);
 }
@@ -422,7 +435,7 @@ static void foreign_headers_are_refused(void **state)
         const char *why;
     } cases[] = {
         {0, 'B', "not a message"},          {3, 1, "not a message"},  {1, 0, "version 0"},
-        {1, WIRE_VERSION + 1, "version 4"}, {2, 0, "unknown type 0"}, {2, WIRE_ERROR + 1, "unknown type"},
+        {1, WIRE_VERSION + 1, "version 5"}, {2, 0, "unknown type 0"}, {2, WIRE_ERROR + 1, "unknown type"},
         {2, 255, "unknown type 255"},
     };
 
@@ -440,7 +453,12 @@ static void enumerated_fields_are_checked(void **state)
 {
     struct branch_ref branch = {1, BRANCH_REMOTE + 1, "a", NULL, NULL};
     struct branch_ref unnumbered = {0, BRANCH_REMOTE, "a", NULL, NULL};
-    struct wire_resource half_up = {"a", "postgresql", 2, 0, 0, 0, 0, 0, NULL};
+    struct wire_resource half_up = {.name = "a", .kind = "postgresql", .up = 2};
+    struct wire_resource half_by_registry = {.name = "a", .kind = "postgresql", .by_registry = 2};
+    struct wire_resource kindless = {.name = "a"}, bad_kind = {.name = "a", .kind = "", .by_registry = 1};
+    struct wire_definition unmarked = {"a", 0, NULL, NULL}, no_settings = {"a", 1, "postgresql", NULL};
+    struct wire_definition no_kind = {"a", 1, NULL, ""}, no_name = {"", 1, NULL, NULL};
+    struct wire_definition odd_kind = {"a", 1, "post gresql", ""};
     struct wire_report report_0 = {0, id, 1, "a", 0, NULL, NULL};
     struct wire_report report_12 = {REPORT_ANSWER + 1, id, 1, "a", 0, NULL, NULL};
     struct wire_report report_unnumbered = {REPORT_HAZARD, id, 0, "a", 0, NULL, NULL};
@@ -461,6 +479,14 @@ static void enumerated_fields_are_checked(void **state)
         {WIRE_DECIDED, .decided = {.verdict = VERDICT_COMMIT, .heuristic = HEURISTIC_HAZARD + 1}},
         {WIRE_OUTCOME_IS, .outcome_is = {TX_OUTCOME_FORGOTTEN + 1}},
         {WIRE_PULL, .pull = {.name = "a", .n_resources = 1, .resources = &half_up}},
+        {WIRE_PULL, .pull = {.name = "a", .n_resources = 1, .resources = &half_by_registry}},
+        {WIRE_PULL, .pull = {.name = "a", .n_resources = 1, .resources = &kindless}},
+        {WIRE_PULL, .pull = {.name = "a", .n_resources = 1, .resources = &bad_kind}},
+        {WIRE_WORK, .work = {.n_definitions = 1, .definitions = &unmarked}},
+        {WIRE_WORK, .work = {.n_definitions = 1, .definitions = &no_settings}},
+        {WIRE_WORK, .work = {.n_definitions = 1, .definitions = &no_kind}},
+        {WIRE_WORK, .work = {.n_definitions = 1, .definitions = &no_name}},
+        {WIRE_WORK, .work = {.n_definitions = 1, .definitions = &odd_kind}},
         {WIRE_PULL, .pull = {.name = "a", .n_reports = 1, .reports = &report_0}},
         {WIRE_PULL, .pull = {.name = "a", .n_reports = 1, .reports = &report_12}},
         {WIRE_PULL, .pull = {.name = "a", .n_reports = 1, .reports = &report_unnumbered}},
@@ -530,7 +556,7 @@ static void required_strings_may_not_be_null(void **state)
 
     (void)state;
     buf_init(&b);
-    buf_put_bytes(&b, "A\3\13\0", 4); /* locate */
+    buf_put_bytes(&b, "A\4\13\0", 4); /* locate */
     buf_put_str(&b, NULL);
     assert_refused(&b, "resource");
 }

@@ -53,6 +53,7 @@ static void counts_over_the_bounds_are_refused(void **state)
     raise_count(&pull, 4 + 16 + 6 + 4, RESOURCE_LIMIT, "pull message: resources");
     raise_count(&pull, 4 + 16 + 6 + 4 + 2, REPORT_LIMIT, "pull message: reports");
     raise_count(&work, 4 + 17, REPORT_LIMIT, "work message: items");
+    raise_count(&work, 4 + 17 + 2, RESOURCE_LIMIT, "work message: definitions");
 }
 
 static void assert_too_big(const struct wire_message *m)
@@ -74,6 +75,9 @@ static void encoder_keeps_the_counts(void **state)
     static const struct wire_resource resources[RESOURCE_LIMIT + 1];
     static const struct wire_report reports[REPORT_LIMIT + 1];
     static const struct wire_work_item items[REPORT_LIMIT + 1];
+    static const struct wire_definition definitions[RESOURCE_LIMIT + 1];
+    static char long_settings[SETTINGS_LIMIT + 2];
+    static const struct wire_definition too_long = {"a", 1, "postgresql", long_settings};
     static const char *const nodes[NODE_LIMIT + 1];
     struct wire_message cases[] = {
         {WIRE_DECIDE, .decide = {.n_branches = BRANCH_LIMIT + 1, .branches = branches}},
@@ -82,10 +86,13 @@ static void encoder_keeps_the_counts(void **state)
         {WIRE_PULL, .pull = {.name = "a", .n_resources = RESOURCE_LIMIT + 1, .resources = resources}},
         {WIRE_PULL, .pull = {.name = "a", .n_reports = REPORT_LIMIT + 1, .reports = reports}},
         {WIRE_WORK, .work = {.n_items = REPORT_LIMIT + 1, .items = items}},
+        {WIRE_WORK, .work = {.n_definitions = RESOURCE_LIMIT + 1, .definitions = definitions}},
+        {WIRE_WORK, .work = {.n_definitions = 1, .definitions = &too_long}},
         {WIRE_HEARTBEAT_OK, .heartbeat_ok = {{NODE_LIMIT + 1, nodes}}},
     };
 
     (void)state;
+    memset(long_settings, 'x', sizeof long_settings - 1);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_too_big(&cases[i]);
 }
