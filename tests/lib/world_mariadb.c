@@ -28,16 +28,17 @@ static void find_program(struct world *w, const char *name, char out[WORLD_PATH_
 
 static void make_data(struct world *w, const char *path)
 {
-    char program[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE + 32];
+    char program[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE + 32], temporary[WORLD_PATH_SIZE + 32];
     struct world_process *p;
 
     find_program(w, "mariadb-install-db", program);
     world_server_directory(w, path);
     snprintf(data, sizeof data, "--datadir=%s", path);
+    snprintf(temporary, sizeof temporary, "--tmpdir=%s", path); /* in $TMPDIR its user may not write */
     p = world_process_new(w, "install-db",
-                          WORLD_ARGS(program, "--no-defaults", data, "--auth-root-authentication-method=normal",
-                                     "--skip-test-db", "--skip-name-resolve", redo_size,
-                                     "--innodb-flush-method=nosync"));
+                          WORLD_ARGS(program, "--no-defaults", data, temporary,
+                                     "--auth-root-authentication-method=normal", "--skip-test-db",
+                                     "--skip-name-resolve", redo_size, "--innodb-flush-method=nosync"));
     p->as_server_user = true;
     world_process_start(p, NULL);
     if (world_process_wait(p, START_MS) != 0)
