@@ -37,8 +37,7 @@ static char address[64];
 static pthread_mutex_t store = PTHREAD_MUTEX_INITIALIZER;
 static struct branch branches[BRANCHES];
 static long total, commits, rollbacks;
-static int fail_commits, prepare_answer;
-static int leave_commits, forgetful; /* or not */
+static int fail_commits, prepare_answer, leave_commits, forgetful; /* the last two: or not */
 static pthread_t workers[WORKERS];
 static unsigned n_workers, n_lines;
 

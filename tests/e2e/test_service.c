@@ -3,8 +3,6 @@
  * away is what was written down in the database, and the application was told the truth.
  */
 #include <arpa/inet.h>
-#include <cjson/cJSON.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,75 +12,21 @@
 
 #include "tests/lib/kit.h"
 
-enum { PIECES = 1000000, ORDERS = 40, PORT_SIZE = 16, LINE = 512, ANSWER_MS = 2000 };
+enum { PIECES = STOCK_PIECES, ORDERS = 40, LINE = STOCK_LINE };
 
 static struct kit kit;
 static tx_client *client;
 static PGconn *bank;
 static struct world_process *service;
-static char port[PORT_SIZE];
 
-/* The service */
-
-/* One request; false: no answer. */
 static bool ask(const char *request, char answer[LINE])
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct pollfd wait = {.fd = fd, .events = POLLIN};
-    ssize_t n = -1;
-
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0 && write(fd, request, strlen(request)) > 0 &&
-        poll(&wait, 1, ANSWER_MS) == 1)
-        n = read(fd, answer, LINE - 1);
-    close(fd);
-    answer[n > 0 ? n : 0] = '\0';
-    return n > 0;
+    return stock_ask(kit.stock.port, request, answer);
 }
 
 static long count_pieces(void)
 {
-    char answer[LINE];
-    long n = -1;
-
-    assert_true(ask("count bolt\n", answer));
-    assert_int_equal(sscanf(answer, "ok %ld", &n), 1);
-    return n;
-}
-
-static void new_service(void)
-{
-    char program[WORLD_PATH_SIZE], journal[WORLD_PATH_SIZE], answer[LINE], request[64];
-    const char *argv[] = {world_program(kit.world, "examples/service", program), journal, port, NULL};
-
-    snprintf(port, sizeof port, "%u", world_port(kit.world));
-    snprintf(journal, sizeof journal, "%s/stock.journal", world_dir(kit.world));
-    service = world_process_new(kit.world, "service", argv);
-    world_process_start_ready(service, NULL);
-    snprintf(request, sizeof request, "put bolt %d\n", PIECES);
-    assert_true(ask(request, answer));
-}
-
-static bool is_up(void *arg)
-{
-    bool *up = arg;
-    int code;
-    cJSON *o = world_admin_json(kit.world, WORLD_ARGS("resources"), &code);
-    char *text = cJSON_PrintUnformatted(o);
-
-    *up = strstr(text, "\"stock\"") != NULL;
-    free(text);
-    cJSON_Delete(o);
-    return *up;
-}
-
-static void await_service(void)
-{
-    bool up = false;
-
-    if (!world_wait(KIT_SETTLE_MS, is_up, &up))
-        fail_msg("no coordinator knows the service");
+    return stock_count(&kit.stock);
 }
 
 /* Orders */
@@ -164,9 +108,6 @@ static int set_up(void **state)
 
     (void)state;
     kit_settle(&kit);
-    if (!world_process_running(service))
-        world_process_start_ready(service, NULL);
-    await_service();
     options.coordinators = world_coordinators(kit.world);
     if (tx_client_open(&client, &options, &e) != TX_OK)
         fail_msg("%s", e.msg);
@@ -185,10 +126,7 @@ static int tear_down(void **state)
 /* The tests keep what they did: each begins with a stock that agrees with no receipts. */
 static void fill_up(void)
 {
-    char request[64], answer[LINE];
-
-    snprintf(request, sizeof request, "put bolt %ld\n", PIECES - count_pieces());
-    assert_true(ask(request, answer));
+    stock_fill(&kit.stock);
     n_told = 0;
 }
 
@@ -306,7 +244,7 @@ static void die_at(const char *point)
     if (world_process_wait(service, KIT_SETTLE_MS) != -SIGKILL)
         fail_msg("the service did not come to %s", point);
     world_process_start_ready(service, NULL);
-    await_service();
+    stock_await(kit.world);
 }
 
 static void killed_at_every_point(void **state)
@@ -323,25 +261,23 @@ static void killed_at_every_point(void **state)
 /* What a crash in the middle of a write leaves is cut off; what was forced is there. */
 static void torn_last_line(void **state)
 {
-    char path[WORLD_PATH_SIZE];
     FILE *journal;
 
     (void)state;
     fill_up();
     assert_int_equal(order(1, false)->rc, TX_OK);
     world_process_kill(service);
-    snprintf(path, sizeof path, "%s/stock.journal", world_dir(kit.world));
-    journal = fopen(path, "a");
+    journal = fopen(kit.stock.journal, "a");
     assert_non_null(journal);
     fprintf(journal, "put bolt 1000");
     fclose(journal);
     world_process_start_ready(service, NULL);
-    await_service();
+    stock_await(kit.world);
     assert_int_equal(PIECES - count_pieces(), 1);
     assert_int_equal(order(1, false)->rc, TX_OK);
     world_process_kill(service);
     world_process_start_ready(service, NULL);
-    await_service();
+    stock_await(kit.world);
     assert_int_equal(PIECES - count_pieces(), 2);
     assert_told();
 }
@@ -350,7 +286,7 @@ static void torn_last_line(void **state)
 static void requests_in_parts(void **state)
 {
     static const char *const parts[] = {"co", "unt bo", "lt\ncount bolt\ncou", "nt bolt\n"};
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)kit.stock.port)};
     int fd = socket(AF_INET, SOCK_STREAM, 0), lines = 0;
     char c;
 
@@ -370,11 +306,12 @@ static void requests_in_parts(void **state)
 /* The application of examples/order.c, with what it prints. */
 static void the_other_example(void **state)
 {
-    char program[WORLD_PATH_SIZE], conninfo[WORLD_PATH_SIZE];
+    char program[WORLD_PATH_SIZE], conninfo[WORLD_PATH_SIZE], port[16];
     struct world_output o;
 
     (void)state;
     fill_up();
+    snprintf(port, sizeof port, "%u", kit.stock.port);
     world_program(kit.world, "examples/order", program);
     world_server_conninfo(kit.bank[0], "app", conninfo);
     world_sql(kit.bank[0], "CREATE TABLE orders (transaction text, item text, n int);"
@@ -395,11 +332,11 @@ static int open_group(void **state)
 {
     /* While the service is dead its vote and its commit are waited for. */
     static const char *const hasty[] = {"--vote_timeout", "2s", NULL};
-    const struct kit_options options = {.coordinator_flags = hasty};
+    const struct kit_options options = {.stock = true, .coordinator_flags = hasty};
 
     (void)state;
     kit_open(&kit, "service", &options);
-    new_service();
+    service = kit.stock.process;
     return 0;
 }
 

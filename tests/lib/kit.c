@@ -136,6 +136,8 @@ void kit_open(struct kit *k, const char *name, const struct kit_options *options
                                       options->agent_flags != NULL ? options->agent_flags : eager);
         world_process_start_ready(k->agent[i], NULL);
     }
+    if (options->stock)
+        stock_open(&k->stock, k->world);
 }
 
 int kit_close(struct kit *k, int failed)
@@ -193,6 +195,11 @@ void kit_settle(struct kit *k)
         kit_await_agents(k);
     for (int i = 0; i < 2; i++)
         world_sql(k->bank[i], "DELETE FROM receipts");
+    if (k->stock.process != NULL) {
+        settle_process(k->stock.process);
+        stock_await(k->world);
+        stock_fill(&k->stock);
+    }
 }
 
 tx_client *kit_client(struct kit *k)
@@ -302,6 +309,22 @@ char *kit_all_receipts(struct kit *k, int bank)
                               : "SELECT string_agg(name, ' ' ORDER BY name COLLATE \"C\") FROM receipts");
 }
 
+static bool stock_agrees(void *arg)
+{
+    struct kit *k = arg;
+
+    return stock_prepared(&k->stock) == 0 && STOCK_PIECES - stock_count(&k->stock) ==
+                                                 world_sql_number(k->bank[0], "SELECT count(*) FROM receipts");
+}
+
+static void assert_stock_agrees(struct kit *k)
+{
+    if (!world_wait(KIT_SETTLE_MS, stock_agrees, k))
+        fail_msg("%ld pieces are gone, %lld receipts are there; the service has %u branches in doubt",
+                 STOCK_PIECES - stock_count(&k->stock),
+                 world_sql_number(k->bank[0], "SELECT count(*) FROM receipts"), stock_prepared(&k->stock));
+}
+
 void kit_assert_sound(struct kit *k)
 {
     char *receipts[2];
@@ -316,4 +339,6 @@ void kit_assert_sound(struct kit *k)
     free(receipts[0]);
     free(receipts[1]);
     assert_int_equal(world_sum_balances(k->world), 2 * KIT_ACCOUNTS * KIT_BALANCE);
+    if (k->stock.process != NULL)
+        assert_stock_agrees(k);
 }

@@ -16,6 +16,7 @@
 #include "libtx/libtx_mariadb.h"
 #include "libtx/libtx_pg.h"
 #include "libtx/shared/channel.h"
+#include "tests/lib/stock.h"
 #include "tests/lib/world.h"
 
 enum {
@@ -52,6 +53,7 @@ struct kit {
     unsigned n_nodes;
     unsigned n_clients;
     struct kit_load load;
+    struct stock stock;       /* no process: there is none */
     const char *const *flags; /* of coordinators; borrowed */
     size_t disk_bytes;        /* as its options say, too */
     bool watched;
@@ -62,6 +64,7 @@ struct kit_options {
     bool no_agents;
     unsigned nodes; /* a group of so many; 0: a coordinator that is alone */
     bool mariadb; /* bank_b is a MariaDB server, its branches remote ones but in KIT_DIRECT; not with network */
+    bool stock;   /* a service takes part, too: «stock» */
     bool network; /* see world_net.h */
     bool disorder;     /* see world.h */
     size_t disk_bytes; /* of each node's disk (world_node_disk()); 0: a directory as any other */
@@ -109,12 +112,13 @@ long long kit_receipts(struct kit *k, const char *receipt);
 char *kit_all_receipts(struct kit *k, int bank);
 /* The connection is idle and answers. */
 void kit_assert_usable(PGconn *conn);
-/* Nothing prepared in either bank (after a while), all money there, every receipt in both banks. */
+/* Nothing prepared in either bank (after a while), all money there, every receipt in both banks. With a
+ * service: nothing is prepared there either, and a piece is gone for each receipt. */
 void kit_assert_sound(struct kit *k);
 
 /* The client program (kit_client.c) */
 
-/* How a transfer's two branches work. */
+/* How a transfer's two branches work. With a service it has a third one, which takes a piece. */
 enum kit_mode {
     KIT_DIRECT,
     KIT_REMOTE,

@@ -22,6 +22,7 @@ struct run {
     MYSQL *my;        /* to it */
     const char *conninfo[2];
     PGconn *conn[2];
+    unsigned stock; /* port of the service that takes part, too; or 0 */
     int row, count;
 };
 
@@ -121,6 +122,8 @@ static bool transfer(struct run *r)
     rc = work(r, t, 0, &e);
     if (rc == TX_OK && r->mode != KIT_SINGLE)
         rc = work(r, t, 1, &e);
+    if (rc == TX_OK && r->stock != 0)
+        rc = stock_take(r->stock, t, 1, &e);
     worked = rc == TX_OK;
     world_client_tell("try %s", id);
     if (worked)
@@ -176,12 +179,12 @@ static void run_crowd(const struct run *r)
 }
 
 /* argv: name, mode, count, lifetime of a session in ms, conninfo of both banks, bank_b's being «mariadb» and
- * its port where it is that. KIT_ANSWER_MS (environment): how long to wait for coordinators. One that goes on
- * all the time is patient with a busy machine. */
+ * its port where it is that, and the port of the service, or 0. KIT_ANSWER_MS (environment): how long to wait
+ * for coordinators. One that goes on all the time is patient with a busy machine. */
 static int transfer_job(int argc, char **argv)
 {
     const char *answer = getenv("KIT_ANSWER_MS");
-    unsigned session_ms = argc == 6 ? (unsigned)atoi(argv[3]) : 0;
+    unsigned session_ms = argc == 7 ? (unsigned)atoi(argv[3]) : 0;
     unsigned patience = getenv("KIT_PAUSE_MS") != NULL ? 4 : 2;
     struct tx_client_options options = {.application_name = "kit",
                                         .session_timeout_ms = session_ms,
@@ -190,6 +193,7 @@ static int transfer_job(int argc, char **argv)
                                         .commit_timeout_ms = answer != NULL ? (unsigned)atoi(answer) : 0};
     struct run r = {.mariadb = strncmp(argv[5], "mariadb ", 8) == 0 ? (unsigned)atoi(argv[5] + 8) : 0,
                     .conninfo = {argv[4], argv[5]},
+                    .stock = (unsigned)atoi(argv[6]),
                     .row = 1,
                     .count = atoi(argv[2])};
     struct tx_error e;
@@ -232,13 +236,14 @@ static const char *bank_b_of(const struct kit *k, char out[WORLD_PATH_SIZE])
 static struct world_process *start(struct kit *k, enum kit_mode mode, int count, const char *session_ms,
                                    const char *env)
 {
-    char name[32], number[32], a[WORLD_PATH_SIZE], b[WORLD_PATH_SIZE];
+    char name[32], number[32], port[16], a[WORLD_PATH_SIZE], b[WORLD_PATH_SIZE];
 
     snprintf(name, sizeof name, "client_%u", ++k->n_clients);
     snprintf(number, sizeof number, "%d", count);
+    snprintf(port, sizeof port, "%u", k->stock.process != NULL ? k->stock.port : 0);
     return world_client_start(k->world, name, env,
                               WORLD_ARGS("transfer", mode_names[mode], number, session_ms,
-                                         world_server_conninfo(k->bank[0], "app", a), bank_b_of(k, b)));
+                                         world_server_conninfo(k->bank[0], "app", a), bank_b_of(k, b), port));
 }
 
 struct world_process *kit_start_transfers(struct kit *k, enum kit_mode mode, int count, const char *env)
@@ -334,10 +339,11 @@ void kit_assert_told(struct kit *k, const struct kit_account *account)
 {
     tx_client *client = kit_client(k);
     enum tx_outcome first, again;
-    char *receipts;
+    char *receipts, *journal;
 
     kit_assert_sound(k);
     receipts = kit_all_receipts(k, 0);
+    journal = k->stock.process != NULL ? stock_journal(&k->stock) : NULL;
     for (size_t i = 0; i < account->n; i++) {
         const struct kit_told *t = &account->told[i];
 
@@ -345,11 +351,14 @@ void kit_assert_told(struct kit *k, const struct kit_account *account)
             continue;
         first = ask_outcome(client, t->id);
         check_told(t, strstr(receipts, t->id) != NULL, first);
+        if (journal != NULL && stock_committed(journal, t->id) != (strstr(receipts, t->id) != NULL))
+            fail_msg("%s is in the service's journal or in the banks, not in both", t->id);
         again = ask_outcome(client, t->id);
         /* Nodes forget one after the other. */
         if (again != first && again != TX_OUTCOME_FORGOTTEN && first != TX_OUTCOME_FORGOTTEN)
             fail_msg("%s has two outcomes: %d and %d", t->id, first, again);
     }
     free(receipts);
+    free(journal);
     tx_client_close(client);
 }
