@@ -148,7 +148,8 @@ struct rm_ops {
      * prefix: the gids of this group begin so. The agent adds the resource's name. */
     void (*inspect)(struct rm *rm, const char *gid, rm_json_cb done, void *arg);
     void (*diagnose)(struct rm *rm, const char *prefix, rm_json_cb done, void *arg);
-    /* Tries out, on a connection of its own and within seconds, whether branches can be prepared and finished:
+    /* Tries out, on a connection that nobody else has meanwhile and within seconds, whether branches can be
+     * prepared and finished:
      * {"checks": [{"check", "ok", "text", "remedy"}, …]}, in the order in which they were made. An empty branch
      * is prepared as `gid` and rolled back; left behind by a crash it is rolled back by recovery. NULL: this
      * kind has no test. */

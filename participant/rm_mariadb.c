@@ -155,4 +155,5 @@ const struct rm_ops rm_mariadb_ops = {
     .list = rm_mariadb_list,
     .inspect = rm_mariadb_inspect,
     .diagnose = rm_mariadb_diagnose,
+    .test = rm_mariadb_test,
 };

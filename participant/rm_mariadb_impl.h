@@ -403,5 +403,7 @@ void rm_mariadb_prune(struct rm *rm);
 
 void rm_mariadb_inspect(struct rm *rm, const char *gid, rm_json_cb done, void *arg);
 void rm_mariadb_diagnose(struct rm *rm, const char *prefix, rm_json_cb done, void *arg);
+/* rm_mariadb_test.c */
+void rm_mariadb_test(struct rm *rm, const char *gid, rm_json_cb done, void *arg);
 
 #endif

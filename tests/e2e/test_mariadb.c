@@ -417,6 +417,31 @@ static void test_doctor(void **state)
     world_sql(kit.bank[1], "SET GLOBAL innodb_flush_log_at_trx_commit = 1");
 }
 
+/* txadmin resource test: all is well, the receipt may not be written, the server is down. */
+static void test_resource_test(void **state)
+{
+    const char *const *test = WORLD_ARGS("resource", "test", "bank_b");
+    long long before = proofs();
+
+    (void)state;
+    kit_assert_admin(&kit, test, 0, "done with an empty branch");
+    kit_assert_admin(&kit, test, 0, "can be written");
+    assert_int_equal(world_prepared_count(kit.bank[1]), 0);
+    assert_int_equal(proofs(), before);
+    world_sql(kit.bank[1], "REVOKE INSERT ON assent.receipt FROM assent_agent@'127.0.0.1'");
+    kit_assert_admin(&kit, test, 3, "run sql/setup-mariadb.sql");
+    world_sql(kit.bank[1], "GRANT INSERT ON assent.receipt TO assent_agent@'127.0.0.1'");
+    kit_assert_admin(&kit, test, 0, "can be written");
+    world_sql(kit.bank[1], "SET GLOBAL innodb_flush_log_at_trx_commit = 2");
+    kit_assert_admin(&kit, test, 3, "innodb_flush_log_at_trx_commit = 1");
+    world_sql(kit.bank[1], "SET GLOBAL innodb_flush_log_at_trx_commit = 1");
+    world_server_kill(kit.bank[1]);
+    kit_assert_admin(&kit, test, 3, "start the server");
+    world_server_start(kit.bank[1]);
+    kit_await_agents(&kit);
+    kit_assert_sound(&kit);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(int argc, char **argv)
@@ -436,6 +461,7 @@ int main(int argc, char **argv)
         TEST(test_prepared_branch_of_a_dead_agent),
         TEST(test_branch_of_a_session_that_lives),
         TEST(test_doctor),
+        TEST(test_resource_test),
     };
 
     kit_main(argc, argv);
