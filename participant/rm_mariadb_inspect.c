@@ -293,7 +293,8 @@ static void resource_dropped(struct maria_job *job, int code, const char *text)
 
     (void)code;
     i->conn = NULL;
-    finding(i, "error", "connection", text, "start the server, or correct the agent's --resource setting");
+    finding(i, "error", "connection", text,
+            "start the server, or correct its settings (txadmin resource alter, or the agent's --resource)");
     inspect_end(i, NULL);
 }
 

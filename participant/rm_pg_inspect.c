@@ -211,7 +211,8 @@ static char *findings_unreachable(const char *why)
     cJSON *o = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(o, "findings");
     char *json;
 
-    finding(list, "error", "connection", why, "start the server, or correct the agent's --resource setting");
+    finding(list, "error", "connection", why,
+            "start the server, or correct its settings (txadmin resource alter, or the agent's --resource)");
     json = cJSON_PrintUnformatted(o);
     cJSON_Delete(o);
     return json;
