@@ -122,7 +122,7 @@ static void inquire_branch(struct agent *a, const struct txid *id, struct resour
     struct txid branch;
     struct inquiry *q;
 
-    if (!txid_parse(text, &branch) || !cJSON_IsNumber(number) || number->valueint < 0 ||
+    if (!txid_parse(text, &branch) || !cJSON_IsNumber(number) || number->valueint < 1 ||
         number->valueint > UINT16_MAX) {
         inquire_tell(a, id, r->name, NULL, "not a transaction and branch number");
         return;

@@ -22,6 +22,9 @@
 #define PAUSE_SQL "DO SLEEP(0.02)"
 #define LONG_PAUSE_SQL "DO SLEEP(1)"
 
+/* Seconds by which «now minus uptime» can differ from one moment to another. */
+enum { UPTIME_SLACK = 1 };
+
 enum finish_phase {
     IN_OWN,    /* on the connection that prepared it */
     IN_SEE,    /* evidence, before anything is done */
@@ -42,6 +45,7 @@ struct maria_finish {
     bool receipt;        /* it has one, not to be seen by everybody */
     unsigned error;      /* of XA COMMIT or XA ROLLBACK */
     uint64_t thread;     /* IN_LOOK: the session that may still be preparing; IN_KILL; 0: none */
+    uint64_t since;      /* IN_LOOK: when the server of that session had started */
     uint64_t written_at; /* IN_PROVE: when the receipt was, as the server's unix time */
     rm_answer_cb done;
     void *arg;
@@ -112,14 +116,20 @@ static void finish_send_kill(struct maria_finish *f, uint64_t thread)
     rm_mariadb_send(f->conn, batch, 1, false);
 }
 
-/* First whether the session is still there, then what it left: gone and nothing there is for good. */
+/* First whether the session is still there, then what it left: gone and nothing there is for good. Its number
+ * can be somebody else's since the server was restarted. */
 static void finish_send_look(struct maria_finish *f)
 {
     struct maria_evidence_sql q;
     const char *batch[1 + MARIA_EVIDENCE];
-    char sql[128];
+    char sql[160];
 
-    snprintf(sql, sizeof sql, "SELECT ID FROM information_schema.PROCESSLIST WHERE ID = %" PRIu64, f->thread);
+    if (f->conn->server_since > f->since + UPTIME_SLACK)
+        f->thread = 0;
+    snprintf(sql, sizeof sql,
+             "SELECT ID FROM information_schema.PROCESSLIST WHERE ID = %" PRIu64
+             " AND USER = SUBSTRING_INDEX(USER(), '@', 1)",
+             f->thread);
     rm_mariadb_evidence_sql(&q, f->key);
     batch[0] = sql;
     memcpy(batch + 1, q.sql, sizeof q.sql);
@@ -413,7 +423,7 @@ void rm_mariadb_look(struct rm *rm, const char *gid, struct rm_work *w, rm_answe
     struct maria_finish *f = finish_new(rm, IN_LOOK, gid, done, arg);
 
     if (w != NULL)
-        f->thread = rm_mariadb_work_thread(w);
+        f->thread = rm_mariadb_work_thread(w, &f->since);
     rm_mariadb_pool_submit(rm, &f->job);
 }
 

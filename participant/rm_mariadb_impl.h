@@ -388,8 +388,8 @@ void rm_mariadb_work_prove(struct rm_work *w, rm_answer_cb done, void *arg);
 void rm_mariadb_work_one_phase(struct rm_work *w, rm_answer_cb done, void *arg);
 void rm_mariadb_work_abandon(struct rm_work *w, rm_answer_cb done, void *arg);
 void rm_mariadb_work_end(struct rm_work *w);
-/* Of its session; 0 where it never had one. */
-uint64_t rm_mariadb_work_thread(const struct rm_work *w);
+/* Of its session, and when the server had started; 0 where it never had one. */
+uint64_t rm_mariadb_work_thread(const struct rm_work *w, uint64_t *server_since);
 
 void rm_mariadb_look(struct rm *rm, const char *gid, struct rm_work *w, rm_answer_cb done, void *arg);
 void rm_mariadb_commit(struct rm *rm, const struct rm_finish *f, rm_answer_cb done, void *arg);

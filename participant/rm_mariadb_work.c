@@ -5,9 +5,9 @@
  *  (XA START)  │                            └▶ receipt, XA END, XA PREPARE; the connection is parked
  *              ├─▶ prove:    writes counted ─▶ receipt ─▶ one phase: XA END, XA COMMIT ONE PHASE
  *              └─▶ abandon:  XA END, XA ROLLBACK
- * Connection lost: before XA PREPARE or XA COMMIT was sent the work is rolled back for sure; afterwards it is
- * not known. The server would prepare a branch of which a statement has failed (only that is undone), so the
- * work takes no further statement then and votes no.
+ * Connection lost: before XA PREPARE or XA COMMIT was sent it is rolled back for sure, afterwards not known.
+ * The server would prepare a branch of which a statement has failed, so the work then takes no other and votes
+ * no.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -54,7 +54,7 @@ struct rm_work {
     struct rm_statement statement; /* a copy, while it waits or runs */
     void *statement_memory;
     struct maria_rows rows;
-    uint64_t thread; /* outlives the connection: look() asks whether it is still there */
+    uint64_t thread, since; /* outlive the connection: look() asks whether that session is still there */
     char gid[GID_SIZE], xid[XA_XID_SQL_SIZE], key[2 * WORK_TOKEN_SIZE + XA_KEY_SQL_SIZE];
     char proof[PROOF_LIMIT + 1], text[TEXT_LIMIT + 1];
 };
@@ -286,6 +286,7 @@ static void work_executed(struct rm_work *w, const struct maria_reply *reply)
     bool begun = w->thread != 0;
 
     w->thread = w->conn->thread;
+    w->since = w->conn->server_since;
     if (!begun && reply->n == 1) {
         work_not_begun(w, last);
         return;
@@ -593,7 +594,8 @@ void rm_mariadb_work_end(struct rm_work *w)
     free(w);
 }
 
-uint64_t rm_mariadb_work_thread(const struct rm_work *w)
+uint64_t rm_mariadb_work_thread(const struct rm_work *w, uint64_t *server_since)
 {
+    *server_since = w->since;
     return w->thread;
 }

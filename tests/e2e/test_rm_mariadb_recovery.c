@@ -121,6 +121,59 @@ static void test_work_is_lost_with_the_server(void **state)
     assert_int_equal(balance(1), 100);
 }
 
+static enum rm_outcome look_for_work(const char *gid, struct rm_work *w)
+{
+    seen.came = false;
+    ops->look(rm, gid, w, answered, NULL);
+    return answer();
+}
+
+/* A session of this number. */
+static MYSQL *session_numbered(const char *user, unsigned long number)
+{
+    MYSQL *my = session_new(user);
+
+    while (mysql_thread_id(my) < number) {
+        mysql_close(my);
+        my = session_new(user);
+    }
+    assert_int_equal(mysql_thread_id(my), number);
+    return my;
+}
+
+/* Since the server was restarted the number of the session that a work was in is somebody else's. */
+static void test_number_of_a_lost_session(void **state)
+{
+    enum { BEHIND_THE_SERVERS_OWN = 100 };
+    MYSQL *my;
+    char gid[GID_SIZE];
+    struct rm_work *w;
+    unsigned long number;
+
+    (void)state;
+    close_rm();
+    for (number = 0; number < BEHIND_THE_SERVERS_OWN; mysql_close(my)) {
+        my = session_new("app");
+        number = mysql_thread_id(my);
+    }
+    open_rm("");
+    w = begin(gid, "UPDATE accounts SET balance = balance + 1 WHERE id = 1");
+    number = (unsigned long)world_sql_number(
+        bank, "SELECT MAX(ID) FROM information_schema.PROCESSLIST WHERE USER = 'assent_agent'");
+    seen.lost = seen.told = false;
+    world_server_kill(bank);
+    turn_until(&seen.lost);
+    world_server_start(bank);
+    turn_until(&seen.told);
+    if (!seen.up)
+        turn_until(&seen.up);
+    my = session_numbered("app", number);
+    assert_int_equal(look_for_work(gid, w), RM_NOT_FOUND);
+    assert_int_equal(mysql_ping(my), 0);
+    mysql_close(my);
+    ops->end(w);
+}
+
 /* Turns the loop until the resource is down for this reason. */
 static void await_reason(const char *words)
 {
@@ -410,13 +463,21 @@ static void test_settings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_attached_elsewhere),  TEST(test_own_session_is_made_to_end),
-        TEST(test_commit_that_is_none), TEST(test_without_a_receipt),
-        TEST(test_crash_of_the_server), TEST(test_work_is_lost_with_the_server),
-        TEST(test_another_reason),      TEST(test_list),
-        TEST(test_long_list),           TEST(test_inspect),
-        TEST(test_old_receipts_go),     TEST(test_pool_is_exhausted),
-        TEST(test_unfit_servers),       TEST(test_settings),
+        TEST(test_attached_elsewhere),
+        TEST(test_own_session_is_made_to_end),
+        TEST(test_commit_that_is_none),
+        TEST(test_without_a_receipt),
+        TEST(test_crash_of_the_server),
+        TEST(test_work_is_lost_with_the_server),
+        TEST(test_number_of_a_lost_session),
+        TEST(test_another_reason),
+        TEST(test_list),
+        TEST(test_long_list),
+        TEST(test_inspect),
+        TEST(test_old_receipts_go),
+        TEST(test_pool_is_exhausted),
+        TEST(test_unfit_servers),
+        TEST(test_settings),
     };
 
     cmocka_set_test_filter(getenv("ASSENT_TEST"));
