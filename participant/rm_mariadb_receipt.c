@@ -25,8 +25,9 @@ static void prune_end(struct maria_prune *p)
 
     rm->pruning = false;
     rm->prune_at_ms = uv_now(rm->options.loop) + (p->more ? 0 : MARIA_PRUNE_MS);
+    /* What it wrote is not to be taken for a write of the next branch there. */
     if (p->conn != NULL)
-        rm_mariadb_conn_release(p->conn, true);
+        rm_mariadb_conn_release(p->conn, !p->deleting);
     free(p);
 }
 

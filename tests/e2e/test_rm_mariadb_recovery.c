@@ -270,6 +270,51 @@ static void test_long_list(void **state)
     world_accounts(bank, 10, 100);
 }
 
+/* Closed in the middle of everything, as where its definition changes: all that was asked is answered, and the
+ * next one finishes what is prepared. */
+static void test_closed_meanwhile(void **state)
+{
+    static const char *const sql = "UPDATE accounts SET balance = balance + 1 WHERE id = %d";
+    struct rm_statement slow = {"SELECT SLEEP(20)", 0, NULL};
+    char parked[GID_SIZE], executing[GID_SIZE], preparing[GID_SIZE], foreign[GID_SIZE], text[128];
+    struct rm_work *w[3];
+    struct tx_error e;
+    MYSQL *my = session_new("app");
+
+    (void)state;
+    session_prepare(my, foreign, 4, true);
+    mysql_close(my);
+    for (int i = 0; i < 2; i++) {
+        snprintf(text, sizeof text, sql, i + 1);
+        w[i] = begin(i == 0 ? parked : executing, text);
+        if (i == 0)
+            assert_int_equal(prepare(w[i], parked), RM_DONE);
+    }
+    seen.rows_came = seen.came = false;
+    assert_int_equal(ops->exec(w[1], &slow, executed, NULL, &e), TX_OK);
+    ops->commit(rm, &(struct rm_finish){.gid = foreign}, answered, NULL);
+    close_rm();
+    assert_true(seen.rows_came && seen.rows_lost);
+    assert_int_equal(seen.outcome, RM_UNKNOWN);
+    ops->end(w[0]);
+    ops->end(w[1]);
+    open_rm("");
+    snprintf(text, sizeof text, sql, 3);
+    w[2] = begin(preparing, text);
+    seen.came = false;
+    ops->prepare(w[2], preparing, answered, NULL);
+    close_rm();
+    assert_true(seen.came && (seen.outcome == RM_UNKNOWN || seen.outcome == RM_REFUSED));
+    ops->end(w[2]);
+    open_rm("");
+    assert_int_equal(finish_in_the_end(parked, true), RM_DONE);
+    assert_int_equal(finish_in_the_end(foreign, true), RM_DONE);
+    (void)finish_in_the_end(preparing, false);
+    assert_int_equal(balance(1) + balance(4), 202);
+    assert_int_equal(balance(2) + balance(3), 200);
+    world_accounts(bank, 10, 100);
+}
+
 /* for the operator */
 
 static void told_json(void *arg, const char *json, const char *error)
@@ -474,6 +519,7 @@ int main(void)
         TEST(test_list),
         TEST(test_long_list),
         TEST(test_inspect),
+        TEST(test_closed_meanwhile),
         TEST(test_old_receipts_go),
         TEST(test_pool_is_exhausted),
         TEST(test_unfit_servers),
