@@ -23,6 +23,13 @@ static void take_vote(struct driver *d, const struct wire_report *r, enum commit
     flights_do(d, f, commit_vote(&f->commit, b, vote, r->proof));
 }
 
+/* An abort was presumed where the ledger has forgotten: the branch had been seen prepared, and the transaction
+ * was committed, acknowledged and dropped before its agent was told to roll it back. */
+static bool was_forgotten(const struct driver *d, const struct wire_report *r, enum heuristic kind)
+{
+    return kind == HEURISTIC_COMMIT && ledger_outcome(d->ledger, &r->id) == STANDING_FORGOTTEN;
+}
+
 /* Of a branch that no flight takes care of. An outcome of a transaction that may still become either is
  * nobody's to report. */
 static void log_heuristic(struct driver *d, const struct wire_report *r, enum heuristic kind)
@@ -30,7 +37,8 @@ static void log_heuristic(struct driver *d, const struct wire_report *r, enum he
     enum standing standing = ledger_branch_standing(d->ledger, &r->id);
     struct record record = {.type = RECORD_HEURISTIC, .session = r->id.session, .sequence = r->id.sequence};
 
-    if (standing == STANDING_FOREIGN || standing == STANDING_OPEN || standing == STANDING_LOST)
+    if (standing == STANDING_FOREIGN || standing == STANDING_OPEN || standing == STANDING_LOST ||
+        was_forgotten(d, r, kind))
         return;
     record.heuristic.branch = r->branch;
     record.heuristic.kind = (uint8_t)kind;

@@ -367,6 +367,25 @@ static void test_heuristic_without_a_record(void **state)
     kit_free(k);
 }
 
+/* An agent asked about a branch that it saw prepared; until it is told to roll it back, the transaction has
+ * been committed, acknowledged and forgotten. */
+static void test_committed_and_forgotten(void **state)
+{
+    struct kit *k = kit_new(NULL);
+    const struct range one = {1, 1};
+
+    (void)state;
+    (void)kit_decide(k, 1, VERDICT_COMMIT, WAIT_DECIDED, kit_direct);
+    kit_turn(k);
+    (void)kit_beat(k, WIRE_HEARTBEAT, &one, &one);
+    kit_pass(k, 300);
+    assert_null(ledger_decision(driver_ledger(k->d), k->session, 1));
+    (void)kit_report(k, 1, 1, REPORT_HEURISTIC_COMMIT);
+    kit_turn(k);
+    assert_null(ledger_decision(driver_ledger(k->d), k->session, 1));
+    kit_free(k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +405,7 @@ int main(void)
         cmocka_unit_test(test_hazard),
         cmocka_unit_test(test_finished_against_the_decision),
         cmocka_unit_test(test_heuristic_without_a_record),
+        cmocka_unit_test(test_committed_and_forgotten),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
