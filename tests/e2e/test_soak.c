@@ -28,7 +28,7 @@ static void soak_path(char *out, size_t size)
     strcat(out, "/soak/soak");
 }
 
-static void run(const char *coordinators, const char *seconds)
+static void run(const char *coordinators, const char *seconds, const char *mariadb)
 {
     char path[4096];
     int status;
@@ -39,7 +39,8 @@ static void run(const char *coordinators, const char *seconds)
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        execl(path, path, "--coordinators", coordinators, "--seconds", seconds, (char *)NULL);
+        execl(path, path, "--coordinators", coordinators, "--seconds", seconds, "--mariadb", mariadb,
+              (char *)NULL);
         _exit(127);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -47,16 +48,16 @@ static void run(const char *coordinators, const char *seconds)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-static void test_three_coordinators(void **state)
+static void test_three_coordinators_and_mariadb(void **state)
 {
     (void)state;
-    run("3", "25");
+    run("3", "25", "on");
 }
 
 static void test_one_coordinator(void **state)
 {
     (void)state;
-    run("1", "10");
+    run("1", "10", "off");
 }
 
 /* A receipt is taken out of a bank behind everybody's back. */
@@ -68,7 +69,7 @@ static void test_falsified_bank_is_found(void **state)
 
     (void)state;
     soak_path(path, sizeof path);
-    snprintf(command, sizeof command, "'%s' --coordinators 1 --seconds 1 --forge 2>&1", path);
+    snprintf(command, sizeof command, "'%s' --coordinators 1 --seconds 1 --mariadb off --forge 2>&1", path);
     f = popen(command, "r");
     assert_non_null(f);
     while (fgets(line, sizeof line, f) != NULL)
@@ -80,7 +81,7 @@ static void test_falsified_bank_is_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_three_coordinators),
+        cmocka_unit_test(test_three_coordinators_and_mariadb),
         cmocka_unit_test(test_one_coordinator),
         cmocka_unit_test(test_falsified_bank_is_found),
     };

@@ -1,10 +1,11 @@
 /* soak: random faults under load, for as long as you like. `make soak MINUTES=n [SEED=s]`.
  *
- * Coordinators, three banks, their agents and several kinds of clients run as processes; anything is killed,
- * stopped, restarted, taken out and put in, often several at once. Clients write down what they mean to do and
- * what they were told. A checker asks the coordinators all the time. At the end everything is brought up again,
- * and must come to rest by itself; then the banks must agree with every client's record, and the coordinators
- * with both. Exit code 0: nothing was wrong; 1: something was, and its story is told and the directory kept.
+ * Coordinators, three banks (one of them MariaDB), their agents and several kinds of clients run as processes;
+ * anything is killed, stopped, restarted, taken out and put in, often several at once. Clients write down what
+ * they mean to do and what they were told. A checker asks the coordinators all the time. At the end everything
+ * is brought up again, and must come to rest by itself; then the banks must agree with every client's record,
+ * and the coordinators with both. Exit code 0: nothing was wrong; 1: something was, and its story is told and
+ * the directory kept.
  *
  * The faults follow from the seed; their moments do not, for the machine has its own pace.
  */
@@ -134,12 +135,13 @@ static int soak(const struct soak_options *options)
 static void usage(FILE *out)
 {
     fprintf(out, "usage: soak [OPTION...]\n"
-                 "Random faults under load against coordinators, three PostgreSQL servers and their agents.\n\n"
+                 "Random faults under load against coordinators, three database servers and their agents.\n\n"
                  "  --coordinators N   1, 3 or 5 [3]\n"
                  "  --clients N        1 to 16 processes, of all kinds in turn [8]\n"
                  "  --minutes N        how long faults go on [1]\n"
                  "  --seconds N        the same in seconds\n"
                  "  --seed N           what is random; printed at the start [the time]\n"
+                 "  --mariadb on|off   whether one of the servers is MariaDB, the others PostgreSQL [on]\n"
                  "  --pause MS         of a client between two transactions, on average [10]\n"
                  "  --json             the result for programs\n"
                  "  --verbose          each fault as it happens\n"
@@ -153,12 +155,22 @@ static const struct option long_options[] = {
     {"seconds", required_argument, NULL, 't'},
     {"seed", required_argument, NULL, 's'},
     {"pause", required_argument, NULL, 'p'},
+    {"mariadb", required_argument, NULL, 'd'},
     {"json", no_argument, NULL, 'j'},
     {"verbose", no_argument, NULL, 'v'},
     {"forge", no_argument, NULL, 'f'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
+
+static bool take_switch(const char *value)
+{
+    if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0) {
+        usage(stderr);
+        exit(2);
+    }
+    return strcmp(value, "on") == 0;
+}
 
 static void take_option(struct soak_options *o, int c)
 {
@@ -182,6 +194,9 @@ static void take_option(struct soak_options *o, int c)
         break;
     case 'p':
         o->pause_ms = n;
+        break;
+    case 'd':
+        o->mariadb = take_switch(optarg);
         break;
     case 'j':
         o->json = true;
@@ -211,7 +226,7 @@ int main(int argc, char **argv)
 {
     static const struct world_job jobs[] = {
         {"client", soak_client_job}, {"checker", soak_checker_job}, {NULL, NULL}};
-    struct soak_options options = {.nodes = 3, .clients = 8, .seconds = 60, .pause_ms = 10};
+    struct soak_options options = {.nodes = 3, .clients = 8, .seconds = 60, .pause_ms = 10, .mariadb = true};
     int c;
 
     world_client_main(argc, argv, jobs);

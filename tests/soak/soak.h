@@ -17,6 +17,7 @@ enum {
     SOAK_NODES = 6, /* five, and one that waits to take another's place */
     SOAK_AGENTS = 4,
     SOAK_PARTS = SOAK_NODES + SOAK_AGENTS + BOOK_BANKS + BOOK_SLOTS,
+    SOAK_MARIADB = 2, /* the bank that is a MariaDB server, where there is one */
     SOAK_ACCOUNTS = 200,
     SOAK_BALANCE = 100000,
     SOAK_SETTLE_MS = 60000, /* more than any recovery takes */
@@ -29,6 +30,7 @@ enum {
 struct soak_options {
     unsigned nodes, clients, seconds, pause_ms;
     uint64_t seed;
+    bool mariadb; /* bank_c is a MariaDB server */
     bool json, verbose;
     bool forge; /* falsifies a bank at the end, which the checks must find */
 };

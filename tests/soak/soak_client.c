@@ -2,9 +2,8 @@
  * book_mode, and writes down what it means to do before it does it, and what it was told. Runs as a process of
  * its own and knows nothing of faults: it reconnects where it has to, and goes on until SIGTERM.
  *
- * Called by world_client_main(); calls libtx and libpq as a user's program does.
+ * Called by world_client_main(); calls libtx and, by soak_bank, the databases as a user's program does.
  */
-#include <libpq-fe.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -12,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "libtx/libtx_pg.h"
+#include "libtx/libtx.h"
 #include "tests/soak/soak.h"
+#include "tests/soak/soak_bank.h"
 
 enum {
     CROWD = 3,
@@ -29,7 +29,7 @@ enum purpose {
     ROLL_BACK,
     FREE_ONLY,
     FAIL_STATEMENT, /* then asks for the commit all the same */
-    FAIL_PREPARE,   /* a deferred constraint */
+    FAIL_PREPARE,   /* a deferred constraint; in MariaDB, which has none, as FAIL_STATEMENT */
     PURPOSES
 };
 
@@ -37,7 +37,7 @@ struct application {
     tx_client *client;
     enum book_mode mode;
     unsigned slot, pause_ms;
-    const char *conninfo[BOOK_BANKS];
+    const char *where[BOOK_BANKS]; /* of each bank, see soak_bank.h */
     int fd;
     atomic_size_t number;
 };
@@ -45,7 +45,7 @@ struct application {
 /* One thread's. */
 struct worker {
     struct application *app;
-    PGconn *conn[BOOK_BANKS];
+    struct bank bank[BOOK_BANKS];
     uint64_t random;
 };
 
@@ -128,57 +128,89 @@ static bool is_remote(const struct plan *p, int bank)
     return (p->remote & 1u << bank) != 0;
 }
 
-static bool connected(struct worker *w, int bank)
+static bool is_mariadb(const struct worker *w, int bank)
 {
-    if (w->conn[bank] != NULL && PQstatus(w->conn[bank]) == CONNECTION_OK)
-        return true;
-    PQfinish(w->conn[bank]);
-    w->conn[bank] = PQconnectdb(w->app->conninfo[bank]);
-    return PQstatus(w->conn[bank]) == CONNECTION_OK;
+    return bank_is_mariadb(w->app->where[bank]);
 }
 
 static int run_sql(struct worker *w, const struct plan *p, txn *t, int bank, const char *sql,
                    struct tx_error *e)
 {
-    ExecStatusType status;
-    PGresult *r;
-
     if (is_remote(p, bank))
         return txn_exec(t, bank_names[bank], sql, 0, NULL, NULL, e);
-    r = PQexec(w->conn[bank], sql);
-    status = PQresultStatus(r);
-    PQclear(r);
-    return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK ? TX_OK : TX_ESTATEMENT;
+    return bank_run(&w->bank[bank], sql);
+}
+
+static int give_receipt(struct worker *w, const struct plan *p, txn *t, int bank, struct tx_error *e)
+{
+    char sql[128];
+
+    snprintf(sql, sizeof sql, "INSERT INTO receipts VALUES (%llu, %lld)",
+             (unsigned long long)BOOK_KEY(w->app->slot, p->number), p->delta[bank]);
+    return run_sql(w, p, t, bank, sql, e);
+}
+
+/* The money and the receipt: in one round trip where the database can. */
+static int move(struct worker *w, const struct plan *p, txn *t, int bank, struct tx_error *e)
+{
+    unsigned account = 1 + below(w, SOAK_ACCOUNTS);
+    char sql[256];
+    int rc;
+
+    if (is_mariadb(w, bank)) {
+        snprintf(sql, sizeof sql, "UPDATE accounts SET balance = balance + (%lld) WHERE id = %u",
+                 p->delta[bank], account);
+        rc = run_sql(w, p, t, bank, sql, e);
+        return rc == TX_OK ? give_receipt(w, p, t, bank, e) : rc;
+    }
+    snprintf(sql, sizeof sql,
+             "WITH money AS (UPDATE accounts SET balance = balance + (%lld) WHERE id = %u) "
+             "INSERT INTO receipts VALUES (%llu, %lld)",
+             p->delta[bank], account, (unsigned long long)BOOK_KEY(w->app->slot, p->number), p->delta[bank]);
+    return run_sql(w, p, t, bank, sql, e);
 }
 
 static int work_in(struct worker *w, const struct plan *p, txn *t, int bank, struct tx_error *e)
 {
-    char sql[256];
     int rc = TX_OK;
+    char sql[128];
 
     if (!is_remote(p, bank))
-        rc = txn_enlist_pg(t, bank_names[bank], w->conn[bank], e);
-    if ((p->banks & 1u << bank) == 0)
-        snprintf(sql, sizeof sql, "SELECT balance FROM accounts WHERE id = %u", 1 + below(w, SOAK_ACCOUNTS));
-    else
-        snprintf(sql, sizeof sql,
-                 "WITH money AS (UPDATE accounts SET balance = balance + (%lld) WHERE id = %u) "
-                 "INSERT INTO receipts VALUES (%llu, %lld)",
-                 p->delta[bank], 1 + below(w, SOAK_ACCOUNTS),
-                 (unsigned long long)BOOK_KEY(w->app->slot, p->number), p->delta[bank]);
-    if (rc == TX_OK)
-        rc = run_sql(w, p, t, bank, sql, e);
-    return rc;
+        rc = bank_enlist(&w->bank[bank], t, bank_names[bank], e);
+    if (rc != TX_OK)
+        return rc;
+    if ((p->banks & 1u << bank) != 0)
+        return move(w, p, t, bank, e);
+    snprintf(sql, sizeof sql, "SELECT balance FROM accounts WHERE id = %u", 1 + below(w, SOAK_ACCOUNTS));
+    return run_sql(w, p, t, bank, sql, e);
 }
 
-/* Makes it a transaction that cannot be committed, in the last bank that it writes to. */
+/* The last bank that it writes to; but not MariaDB, where a deferred constraint is to fail and there is
+ * another.
+ */
+static int bank_to_spoil(const struct worker *w, const struct plan *p)
+{
+    unsigned banks = p->banks;
+
+    for (int i = 0; i < BOOK_BANKS; i++) {
+        if (p->purpose == FAIL_PREPARE && is_mariadb(w, i) && (p->banks & ~(1u << i)) != 0)
+            banks &= ~(1u << i);
+    }
+    return (banks & 4u) != 0 ? 2 : (banks & 2u) != 0 ? 1 : 0;
+}
+
+/* Makes it a transaction that cannot be committed. A division by zero is no error for MariaDB; a key that is
+ * there already is, and the application could go on. */
 static int spoil(struct worker *w, const struct plan *p, txn *t, struct tx_error *e)
 {
-    int bank = (p->banks & 4u) != 0 ? 2 : (p->banks & 2u) != 0 ? 1 : 0;
+    int bank = bank_to_spoil(w, p), rc;
 
-    if (p->purpose == FAIL_PREPARE)
+    if (p->purpose != FAIL_PREPARE && p->purpose != FAIL_STATEMENT)
+        return TX_OK;
+    if (p->purpose == FAIL_PREPARE && !is_mariadb(w, bank))
         return run_sql(w, p, t, bank, "INSERT INTO checked VALUES (1), (1)", e);
-    if (p->purpose == FAIL_STATEMENT && run_sql(w, p, t, bank, "SELECT 1 / 0", e) == TX_OK)
+    rc = is_mariadb(w, bank) ? give_receipt(w, p, t, bank, e) : run_sql(w, p, t, bank, "SELECT 1 / 0", e);
+    if (rc == TX_OK)
         exit(4);
     return TX_OK;
 }
@@ -209,19 +241,15 @@ static int finish(struct worker *w, const struct plan *p, txn *t, bool worked, s
 /* Told COMPLETED, it must read its own writes. */
 static void look_for_receipts(struct worker *w, const struct plan *p)
 {
-    char sql[128];
+    char sql[128], value[BANK_VALUE_SIZE];
 
-    snprintf(sql, sizeof sql, "SELECT count(*) FROM receipts WHERE key = %llu",
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM receipts WHERE id = %llu",
              (unsigned long long)BOOK_KEY(w->app->slot, p->number));
     for (int i = 0; i < BOOK_BANKS; i++) {
-        PGresult *r;
-
-        if ((p->banks & 1u << i) == 0 || !connected(w, i))
+        if ((p->banks & 1u << i) == 0 || !bank_connect(&w->bank[i]))
             continue;
-        r = PQexec(w->conn[i], sql);
-        if (PQntuples(r) == 1 && strcmp(PQgetvalue(r, 0, 0), "1") != 0)
+        if (bank_ask(&w->bank[i], sql, value) && strcmp(value, "1") != 0)
             book_write(w->app->fd, "blind %zu %d", p->number, i);
-        PQclear(r);
     }
 }
 
@@ -252,7 +280,7 @@ static bool transact(struct worker *w)
     int rc;
 
     for (int i = 0; i < BOOK_BANKS; i++) {
-        if (((p.banks | p.reads) & 1u << i) != 0 && !is_remote(&p, i) && !connected(w, i))
+        if (((p.banks | p.reads) & 1u << i) != 0 && !is_remote(&p, i) && !bank_connect(&w->bank[i]))
             return false;
     }
     if (txn_begin(w->app->client, &t, &e) != TX_OK)
@@ -285,7 +313,7 @@ static void *run_worker(void *arg)
             world_sleep_ms(below(w, 2 * w->app->pause_ms + 1));
     }
     for (int i = 0; i < BOOK_BANKS; i++)
-        PQfinish(w->conn[i]);
+        bank_close(&w->bank[i]);
     return NULL;
 }
 
@@ -321,6 +349,8 @@ static void run_workers(struct application *a, uint64_t seed)
     for (int i = 0; i < n; i++) {
         workers[i].app = a;
         workers[i].random = seed + (uint64_t)i;
+        for (int bank = 0; bank < BOOK_BANKS; bank++)
+            workers[i].bank[bank].where = a->where[bank];
     }
     for (int i = 1; i < n; i++)
         pthread_create(&threads[i], NULL, run_worker, &workers[i]);
@@ -329,7 +359,7 @@ static void run_workers(struct application *a, uint64_t seed)
         pthread_join(threads[i], NULL);
 }
 
-/* argv: name, slot, mode, pause, seed, path of the record, conninfo of each bank. */
+/* argv: name, slot, mode, pause, seed, path of the record, where each bank is (soak_bank.h). */
 int soak_client_job(int argc, char **argv)
 {
     struct application a = {.fd = -1};
@@ -342,15 +372,17 @@ int soak_client_job(int argc, char **argv)
     a.mode = (enum book_mode)atoi(argv[2]);
     a.pause_ms = (unsigned)atoi(argv[3]);
     for (int i = 0; i < BOOK_BANKS; i++)
-        a.conninfo[i] = argv[6 + i];
+        a.where[i] = argv[6 + i];
     signal(SIGTERM, stop);
     a.fd = book_open(argv[5], &last);
     a.number = last;
     seed = strtoull(argv[4], NULL, 10) + BOOK_KEY(a.slot, last);
     if (!open_client(&a))
         return 1;
+    mysql_library_init(0, NULL, NULL); /* which threads must not do at once */
     if (a.client != NULL)
         run_workers(&a, seed);
     tx_client_close(a.client);
+    mysql_library_end();
     return 0;
 }

@@ -190,14 +190,47 @@ static bool stop_client(struct soak *s)
     return stopped(s, pick(s, PART_CLIENT));
 }
 
+/* A bank of this kind that is up; NULL: none was found. */
+static struct part *pick_server(struct soak *s, bool mariadb)
+{
+    struct part *p;
+
+    if (!mariadb && !s->options.mariadb)
+        return pick(s, PART_SERVER);
+    p = stage_part(s, PART_SERVER, mariadb ? SOAK_MARIADB : soak_below(s, SOAK_MARIADB));
+    return p->state == PART_UP && world_server_is_mariadb(p->server) == mariadb ? p : NULL;
+}
+
 static bool kill_server(struct soak *s)
 {
-    return killed(s, pick(s, PART_SERVER), DOWN_MS);
+    return killed(s, pick_server(s, false), DOWN_MS);
+}
+
+static bool kill_mariadb(struct soak *s)
+{
+    return killed(s, pick_server(s, true), DOWN_MS);
+}
+
+/* One that ends meanwhile is none that can be killed. */
+static bool kill_sessions(struct soak *s)
+{
+    struct part *p = pick_server(s, true);
+    long long n;
+
+    if (p == NULL)
+        return false;
+    n = world_sql_number(p->server, "SET @n = 0; BEGIN NOT ATOMIC "
+                                    "DECLARE CONTINUE HANDLER FOR SQLEXCEPTION SET @n = @n - 1;"
+                                    "FOR one IN (SELECT id FROM information_schema.processlist "
+                                    "WHERE user IN ('app', 'assent_agent') AND rand() < 0.4) "
+                                    "DO SET @n = @n + 1; KILL one.id; END FOR; END; SELECT @n");
+    soak_event(s, "KILL in %s: %lld", world_server_name(p->server), n);
+    return true;
 }
 
 static bool terminate_backends(struct soak *s)
 {
-    struct part *p = pick(s, PART_SERVER);
+    struct part *p = pick_server(s, false);
     PGconn *conn = p != NULL ? world_server_connect(p->server, "postgres") : NULL;
     PGresult *r;
 
@@ -276,7 +309,9 @@ static struct kind {
     {"client stopped beyond its session", freeze_client_long, 3, 0},
     {"client ended", stop_client, 3, 0},
     {"kill -9 of a PostgreSQL server", kill_server, 4, 0},
-    {"backends terminated", terminate_backends, 4, 0},
+    {"PostgreSQL backends terminated", terminate_backends, 4, 0},
+    {"kill -9 of the MariaDB server", kill_mariadb, 3, 0},
+    {"MariaDB sessions killed", kill_sessions, 3, 0},
     {"ledger backed up", backup, 2, 0},
     {"operator looked around", look, 2, 0},
     {"several at once", storm, 2, 0},

@@ -1,5 +1,5 @@
-/* soak_stage: the world of the endurance run: three banks, their agents (bank_b has two), the coordinators and
- * the clients; how its parts are felled and come back. See soak.h.
+/* soak_stage: the world of the endurance run: three banks (bank_c may be a MariaDB server), their agents
+ * (bank_b has two), the coordinators and the clients; how its parts are felled and come back. See soak.h.
  */
 #include <assert.h>
 #include <signal.h>
@@ -11,6 +11,7 @@
 #include "libtx/shared/crash.h"
 #include "tests/lib/world_impl.h"
 #include "tests/soak/soak.h"
+#include "tests/soak/soak_bank.h"
 
 enum {
     STOP_MS = 20000, /* a part that got SIGTERM has so long to end */
@@ -122,16 +123,23 @@ const char *part_name(const struct part *p, char out[64])
 
 static void open_bank(struct soak *s, unsigned i)
 {
-    struct world_server *bank = world_server_new(s->world, bank_names[i], NULL);
+    static const char *const settings[] = {"innodb-lock-wait-timeout=1", NULL};
+    const struct world_server_options mariadb = {.mariadb = true, .settings = settings};
+    bool is_mariadb = s->options.mariadb && i == SOAK_MARIADB;
+    struct world_server *bank = world_server_new(s->world, bank_names[i], is_mariadb ? &mariadb : NULL);
     struct part *p = add_part(s, PART_SERVER, i, bank->process);
 
     p->server = bank;
     world_accounts(bank, SOAK_ACCOUNTS, SOAK_BALANCE);
     /* Who waits for a row that a branch in doubt holds gives up; there is no detection of deadlocks across
      * servers. */
+    if (is_mariadb) {
+        world_sql(bank, "CREATE TABLE receipts (id bigint PRIMARY KEY, delta bigint NOT NULL)");
+        return;
+    }
     world_sql(bank, "ALTER DATABASE bank SET lock_timeout = '1s'");
     world_sql(bank, "SET ROLE app;"
-                    "CREATE TABLE receipts (key bigint PRIMARY KEY, delta bigint NOT NULL);"
+                    "CREATE TABLE receipts (id bigint PRIMARY KEY, delta bigint NOT NULL);"
                     "CREATE TABLE checked (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)");
 }
 
@@ -174,10 +182,19 @@ void stage_open(struct soak *s)
     }
 }
 
+/* As a client is told it. */
+static void tell_where(const struct world_server *bank, char out[WORLD_PATH_SIZE])
+{
+    if (world_server_is_mariadb(bank))
+        snprintf(out, WORLD_PATH_SIZE, BANK_MARIADB "%u", world_server_port(bank));
+    else
+        world_server_conninfo(bank, "app", out);
+}
+
 /* Slots have the modes in turn. */
 static void start_client(struct soak *s, unsigned slot)
 {
-    char name[32], number[16], mode[16], pause[16], seed[32], conninfo[BOOK_BANKS][WORLD_PATH_SIZE];
+    char name[32], number[16], mode[16], pause[16], seed[32], where[BOOK_BANKS][WORLD_PATH_SIZE];
     struct book_page *page = &s->book.pages[slot];
 
     snprintf(name, sizeof name, "client_%u", slot);
@@ -187,11 +204,11 @@ static void start_client(struct soak *s, unsigned slot)
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)s->options.seed);
     snprintf(page->path, sizeof page->path, "%.400s/%s.told", world_dir(s->world), name);
     for (unsigned i = 0; i < BOOK_BANKS; i++)
-        world_server_conninfo(stage_part(s, PART_SERVER, i)->server, "app", conninfo[i]);
+        tell_where(stage_part(s, PART_SERVER, i)->server, where[i]);
     add_part(s, PART_CLIENT, slot,
-             world_client_start(s->world, name, NULL,
-                                WORLD_ARGS("client", number, mode, pause, seed, page->path, conninfo[0],
-                                           conninfo[1], conninfo[2])));
+             world_client_start(
+                 s->world, name, NULL,
+                 WORLD_ARGS("client", number, mode, pause, seed, page->path, where[0], where[1], where[2])));
     s->book.n_pages++;
 }
 

@@ -34,6 +34,15 @@ static void print_found(const char *title, const char *command)
         pclose(f);
 }
 
+/* Branches of the transaction; in MariaDB, of all of them. */
+static long long prepared_of(struct world_server *bank, const char *id)
+{
+    if (world_server_is_mariadb(bank))
+        return world_prepared_count(bank);
+    return world_sql_number(bank, "SELECT count(*) FROM pg_prepared_xacts WHERE gid LIKE 'assent-%s-%%'",
+                            *id != 0 ? id : "none");
+}
+
 static void print_receipts(struct soak *s, unsigned slot, size_t number, const char *id)
 {
     for (unsigned i = 0; i < BOOK_BANKS; i++) {
@@ -44,11 +53,9 @@ static void print_receipts(struct soak *s, unsigned slot, size_t number, const c
             continue;
         }
         fprintf(stderr, "#   %s: %lld receipts, %lld prepared\n", world_server_name(p->server),
-                world_sql_number(p->server, "SELECT count(*) FROM receipts WHERE key = %llu",
+                world_sql_number(p->server, "SELECT count(*) FROM receipts WHERE id = %llu",
                                  (unsigned long long)BOOK_KEY(slot, number)),
-                world_sql_number(p->server,
-                                 "SELECT count(*) FROM pg_prepared_xacts WHERE gid LIKE 'assent-%s-%%'",
-                                 *id != 0 ? id : "none"));
+                prepared_of(p->server, id));
     }
 }
 
@@ -169,27 +176,36 @@ static void settle(struct soak *s)
 
 /* Receipts and money */
 
+static void note_receipt(struct soak *s, unsigned bank, uint64_t key)
+{
+    struct book_entry *e =
+        book_entry(&s->book, (unsigned)(key / BOOK_KEY(1, 0)), (size_t)(key % BOOK_KEY(1, 0)));
+
+    if (e == NULL)
+        soak_violation(s, "%s has receipt %llu, which no client tried",
+                       world_server_name(stage_part(s, PART_SERVER, bank)->server), (unsigned long long)key);
+    else
+        e->receipts |= (uint8_t)(1u << bank);
+}
+
+/* A piece at a time: MariaDB returns no value that is longer than a packet. The last piece has all that no
+ * client can have written. */
 static void load_receipts(struct soak *s, unsigned bank)
 {
     struct world_server *server = stage_part(s, PART_SERVER, bank)->server;
-    PGconn *conn = world_server_connect(server, "app");
-    PGresult *r = PQexec(conn, "SELECT key FROM receipts");
+    const char *sql = world_server_is_mariadb(server)
+                          ? "SET group_concat_max_len = 1 << 30;"
+                            "SELECT group_concat(id SEPARATOR ' ') FROM receipts WHERE id >= %llu AND id < %llu"
+                          : "SELECT string_agg(id::text, ' ') FROM receipts WHERE id >= %llu AND id < %llu";
 
-    if (PQresultStatus(r) != PGRES_TUPLES_OK)
-        soak_violation(s, "%s cannot be read: %s", world_server_name(server), PQerrorMessage(conn));
-    for (int i = 0; i < PQntuples(r); i++) {
-        uint64_t key = strtoull(PQgetvalue(r, i, 0), NULL, 10);
-        struct book_entry *e =
-            book_entry(&s->book, (unsigned)(key / BOOK_KEY(1, 0)), (size_t)(key % BOOK_KEY(1, 0)));
+    for (unsigned slot = 0; slot <= BOOK_SLOTS; slot++) {
+        uint64_t from = BOOK_KEY(slot, 0), to = slot < BOOK_SLOTS ? BOOK_KEY(slot + 1, 0) : INT64_MAX;
+        char *all = world_sql_text(server, sql, (unsigned long long)from, (unsigned long long)to), *rest = all;
 
-        if (e == NULL)
-            soak_violation(s, "%s has receipt %llu, which no client tried", world_server_name(server),
-                           (unsigned long long)key);
-        else
-            e->receipts |= (uint8_t)(1u << bank);
+        while (*rest != 0)
+            note_receipt(s, bank, strtoull(rest, &rest, 10));
+        free(all);
     }
-    PQclear(r);
-    PQfinish(conn);
 }
 
 static void check_money(struct soak *s)
@@ -346,7 +362,7 @@ static void check_decisions(struct soak *s)
 static void forge(struct soak *s)
 {
     world_sql(stage_part(s, PART_SERVER, 0)->server,
-              "DELETE FROM receipts WHERE key = (SELECT max(key) FROM receipts WHERE delta <> 0)");
+              "DELETE FROM receipts WHERE id = (SELECT max(id) FROM receipts WHERE delta <> 0)");
 }
 
 void verdict(struct soak *s)
