@@ -192,14 +192,18 @@ static int on_list(void *arg, void (*found)(void *list, const char *branch, uint
     return TX_OK;
 }
 
+static int ready; /* it knows its group */
+
 static void on_line(void *arg, const char *line)
 {
-    (void)line;
+    if (strstr(line, "event=ready") != NULL)
+        __atomic_store_n(&ready, 1, __ATOMIC_RELEASE);
     ++*(unsigned *)arg;
 }
 
 /* What tests ask of it */
 
+/* A coordinator may still take the one before for this one. */
 static bool is_up(void *arg)
 {
     cJSON *answer = world_admin_json(kit.world, WORLD_ARGS("resources"), NULL), *r;
@@ -212,7 +216,7 @@ static bool is_up(void *arg)
             *up = cJSON_IsTrue(cJSON_GetObjectItem(r, "alive")) && cJSON_IsTrue(cJSON_GetObjectItem(r, "up"));
     }
     cJSON_Delete(answer);
-    return *up;
+    return *up && __atomic_load_n(&ready, __ATOMIC_ACQUIRE);
 }
 
 static void open_participant(void)
@@ -236,6 +240,7 @@ static void open_participant(void)
     prepare_answer = TX_OK;
     leave_commits = forgetful = 0;
     pthread_mutex_unlock(&store);
+    __atomic_store_n(&ready, 0, __ATOMIC_RELEASE);
     if (tx_participant_open(&participant, &options, &callbacks, &e) != TX_OK ||
         tx_participant_start(participant, &e) != TX_OK)
         fail_msg("%s", e.msg);
