@@ -190,7 +190,8 @@ static bool resource_follow(struct resource *r, const struct wire_definition *d)
     }
     r->leaving = false;
     if (ops == NULL)
-        snprintf(text, sizeof text, "this agent knows no kind %s; it knows %s", d->kind, r->agent->options.kinds());
+        snprintf(text, sizeof text, "this agent knows no kind %s; it knows %s", d->kind,
+                 r->agent->options.kinds());
     else if (resource_reopen(r, ops, d->settings, &e) == TX_OK)
         resource_log(r, LOG_INFO, "opened", "");
     else
