@@ -165,20 +165,31 @@ static void several_requests(void **state)
     fill_up();
 }
 
-/* A request that never arrived: the service has not done all that the application thinks it has. */
-static void lost_request(void **state)
+/* A transaction in which the service has given one piece. */
+static txn *begin_taking(void)
 {
-    struct tx_error e;
     char context[TXN_CONTEXT_SIZE], request[LINE], answer[LINE];
+    struct tx_error e;
     txn *t;
 
-    (void)state;
-    fill_up();
     assert_int_equal(txn_begin(client, &t, &e), TX_OK);
     assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
     snprintf(request, sizeof request, "take %s bolt 1\n", context);
     assert_true(ask(request, answer));
     assert_string_equal(answer, "ok\n");
+    return t;
+}
+
+/* A request that never arrived: the service has not done all that the application thinks it has. */
+static void lost_request(void **state)
+{
+    char context[TXN_CONTEXT_SIZE];
+    struct tx_error e;
+    txn *t;
+
+    (void)state;
+    fill_up();
+    t = begin_taking();
     assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
     assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_EROLLBACK);
     txn_free(t);
@@ -189,15 +200,11 @@ static void lost_request(void **state)
 static void restarted_at_work(void **state)
 {
     struct tx_error e;
-    char context[TXN_CONTEXT_SIZE], request[LINE], answer[LINE];
     txn *t;
 
     (void)state;
     fill_up();
-    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
-    assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
-    snprintf(request, sizeof request, "take %s bolt 1\n", context);
-    assert_true(ask(request, answer));
+    t = begin_taking();
     world_process_kill(service);
     world_process_start_ready(service, NULL);
     assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_EROLLBACK);
@@ -212,14 +219,8 @@ static void rolled_back_by_the_application(void **state)
     fill_up();
     for (int i = 0; i < 3; i++) {
         struct tx_error e;
-        char context[TXN_CONTEXT_SIZE], request[LINE], answer[LINE];
-        txn *t;
+        txn *t = begin_taking();
 
-        assert_int_equal(txn_begin(client, &t, &e), TX_OK);
-        assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
-        snprintf(request, sizeof request, "take %s bolt 1\n", context);
-        assert_true(ask(request, answer));
-        assert_string_equal(answer, "ok\n");
         assert_int_equal(txn_rollback(t, &e), TX_OK);
         txn_free(t);
     }
