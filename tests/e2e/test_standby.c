@@ -19,6 +19,7 @@ static struct world_server *standby;
 static int set_up(void **state)
 {
     (void)state;
+    standby = NULL; /* the last test's has been freed, and this one's servers may stand at its address */
     kit_open(&kit, "standby", NULL);
     kit_await_agents(&kit);
     return 0;
