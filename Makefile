@@ -11,7 +11,7 @@ CC       ?= cc
 WERROR   ?= -Werror
 
 RAFT_MIN := 0.22.1
-PACKAGES := libpq libmariadb nanomsg libcjson libuv
+PACKAGES := libpq libmariadb nanomsg libcjson libuv libsodium
 FLAGS_release := -O2
 FLAGS_test    := -O1 -DASSENT_CRASH_POINTS
 FLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DASSENT_CRASH_POINTS
@@ -47,7 +47,7 @@ EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
 PROGRAMS := $(B)/txcoordd $(B)/txagentd $(B)/txadmin $(B)/txbench
 LIBS     := $(B)/libtx.so $(B)/libtx.a
 
-MSG_LIBS := -lnanomsg
+MSG_LIBS := -lnanomsg -lsodium
 PG_LIBS  := $(shell pkg-config --libs libpq 2>/dev/null)
 MARIADB_LIBS := $(shell pkg-config --libs libmariadb 2>/dev/null)
 TX_LIBS  := $(PG_LIBS) -luv -lcjson $(MSG_LIBS)

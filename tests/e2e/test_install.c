@@ -135,7 +135,7 @@ static void test_an_example_is_built_against_it(void **state)
         compile(examples[i], "shared", "-D_GNU_SOURCE $(pkg-config --cflags --libs libtx)");
         compile(examples[i], "static",
                 "-D_GNU_SOURCE $(pkg-config --cflags libtx) $(pkg-config --variable=libdir libtx)/libtx.a "
-                "$(pkg-config --libs libpq nanomsg libuv libcjson)");
+                "$(pkg-config --libs libpq nanomsg libsodium libuv libcjson)");
     }
     free(shell("LD_LIBRARY_PATH=%s/own/lib ldd %s/shared | grep %s/own/lib/libtx.so.0", root, root, root));
     free(shell("! ldd %s/static | grep libtx", root));
@@ -165,7 +165,7 @@ static void test_with_libmariadb(void **state)
     compile("mariadb", "with", "$(pkg-config --cflags --libs libtx libmariadb)");
     compile("mariadb", "with_static",
             "$(pkg-config --cflags libtx libmariadb) $(pkg-config --variable=libdir libtx)/libtx.a -lpq "
-            "$(pkg-config --libs libmariadb) -lnanomsg -luv -lcjson -pthread");
+            "$(pkg-config --libs libmariadb) -lnanomsg -lsodium -luv -lcjson -pthread");
     free(shell("LD_LIBRARY_PATH=%s/own/lib ldd %s/with | grep libmariadb", root, root));
     assert_runs("with", "usage");
     assert_runs("with_static", "usage");
