@@ -155,7 +155,7 @@ int server_new(struct server **out, uv_loop_t *loop, const char *address, struct
     if (s == NULL)
         return err_set(e, TX_ENOMEM, "out of memory");
     s->loop = loop;
-    rc = channel_listen(&s->channel, address, MESSAGE_LIMIT, e);
+    rc = channel_listen(&s->channel, address, MESSAGE_LIMIT, NULL, e);
     if (rc != TX_OK)
         goto fail;
     rc = uv_poll_init(loop, &s->poll, channel_fd(&s->channel));
