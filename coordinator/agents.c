@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/definitions.h"
 #include "coordinator/nodes.h"
 #include "coordinator/reports.h"
 #include "libtx/shared/crash.h"
@@ -34,77 +35,6 @@ static struct served *served_get(struct driver *d, const char *name)
 bool agents_alive(const struct driver *d, const struct agent *a)
 {
     return d->now - a->heard_ms <= d->options.agent_timeout_ms;
-}
-
-/* Definitions */
-
-enum { DEFINITION_NONE = 1 /* the mark of there being none */ };
-
-/* FNV-1a (Fowler, Noll, Vo), 64 bits. */
-static uint64_t hash_text(uint64_t h, const char *s)
-{
-    do {
-        h = (h ^ (uint8_t)*s) * 0x100000001b3ULL;
-    } while (*s++ != '\0');
-    return h;
-}
-
-static uint64_t mark_of(const struct ledger_resource *r)
-{
-    uint64_t h = hash_text(hash_text(0xcbf29ce484222325ULL, r->kind), r->settings);
-
-    return h > DEFINITION_NONE ? h : h + 2;
-}
-
-/* What the agent in this seat is to be told of its resource. Settings of its own count, but not for another
- * kind than the registry's. */
-static struct wire_definition definition_for(const struct driver *d, const struct seat *seat)
-{
-    const struct ledger_resource *r = ledger_resource(d->ledger, seat->served->name);
-    const struct wire_definition none = {.name = seat->served->name, .mark = DEFINITION_NONE};
-
-    if (r == NULL || !r->declared || (!seat->by_registry && strcmp(r->kind, seat->kind) == 0))
-        return none;
-    return (struct wire_definition){
-        .name = r->name, .mark = mark_of(r), .kind = r->kind, .settings = r->settings};
-}
-
-static void seat_judge(struct driver *d, struct seat *seat)
-{
-    const struct ledger_resource *r = ledger_resource(d->ledger, seat->served->name);
-    uint64_t told = seat->definition == 0 && !seat->by_registry ? DEFINITION_NONE : seat->definition;
-
-    seat->fit = seat->kind[0] != '\0' && (r == NULL || strcmp(r->kind, seat->kind) == 0);
-    seat->define = told != definition_for(d, seat).mark;
-    d->work_dirty = d->work_dirty || seat->define;
-}
-
-static bool definitions_due(const struct agent *a)
-{
-    const struct seat *seat;
-
-    DL_FOREACH(a->seats, seat)
-    {
-        if (seat->define)
-            return true;
-    }
-    return false;
-}
-
-/* Lost on the way they are due again when the agent tells its resources the next time. */
-static size_t take_definitions(struct driver *d, struct agent *a)
-{
-    struct seat *seat;
-    size_t n = 0;
-
-    DL_FOREACH(a->seats, seat)
-    {
-        if (!seat->define || n == RESOURCE_LIMIT)
-            continue;
-        d->definitions[n++] = definition_for(d, seat);
-        seat->define = false;
-    }
-    return n;
 }
 
 /* Seats */
@@ -302,7 +232,7 @@ static void answer_pull(struct driver *d, struct agent *a, size_t n)
                                 .introduce = !a->introduced,
                                 .n_items = n,
                                 .items = d->items,
-                                .n_definitions = take_definitions(d, a),
+                                .n_definitions = definitions_take(d, a),
                                 .definitions = d->definitions,
                                 .nodes = nodes_list(d)};
     a->parked = false;
@@ -443,7 +373,7 @@ void agents_resource_removed(struct driver *d, const char *name)
     DL_FOREACH2(s->seats, seat, mate_next)
     {
         seat->agent->introduced = false;
-        seat_judge(d, seat);
+        definitions_judge(d, seat);
     }
     d->work_dirty = true;
 }
@@ -457,12 +387,12 @@ void agents_resource_changed(struct driver *d, const char *name)
         return;
     DL_FOREACH2(s->seats, seat, mate_next)
     {
-        seat_judge(d, seat);
+        definitions_judge(d, seat);
     }
 }
 
 /* One name for resources of two kinds is a mistake in a configuration, and would mix up their branches. What an
- * operator declared is another matter: the agent is told, and gets no work for it (seat_judge()). */
+ * operator declared is another matter: the agent is told, and gets no work for it (definitions_judge()). */
 static bool kinds_agree(struct driver *d, const struct reply_to *from, const struct wire_pull *m)
 {
     for (size_t i = 0; i < m->n_resources; i++) {
@@ -494,7 +424,7 @@ static void seat_take(struct driver *d, struct seat *seat, const struct wire_res
     seat->rate = r->rate;
     snprintf(seat->kind, sizeof seat->kind, "%s", r->kind != NULL ? r->kind : "");
     snprintf(seat->error, sizeof seat->error, "%s", r->error != NULL ? r->error : "");
-    seat_judge(d, seat);
+    definitions_judge(d, seat);
 }
 
 static void take_resources(struct driver *d, struct agent *a, const struct wire_pull *m)
