@@ -21,6 +21,7 @@
 #include "coordinator/replog.h"
 #include "coordinator/restore.h"
 #include "coordinator/server.h"
+#include "coordinator/trust.h"
 #include "libtx/shared/conf.h"
 #include "libtx/shared/log.h"
 
@@ -34,11 +35,14 @@ enum {
 
 static struct settings {
     char *data_dir, *listen, *advertise, *peer_listen, *peer_advertise, *restore, *log_level;
+    char *identity, *keys, *audit_log;
+    bool insecure;
     unsigned node_id;
     size_t segment_size, snapshot_size;
     unsigned heartbeat_ms, election_ms;
     unsigned vote_timeout_ms, retention_ms;
-    unsigned max_sessions, max_transactions, max_agents;
+    unsigned max_sessions, max_sessions_per_key, max_transactions, max_agents;
+    unsigned max_lines, max_lines_per_key, handshake_rate;
 } settings;
 
 static const struct conf_key keys[] = {
@@ -53,6 +57,14 @@ static const struct conf_key keys[] = {
      "address for the other nodes of its group; none: a group of one that nobody can join", 0, 0, NULL},
     {"peer_advertise", CONF_STRING, &settings.peer_advertise, NULL, "URL",
      "what the other nodes reach this one by [peer_listen]", 0, 0, NULL},
+    {"identity", CONF_STRING, &settings.identity, NULL, "FILE",
+     "this node's key pair, which txadmin keygen makes", 0, 0, NULL},
+    {"keys", CONF_STRING, &settings.keys, SECURITY_KEYS_FILE, "FILE",
+     "keys to begin with; those of the group are added by txadmin key add", 0, 0, NULL},
+    {"insecure", CONF_BOOL, &settings.insecure, "false", "BOOL",
+     "clear text, and everybody may do everything; on a loopback address only", 0, 0, NULL},
+    {"audit_log", CONF_STRING, &settings.audit_log, NULL, "FILE",
+     "who did what, and who was refused [the daemon's log]", 0, 0, NULL},
     {"restore", CONF_STRING, &settings.restore, NULL, "FILE",
      "begin the group anew from a backup of txadmin's; data_dir must be empty", 0, 0, NULL},
     {"heartbeat", CONF_DURATION, &settings.heartbeat_ms, "50ms", "TIME", "between two of a leader's heartbeats",
@@ -69,9 +81,17 @@ static const struct conf_key keys[] = {
      "how long commits that nobody acknowledged are remembered", 1000, 30 * 86400000UL, NULL},
     {"max_sessions", CONF_UINT, &settings.max_sessions, "10000", "N", "sessions open at once", 1, 1000000,
      NULL},
+    {"max_sessions_per_key", CONF_UINT, &settings.max_sessions_per_key, "1000", "N",
+     "sessions open at once, of the keys of one name", 1, 1000000, NULL},
     {"max_transactions", CONF_UINT, &settings.max_transactions, "100000", "N",
      "transactions preparing, or decided and not finished", 1, 10000000, NULL},
     {"max_agents", CONF_UINT, &settings.max_agents, "1000", "N", "agents connected at once", 1, 100000, NULL},
+    {"max_lines", CONF_UINT, &settings.max_lines, "20000", "N",
+     "encrypted lines open at once; the one silent for longest makes room", 1, 1000000, NULL},
+    {"max_lines_per_key", CONF_UINT, &settings.max_lines_per_key, "1000", "N", "likewise, with one key", 1,
+     1000000, NULL},
+    {"handshake_rate", CONF_UINT, &settings.handshake_rate, "1000", "N",
+     "handshakes begun in a second; more are not answered", 1, 100000, NULL},
     {"log_level", CONF_STRING, &settings.log_level, "info", "LEVEL", "error, warn, info or debug", 0, 0, NULL},
     {NULL, CONF_STRING, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };
@@ -132,9 +152,11 @@ static int settings_load(int argc, char **argv, struct tx_error *e)
 /* The process is one node, and this is all of it. */
 static struct node {
     uv_loop_t loop;
-    uv_signal_t terminate, interrupt;
+    uv_signal_t terminate, interrupt, hangup;
     uv_timer_t farewell; /* while the lead is handed over, before it stops */
     bool stopping, closing, ready;
+    struct audit *audit;
+    struct trust trust;
     struct server *server;
     struct group *group;
     struct restore *restore; /* NULL: none */
@@ -157,21 +179,39 @@ static void learn_group(void)
         driver_name(node.driver, group);
 }
 
+static void drop_key(const uint8_t key[KEY_SIZE])
+{
+    if (node.server != NULL)
+        server_drop(node.server, key);
+    if (node.group != NULL)
+        group_drop(node.group, key);
+}
+
 static int on_apply(void *ctx, uint64_t index, const void *data, size_t len, struct tx_error *e)
 {
+    int rc;
+
     (void)ctx;
     learn_group();
-    return driver_apply(node.driver, uv_now(&node.loop), index, data, len, e);
+    rc = driver_apply(node.driver, uv_now(&node.loop), index, data, len, e);
+    if (rc == TX_OK)
+        trust_look(&node.trust, drop_key);
+    return rc;
 }
 
 /* The first time comes from inside replog_open(), when the group's name, which the driver needs, is not known
  * to us yet: the bytes wait. */
 static int on_restore(void *ctx, const void *data, size_t len, struct tx_error *e)
 {
+    int rc;
+
     (void)ctx;
     if (node.driver != NULL) {
         learn_group();
-        return driver_restore(node.driver, data, len, e);
+        rc = driver_restore(node.driver, data, len, e);
+        if (rc == TX_OK)
+            trust_look(&node.trust, drop_key);
+        return rc;
     }
     buf_reset(&node.snapshot);
     buf_put_bytes(&node.snapshot, data, len);
@@ -283,6 +323,7 @@ static void node_close(void)
     uv_close((uv_handle_t *)&node.farewell, NULL);
     uv_close((uv_handle_t *)&node.terminate, NULL);
     uv_close((uv_handle_t *)&node.interrupt, NULL);
+    uv_close((uv_handle_t *)&node.hangup, NULL);
     replog_close(node.replog, on_log_closed, NULL);
 }
 
@@ -319,10 +360,19 @@ static void on_signal(uv_signal_t *handle, int number)
     replog_transfer(node.replog, 0, on_transferred, NULL);
 }
 
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    (void)handle;
+    (void)number;
+    audit_reopen(node.audit);
+}
+
 static void node_release(void)
 {
     driver_free(node.driver);
     admin_free(node.admin);
+    audit_close(node.audit);
+    trust_release(&node.trust);
     restore_free(node.restore);
     buf_release(&node.snapshot);
     uv_loop_close(&node.loop);
@@ -364,17 +414,6 @@ static int data_dir_prepare(const char *path, struct tx_error *e)
     return TX_OK;
 }
 
-static bool is_local(const char *address)
-{
-    static const char *const local[] = {"ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:"};
-
-    for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
-        if (strncmp(address, local[i], strlen(local[i])) == 0)
-            return true;
-    }
-    return false;
-}
-
 static int log_open(struct tx_error *e)
 {
     struct replog_options options = {
@@ -410,6 +449,8 @@ static int driver_open(struct tx_error *e)
         .max_sessions = settings.max_sessions,
         .max_transactions = settings.max_transactions,
         .max_agents = settings.max_agents,
+        .max_sessions_per_key = settings.max_sessions_per_key,
+        .bootstrap = trust_file(&node.trust),
         .node_id = settings.node_id,
         .address = client_address(),
     };
@@ -419,6 +460,9 @@ static int driver_open(struct tx_error *e)
     if (rc == TX_OK && node.has_snapshot)
         rc = driver_restore(node.driver, node.snapshot.data, node.snapshot.len, e);
     buf_release(&node.snapshot);
+    node.trust.driver = node.driver;
+    if (rc == TX_OK)
+        trust_look(&node.trust, drop_key);
     return rc;
 }
 
@@ -431,6 +475,8 @@ static int admin_open(struct tx_error *e)
         .listen = settings.listen,
         .data_dir = settings.data_dir,
         .started = uv_now(&node.loop),
+        .audit = node.audit,
+        .keys = settings.insecure ? NULL : settings.keys,
         .reply = on_reply,
     };
 
@@ -444,6 +490,8 @@ static void signals_open(void)
     uv_signal_init(&node.loop, &node.interrupt);
     uv_signal_start(&node.terminate, on_signal, SIGTERM);
     uv_signal_start(&node.interrupt, on_signal, SIGINT);
+    uv_signal_init(&node.loop, &node.hangup);
+    uv_signal_start(&node.hangup, on_hangup, SIGHUP);
 }
 
 static int line_open(struct tx_error *e)
@@ -451,19 +499,63 @@ static int line_open(struct tx_error *e)
     struct group_options options = {.node_id = settings.node_id,
                                     .peer_listen = settings.peer_listen,
                                     .peer_address = peer_address(),
-                                    .clients = client_address()};
+                                    .clients = client_address(),
+                                    .security = trust_nodes(&node.trust)};
     int rc = group_open(&node.group, &node.loop, &options, e);
 
     return rc == TX_OK ? rc : err_wrap(e, rc, "peer_listen");
 }
 
+static int trust_start(struct tx_error *e)
+{
+    const struct trust_options options = {
+        .security = {.identity = settings.identity,
+                     .keys = settings.keys,
+                     .insecure = settings.insecure,
+                     .purpose = "txcoordd"},
+        .limits = {.sessions = settings.max_lines,
+                   .per_key = settings.max_lines_per_key,
+                   .handshakes = settings.handshake_rate},
+        .audit = node.audit,
+        .loop = &node.loop,
+    };
+    int rc = trust_open(&node.trust, &options, e);
+
+    if (rc == TX_OK)
+        rc = security_check_address(&node.trust.security, "listen", settings.listen, e);
+    if (rc == TX_OK)
+        rc = security_check_address(&node.trust.security, "peer_listen", settings.peer_listen, e);
+    if (rc == TX_OK && settings.insecure)
+        log_line(
+            LOG_WARN, "insecure",
+            "listen=%s text=\"messages are neither encrypted nor authenticated: whoever can log in to this "
+            "machine can read, commit and roll back transactions\"",
+            settings.listen);
+    return rc;
+}
+
+static int server_open(struct tx_error *e)
+{
+    const struct server_options options = {.address = settings.listen,
+                                           .security = trust_everybody(&node.trust),
+                                           .file = trust_file(&node.trust),
+                                           .audit = node.audit};
+    int rc = server_new(&node.server, &node.loop, &options, e);
+
+    return rc == TX_OK ? rc : err_wrap(e, rc, "listen");
+}
+
 /* Takes the addresses before the log is touched, and answers only when all is there. */
 static int node_start(struct tx_error *e)
 {
-    int rc = server_new(&node.server, &node.loop, settings.listen, e);
+    int rc = audit_open(&node.audit, settings.audit_log, e);
 
+    if (rc == TX_OK)
+        rc = trust_start(e);
+    if (rc == TX_OK)
+        rc = server_open(e);
     if (rc != TX_OK)
-        return err_wrap(e, rc, "listen");
+        return rc;
     rc = line_open(e);
     if (rc == TX_OK)
         rc = log_open(e);
@@ -492,17 +584,6 @@ no_log:
     return rc;
 }
 
-static void warn_if_exposed(void)
-{
-    if (is_local(settings.listen) && (settings.peer_listen == NULL || is_local(settings.peer_listen)))
-        return;
-    log_line(LOG_WARN, "exposed",
-             "listen=%s peer_listen=%s text=\"messages are neither encrypted nor authenticated: whoever "
-             "reaches this address "
-             "can read, commit and roll back transactions; keep it inside a trusted network\"",
-             settings.listen, settings.peer_listen != NULL ? settings.peer_listen : "none");
-}
-
 int main(int argc, char **argv)
 {
     struct tx_error e;
@@ -525,8 +606,6 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     rc = node_start(&e);
-    if (rc == TX_OK)
-        warn_if_exposed();
     /* Until everything is closed: by a signal, or by node_start() where it failed. */
     uv_run(&node.loop, UV_RUN_DEFAULT);
     node_release();
