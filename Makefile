@@ -30,9 +30,11 @@ say  := $(if $(VERBOSE),@:,@printf '  %-4s %s\n')
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
 SHARED := $(call obj,$(wildcard libtx/shared/*.c))
+# What is a whole process's business is none of a library's.
+DAEMON := $(call obj,libtx/shared/harden.c libtx/shared/notify.c)
 # A program that embeds a participant has the agent inside, without the drivers.
 EMBED  := $(call obj,$(filter-out participant/main.c participant/rm%.c,$(wildcard participant/*.c)))
-LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(EMBED) $(SHARED)
+LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(EMBED) $(filter-out $(DAEMON),$(SHARED))
 COORD  := $(call obj,$(filter-out coordinator/main.c,$(wildcard coordinator/*.c)))
 AGENT  := $(call obj,$(filter-out participant/main.c,$(wildcard participant/*.c)))
 ADMIN  := $(call obj,$(wildcard coordinator/txadmin/*.c))
@@ -102,7 +104,7 @@ $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
 
 # A test is linked with everything but the mains, from archives, so that it takes just what it uses.
 # (q, not r: some files of different directories have one name.)
-$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(TLIB))
+$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(DAEMON) $(TLIB))
 	$(say) AR $@
 	$(Q)rm -f $@ && ar qcs $@ $^
 $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a

@@ -22,7 +22,9 @@
 #include "coordinator/restore.h"
 #include "coordinator/server.h"
 #include "libtx/shared/conf.h"
+#include "libtx/shared/harden.h"
 #include "libtx/shared/log.h"
+#include "libtx/shared/notify.h"
 
 enum {
     TRANSFER_MS = 1000, /* for another node to take the lead, at the end of this one */
@@ -196,6 +198,18 @@ static void log_ready(uint64_t leader_id)
              "listen=%s group=%016" PRIx64 " log=%016" PRIx64 " node=%u leader=%" PRIu64 " data_dir=%s",
              settings.listen, replog_group(node.replog), replog_log_id(node.replog), settings.node_id,
              leader_id, settings.data_dir);
+    notify("READY=1");
+}
+
+/* What `systemctl status` shows. */
+static void tell_status(bool leading, uint64_t leader_id)
+{
+    if (leading)
+        notify("STATUS=Leads its group");
+    else if (leader_id != 0)
+        notify("STATUS=Follows node %" PRIu64, leader_id);
+    else
+        notify("STATUS=Knows no leader, so nothing can be decided here");
 }
 
 static void node_serve(void)
@@ -225,6 +239,7 @@ static void on_role(void *ctx, enum replog_role role, uint64_t term, uint64_t le
     (void)term;
     learn_group();
     driver_role(node.driver, uv_now(&node.loop), leading, leader_id);
+    tell_status(leading, leader_id);
     if (node.restore != NULL && leading)
         restore_run(node.restore, node.replog, (uint64_t)time(NULL) * 1000, on_restored, NULL);
     else if (leader_id != 0 && (leading || leader_id != settings.node_id))
@@ -310,6 +325,7 @@ static void on_signal(uv_signal_t *handle, int number)
     if (node.stopping)
         return;
     node.stopping = true;
+    notify("STOPPING=1");
     log_line(LOG_INFO, "stopping", "signal=%s", number == SIGTERM ? "SIGTERM" : "SIGINT");
     if (!driver_leading(node.driver) || group_voters(node.group) < 2) {
         node_close();
@@ -457,6 +473,17 @@ static int line_open(struct tx_error *e)
     return rc == TX_OK ? rc : err_wrap(e, rc, "peer_listen");
 }
 
+/* Whoever started it is to go on, for what it waits for is a command. */
+static void log_waiting(void)
+{
+    log_line(
+        LOG_INFO, "waiting",
+        "node=%u peer_address=%s text=\"waits to be added: txadmin node add %u %s; the first node of a new "
+        "group: txadmin --coordinators=%s node init\"",
+        settings.node_id, peer_address(), settings.node_id, peer_address(), client_address());
+    notify("READY=1\nSTATUS=Waits to be added: txadmin node add %u %s", settings.node_id, peer_address());
+}
+
 /* Takes the addresses before the log is touched, and answers only when all is there. */
 static int node_start(struct tx_error *e)
 {
@@ -480,11 +507,7 @@ static int node_start(struct tx_error *e)
         node_serve();
     signals_open();
     if (replog_group(node.replog) == 0)
-        log_line(
-            LOG_INFO, "waiting",
-            "node=%u peer_address=%s text=\"waits to be added: txadmin node add %u %s; the first node of a new "
-            "group: txadmin --coordinators=%s node init\"",
-            settings.node_id, peer_address(), settings.node_id, peer_address(), client_address());
+        log_waiting();
     return TX_OK;
 
 no_log:
@@ -509,6 +532,8 @@ int main(int argc, char **argv)
     int rc = settings_load(argc, argv, &e);
 
     if (rc == TX_OK)
+        rc = harden(harden_has_low_port(settings.listen) || harden_has_low_port(settings.peer_listen), &e);
+    if (rc == TX_OK)
         rc = files_prepare(&e);
     if (rc == TX_OK)
         rc = data_dir_prepare(settings.data_dir, &e);
@@ -525,8 +550,10 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     rc = node_start(&e);
-    if (rc == TX_OK)
+    if (rc == TX_OK) {
+        harden_warn("txcoordd");
         warn_if_exposed();
+    }
     /* Until everything is closed: by a signal, or by node_start() where it failed. */
     uv_run(&node.loop, UV_RUN_DEFAULT);
     node_release();
