@@ -35,6 +35,10 @@ static int resource_parse(struct agent_resource *r, const char *name, const char
     char kind[NAME_LIMIT + 1];
 
     snprintf(kind, sizeof kind, "%.*s", (int)n, value);
+    /* It may be anything, a password too, where the kind was forgotten. */
+    if (!wire_name_valid(kind))
+        return err_set(e, TX_EINVAL, "resource %s: its kind comes first; write KIND SETTINGS, with KIND %s",
+                       name, rm_kinds());
     r->ops = rm_find(kind);
     if (r->ops == NULL)
         return err_set(e, TX_EINVAL,
