@@ -176,6 +176,9 @@ bool world_server_is_mariadb(const struct world_server *s);
 const char *world_server_conninfo(const struct world_server *s, const char *user, char out[WORLD_PATH_SIZE]);
 /* A connection to bank of a PostgreSQL server, PQfinish() it. NULL where the server does not take it. */
 PGconn *world_server_connect(const struct world_server *s, const char *user);
+/* The agent's user comes into a PostgreSQL server by this line of pg_hba.conf alone, «host all assent_agent all
+ * scram-sha-256»; everybody else as ever. */
+void world_server_let_in(struct world_server *s, const char *line);
 bool world_server_logged(const struct world_server *s, const char *text); /* since its last start */
 
 /* `heir` is restarted where `dead`, which does not run, used to listen. */

