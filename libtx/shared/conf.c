@@ -289,7 +289,7 @@ static int apply_flag(const struct conf_run *c, const struct conf_entry *f)
 {
     if (secret_within(f->value))
         return err_set(c->e, TX_EINVAL,
-                       "everybody on this machine sees a password in a flag; name a file (passfile=...), set "
+                       "everybody on this machine sees a password in a flag; name a file (passfile=…), set "
                        "PGPASSWORD or MYSQL_PWD, or write it into the --config file, with mode 0600");
     return conf_value_set(f->key, f->rest, f->value, c->e);
 }

@@ -32,11 +32,18 @@ static void find_user(struct world *w)
     w->server_gid = pw->pw_gid;
 }
 
-void world_server_directory(struct world *w, const char *path)
+void world_server_give(struct world *w, const char *path)
 {
     find_user(w);
-    if (mkdir(path, 0700) != 0 || (w->server_uid != 0 && chown(path, w->server_uid, w->server_gid) != 0))
+    if (w->server_uid != 0 && chown(path, w->server_uid, w->server_gid) != 0)
         world_fail(w, "%s: %s", path, strerror(errno));
+}
+
+void world_server_directory(struct world *w, const char *path)
+{
+    if (mkdir(path, 0700) != 0)
+        world_fail(w, "%s: %s", path, strerror(errno));
+    world_server_give(w, path);
 }
 
 /* A copy of what every server of this world and engine begins with, or an installation of its own. */
