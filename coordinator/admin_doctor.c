@@ -237,16 +237,17 @@ static void check_agent(const struct driver_resource *r, cJSON *findings)
         add_finding(findings, (struct finding){"error", "agent", start},
                     "its agent %s has been silent for %" PRIu64 " s", r->agent, r->heard_ms / 1000);
     else if (!r->up)
-        add_finding(findings,
-                    (struct finding){"error", "agent",
-                                     "see that the database runs and lets the agent in: the address and user "
-                                     "in its settings (txadmin resource list), the password "
-                                     "(passfile, or ~/.pgpass of txagentd's user), who may log in "
-                                     "(pg_hba.conf; in MariaDB the user's host), the role or user "
-                                     "(sql/setup-postgresql.sql, sql/setup-mariadb.sql); it is tried again by "
-                                     "itself"},
-                    "its agent %s cannot reach it: %s", r->agent,
-                    r->error != NULL ? r->error : "no reason told");
+        add_finding(
+            findings,
+            (struct finding){"error", "agent",
+                             "see that the database runs and lets the agent in: the address and user "
+                             "in its settings (txadmin resource list), the password "
+                             "(passfile, or ~/.pgpass of txagentd's user), who may log in "
+                             "(pg_hba.conf; in MariaDB the user's host), certificates where TLS is asked "
+                             "for (sslrootcert, ssl-ca), the role or user "
+                             "(sql/setup-postgresql.sql, sql/setup-mariadb.sql); it is tried again by "
+                             "itself"},
+            "its agent %s cannot reach it: %s", r->agent, r->error != NULL ? r->error : "no reason told");
     else
         add_finding(findings, (struct finding){"ok", "agent", NULL}, "served by %s", r->agent);
 }

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "coordinator/admin_task.h"
+#include "libtx/shared/secret.h"
 
 /* resources: {limit, after} -> resources, a page */
 
@@ -111,41 +111,9 @@ static int check_name(const char *name, const char *what, struct tx_error *e)
                                            what, NAME_LIMIT);
 }
 
-/* A keyword and its «=», with or without blanks between, as libpq and its like read them; also as the end of a
- * longer keyword (sslpassword). */
-static bool has_keyword(const char *settings, const char *keyword)
-{
-    for (const char *p = settings; (p = strcasestr(p, keyword)) != NULL; p++) {
-        const char *behind = p + strlen(keyword);
-
-        behind += strspn(behind, " \t\n");
-        if (*behind == '=')
-            return true;
-    }
-    return false;
-}
-
-/* scheme://user:secret@host */
-static bool has_login(const char *settings)
-{
-    const char *begin = strstr(settings, "://"), *at, *colon;
-
-    if (begin == NULL)
-        return false;
-    begin += 3;
-    at = memchr(begin, '@', strcspn(begin, "/? "));
-    colon = strchr(begin, ':');
-    return at != NULL && colon != NULL && colon < at;
-}
-
 static int check_settings(const char *settings, struct tx_error *e)
 {
-    static const char *const secrets[] = {"password", "passwd", "pwd", "secret", "token", NULL};
-    bool secret = has_login(settings);
-
-    for (const char *const *s = secrets; *s != NULL; s++)
-        secret = secret || has_keyword(settings, *s);
-    if (secret)
+    if (secret_within(settings))
         return err_set(
             e, TX_EREFUSED,
             "the settings have a secret in them, and the registry is no place for it: name a file at the "

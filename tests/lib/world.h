@@ -176,10 +176,25 @@ bool world_server_is_mariadb(const struct world_server *s);
 const char *world_server_conninfo(const struct world_server *s, const char *user, char out[WORLD_PATH_SIZE]);
 /* A connection to bank of a PostgreSQL server, PQfinish() it. NULL where the server does not take it. */
 PGconn *world_server_connect(const struct world_server *s, const char *user);
+/* The agent's user comes into a PostgreSQL server by this line of pg_hba.conf alone, «host all assent_agent all
+ * scram-sha-256»; everybody else as ever. */
+void world_server_let_in(struct world_server *s, const char *line);
 bool world_server_logged(const struct world_server *s, const char *text); /* since its last start */
 
 /* `heir` is restarted where `dead`, which does not run, used to listen. */
 void world_server_take_over(struct world_server *heir, struct world_server *dead);
+
+/* Certificates (world_tls.c): <name>.crt and <name>.key in the world's directory. */
+
+/* An authority that signs others. */
+void world_tls_authority(struct world *w, const char *name);
+/* One for this subject, a host's name or a user's. */
+void world_tls_certificate(struct world *w, const char *authority, const char *name, const char *subject);
+/* The servers' user, and no other, may read this key. */
+void world_tls_give_to_servers(struct world *w, const char *name);
+/* type: "crt" or "key". Into `out`, which is returned. */
+const char *world_tls_file(const struct world *w, const char *name, const char *type,
+                           char out[WORLD_PATH_SIZE]);
 
 /* Standbys (world_standby.c) */
 

@@ -97,6 +97,8 @@ struct world {
 struct world_process *world_process_make(struct world *w, const char *name, const char *const *argv,
                                          const char *const *more);
 void world_process_release(struct world_process *p);
+/* This file or directory is the servers' user's. */
+void world_server_give(struct world *w, const char *path);
 /* An empty directory of the servers' user. */
 void world_server_directory(struct world *w, const char *path);
 /* A server without data, which its process finds in s->data when it is started. */
