@@ -33,7 +33,7 @@ enum {
 /* Settings */
 
 static struct settings {
-    char *data_dir, *listen, *advertise, *peer_listen, *peer_advertise, *restore, *log_level;
+    char *data_dir, *listen, *advertise, *peer_listen, *peer_advertise, *restore, *log_level, *audit_log;
     unsigned node_id;
     size_t segment_size, snapshot_size;
     unsigned heartbeat_ms, election_ms;
@@ -73,6 +73,8 @@ static const struct conf_key keys[] = {
      "transactions preparing, or decided and not finished", 1, 10000000, NULL},
     {"max_agents", CONF_UINT, &settings.max_agents, "1000", "N", "agents connected at once", 1, 100000, NULL},
     {"log_level", CONF_STRING, &settings.log_level, "info", "LEVEL", "error, warn, info or debug", 0, 0, NULL},
+    {"audit_log", CONF_STRING, &settings.audit_log, NULL, "FILE",
+     "who did what, or was refused it; none: into the log", 0, 0, NULL},
     {NULL, CONF_STRING, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };
 
@@ -141,6 +143,7 @@ static struct node {
     struct replog *replog;
     struct driver *driver;
     struct admin *admin;
+    struct audit *audit;
     struct buf snapshot; /* recovered by replog_open(), until there is a driver to restore */
     bool has_snapshot;
 } node;
@@ -323,6 +326,7 @@ static void node_release(void)
 {
     driver_free(node.driver);
     admin_free(node.admin);
+    audit_close(node.audit);
     restore_free(node.restore);
     buf_release(&node.snapshot);
     uv_loop_close(&node.loop);
@@ -433,8 +437,10 @@ static int admin_open(struct tx_error *e)
         .started = uv_now(&node.loop),
         .reply = on_reply,
     };
+    int rc = audit_open(&node.audit, settings.audit_log, e);
 
-    return admin_new(&node.admin, &options, e);
+    options.audit = node.audit;
+    return rc == TX_OK ? admin_new(&node.admin, &options, e) : rc;
 }
 
 static void signals_open(void)

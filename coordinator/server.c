@@ -98,7 +98,7 @@ static void server_dispatch(struct server *s, const struct reply_to *from, const
         driver_request(s->driver, uv_now(s->loop), wall_ms(), &anybody, from, m);
         return;
     case WIRE_ADMIN:
-        admin_request(s->admin, uv_now(s->loop), wall_ms(), from, &m->admin);
+        admin_request(s->admin, uv_now(s->loop), wall_ms(), &anybody, from, &m->admin);
         return;
     default:
         server_refuse(s, from, "not a request that a coordinator serves");
