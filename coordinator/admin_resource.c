@@ -173,9 +173,14 @@ static int declare(struct admin_task *t, const char *verb, struct driver_declara
     if (rc != TX_OK)
         return rc;
     rc = check_settings(d->settings, e);
-    if (rc == TX_OK && cJSON_AddStringToObject(t->answer, "settings", d->settings) == NULL)
-        rc = err_set(e, TX_ENOMEM, "no memory for the answer");
-    return rc;
+    if (rc != TX_OK)
+        return rc;
+    if (d->kind != NULL)
+        admin_act_tell(t, "kind", d->kind);
+    admin_act_tell(t, "settings", d->settings);
+    return cJSON_AddStringToObject(t->answer, "settings", d->settings) != NULL
+               ? TX_OK
+               : err_set(e, TX_ENOMEM, "no memory for the answer");
 }
 
 /* add_resource: {name, kind, settings} -> resource, settings, kind, maybe a note */
@@ -191,7 +196,7 @@ int admin_add_resource(struct admin_task *t, struct tx_error *e)
         rc = declare(t, "add_resource", &d, e);
     if (rc == TX_OK)
         rc = driver_add_resource(t->with->driver, t->now, t->wall, &d, on_declared, t, e);
-    return admin_act_begin(t, rc, e);
+    return admin_act_begin(t, rc);
 }
 
 /* alter_resource: {name, settings} -> the same */
@@ -205,7 +210,7 @@ int admin_alter_resource(struct admin_task *t, struct tx_error *e)
         rc = driver_alter_resource(t->with->driver, t->now, t->wall, &d, on_declared, t, e);
     if (rc == TX_OK)
         warn_local(t, d.name);
-    return admin_act_begin(t, rc, e);
+    return admin_act_begin(t, rc);
 }
 
 /* remove_resource: {name} -> resource */
@@ -227,8 +232,7 @@ int admin_remove_resource(struct admin_task *t, struct tx_error *e)
         rc = admin_act_note(t, "remove_resource", "resource", name, e);
     if (rc != TX_OK)
         return rc;
-    return admin_act_begin(t, driver_remove_resource(t->with->driver, t->now, t->wall, name, on_removed, t, e),
-                           e);
+    return admin_act_begin(t, driver_remove_resource(t->with->driver, t->now, t->wall, name, on_removed, t, e));
 }
 
 /* test_resource: {name} -> resource, agents [{agent, tested: {checks: [{check, ok, text, remedy}]} or
