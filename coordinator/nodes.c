@@ -70,5 +70,5 @@ struct wire_nodes nodes_list(struct driver *d)
     struct listing l = {.d = d};
 
     ledger_each_node(d->ledger, list_node, &l);
-    return (struct wire_nodes){l.n, d->nodes};
+    return (struct wire_nodes){.n = l.n, .addresses = d->nodes};
 }
