@@ -14,11 +14,12 @@ enum {
     CHANNEL_RECONNECT_MS = 20,
     CHANNEL_RECONNECT_MAX_MS = 500,
     CHANNEL_BUFFER = 4 << 20,
-    CHANNEL_HANDSHAKE_MS = 250, /* without an end, until a handshake is begun anew, */
-    CHANNEL_REFUSED_MS = 1000,  /* after one that ended in a refusal, */
-    CHANNEL_REKEY_MS = 3600000, /* and of a session this old: what is on the way survives it */
-    CHANNEL_BATCH = 64,         /* messages of handshakes taken at once */
-    HANDSHAKE_REQUEST = 0,      /* number of its messages; callers count from 1 */
+    CHANNEL_HANDSHAKE_MS = 250,             /* without an end, until a handshake is begun anew, */
+    CHANNEL_REFUSED_MS = 1000,              /* after one that ended in a refusal, */
+    CHANNEL_REKEY_MS = 3600000,             /* and of a session this old: what is on the way survives it */
+    CHANNEL_HEADERS = 64 + SECURE_OVERHEAD, /* bytes of a message beside its content */
+    CHANNEL_BATCH = 64,                     /* messages of handshakes taken at once */
+    HANDSHAKE_REQUEST = 0,                  /* number of its messages; callers count from 1 */
 };
 
 struct channel_caller {
@@ -47,7 +48,7 @@ static int channel_open(struct channel *c, int protocol, size_t max_bytes, struc
     if (s < 0)
         return err_set(e, TX_EIO, "cannot open a message socket: %s", nn_strerror(nn_errno()));
     if (channel_option(s, NN_TCP, NN_TCP_NODELAY, 1) < 0 ||
-        channel_option(s, NN_SOL_SOCKET, NN_RCVMAXSIZE, (int)max_bytes + SECURE_OVERHEAD) < 0 ||
+        channel_option(s, NN_SOL_SOCKET, NN_RCVMAXSIZE, (int)max_bytes + CHANNEL_HEADERS) < 0 ||
         channel_option(s, NN_SOL_SOCKET, NN_SNDBUF, CHANNEL_BUFFER) < 0 ||
         channel_option(s, NN_SOL_SOCKET, NN_RCVBUF, CHANNEL_BUFFER) < 0 ||
         channel_option(s, NN_SOL_SOCKET, NN_RECONNECT_IVL, CHANNEL_RECONNECT_MS) < 0 ||
