@@ -321,6 +321,8 @@ static void follow_up(struct driver *d, const struct record *r, const struct led
     case RECORD_ADD_NODE:
     case RECORD_REMOVE_NODE:
     case RECORD_RESTORE:
+    case RECORD_ADD_KEY:
+    case RECORD_REVOKE_KEY:
         break;
     }
 }
