@@ -2,7 +2,45 @@
 #include "libtx/shared/security.h"
 
 #include <sodium.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* NULL: not set, or empty. */
+static const char *environment(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && *value != '\0' ? value : NULL;
+}
+
+/* A slip here must not turn encryption off, nor leave its author in the belief that it is. */
+static int insecure_environment(bool *out, struct tx_error *e)
+{
+    static const char *const words[] = {"0", "1", "false", "true", "no", "yes", "off", "on"};
+    const char *value = environment("ASSENT_INSECURE");
+
+    for (size_t i = 0; value != NULL && i < sizeof words / sizeof *words; i++) {
+        if (strcmp(value, words[i]) != 0)
+            continue;
+        *out = i % 2 == 1;
+        return TX_OK;
+    }
+    return value == NULL
+               ? TX_OK
+               : err_set(e, TX_EINVAL, "ASSENT_INSECURE «%.40s»; write 1 or 0, true, yes, on …", value);
+}
+
+int security_environment(struct security_options *options, struct tx_error *e)
+{
+    bool given = options->identity != NULL || options->insecure;
+
+    if (options->keys == NULL)
+        options->keys = environment("ASSENT_KEYS");
+    if (given)
+        return TX_OK;
+    options->identity = environment("ASSENT_IDENTITY");
+    return insecure_environment(&options->insecure, e);
+}
 
 int security_open(struct security *s, const struct security_options *options, struct tx_error *e)
 {
