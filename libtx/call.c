@@ -28,7 +28,7 @@ uint64_t call_now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-int calls_new(struct calls **out, const char *coordinators, struct tx_error *e)
+int calls_new(struct calls **out, const char *coordinators, const struct security *security, struct tx_error *e)
 {
     struct calls *cs = calloc(1, sizeof *cs);
     int rc;
@@ -38,6 +38,8 @@ int calls_new(struct calls **out, const char *coordinators, struct tx_error *e)
     pthread_mutex_init(&cs->mutex, NULL);
     TAILQ_INIT(&cs->asleep);
     TAILQ_INIT(&cs->idle);
+    cs->security = security;
+    believed_init(&cs->believed, security);
     rc = calls_dial(cs, coordinators, e);
     if (rc != TX_OK) {
         calls_free(cs);
@@ -96,7 +98,7 @@ static bool call_send_to(struct call *c, struct peer *p, uint64_t now)
         TAILQ_INSERT_TAIL(&p->queue, c, queue);
         return true;
     }
-    if (channel_send(&p->channel, c->id, c->request.data, c->request.len) != TX_OK) {
+    if (p->redial || channel_send(&p->channel, c->id, c->request.data, c->request.len) != TX_OK) {
         p->why = "cannot be reached";
         p->answers = false;
         peer_unheard(c->calls, p, now);
@@ -105,6 +107,7 @@ static bool call_send_to(struct call *c, struct peer *p, uint64_t now)
     p->outstanding++;
     c->at = p;
     c->sent = true;
+    c->line = p->line;
     c->again_ms = now + c->pause_ms;
     c->look_ms = now + CALL_LOOK_MS;
     return true;
@@ -115,13 +118,41 @@ static void call_place(struct call *c, struct peer *p, uint64_t now)
 {
     size_t n = c->fixed != NULL ? 1 : c->calls->n_coordinators;
 
+    c->unplaced = false;
     for (size_t i = 0; i < n; i++) {
         if (call_send_to(c, p, now))
             return;
         if (c->fixed == NULL)
             p = peer_after(c->calls, p);
     }
+    c->unplaced = true;
     c->again_ms = now + CALL_UNREACHABLE_MS;
+}
+
+/* A line to this peer is there: what waits for one takes it, and what was sent on the line before it, and is
+ * not answered any more, follows. */
+static void call_opened(struct call *c, struct peer *p, uint64_t now)
+{
+    if (c->unplaced && (c->fixed == p || (c->fixed == NULL && p->kind == PEER_COORDINATOR))) {
+        call_place(c, p, now);
+    } else if (c->at == p && !c->queued && c->line != p->line) {
+        (void)channel_send(&p->channel, c->id, c->request.data, c->request.len);
+        c->line = p->line;
+        c->again_ms = now + c->pause_ms;
+    } else {
+        return;
+    }
+    waiter_wake(c->waiter); /* it has another time to wait for now */
+}
+
+static void calls_opened(struct calls *cs, struct peer *p, uint64_t now)
+{
+    struct call *c;
+
+    for (size_t i = 0; i < CALL_BUCKETS; i++) {
+        LIST_FOREACH(c, &cs->pending[i], pending)
+        call_opened(c, p, now);
+    }
 }
 
 /* No answer, or none that helps, in time: asks again, and the next one, who knows at least who leads. */
@@ -281,6 +312,8 @@ void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
         if (m.data != NULL)
             channel_release(&m);
     }
+    if (peer_look(cs, p, now))
+        calls_opened(cs, p, now);
 }
 
 /* one call */
@@ -357,7 +390,8 @@ static void call_list(const struct call *c, char *list, size_t size)
             const struct peer *p = cs->peers[i];
 
             if ((c->fixed != NULL ? p == c->fixed : p->kind == PEER_COORDINATOR) && p->answers == answers)
-                n += (size_t)snprintf(list + n, size - n, "%s%s (%s)", n > 0 ? ", " : "", p->address, p->why);
+                n += (size_t)snprintf(list + n, size - n, "%s%s (%s)", n > 0 ? ", " : "", p->address,
+                                      peer_why(p));
         }
     }
 }
@@ -382,6 +416,28 @@ static void call_give_up(struct call *c, uint64_t now)
             (unsigned long long)(now - c->started_ms), majority, list);
 }
 
+/* Never sent, and with nobody whom it could go to is there a line, nor will be. */
+static bool call_denied(const struct call *c, uint64_t now)
+{
+    const struct calls *cs = c->calls;
+    bool denied = !c->sent;
+
+    if (c->fixed != NULL)
+        return denied && peer_denies(cs, c->fixed, now);
+    for (size_t i = 0; i < cs->n_peers && denied; i++)
+        denied = cs->peers[i]->kind != PEER_COORDINATOR || peer_denies(cs, cs->peers[i], now);
+    return denied;
+}
+
+static void call_deny(struct call *c)
+{
+    char list[sizeof c->error.msg] = "";
+
+    call_list(c, list, sizeof list);
+    err_set(&c->error, TX_EDENIED, "no %s lets this program in, or is believed: %s",
+            c->fixed != NULL ? "agent" : "coordinator", list);
+}
+
 bool call_step(struct call *c)
 {
     uint64_t now = call_now_ms();
@@ -390,6 +446,9 @@ bool call_step(struct call *c)
     pthread_mutex_lock(&c->calls->mutex);
     if (!c->done && now >= c->deadline_ms) {
         call_give_up(c, now);
+        call_finish(c, now);
+    } else if (!c->done && call_denied(c, now)) {
+        call_deny(c);
         call_finish(c, now);
     }
     if (!c->done && (now >= c->again_ms || call_cut_off(c, now)))

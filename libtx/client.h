@@ -1,7 +1,7 @@
 /* client: what all transactions of one tx_client share: its settings, the calls to coordinators and agents, the
  * session, and what it has learnt about resources.
  *
- * Used by txn, finish, pg and remote; uses session and call.
+ * Used by txn, finish, pg and remote; uses session, call and settings.
  */
 #ifndef LIBTX_CLIENT_H
 #define LIBTX_CLIENT_H
@@ -12,6 +12,7 @@
 #include "libtx/call.h"
 #include "libtx/pg_system.h"
 #include "libtx/session.h"
+#include "libtx/shared/security.h"
 
 enum { NOTE_LIMIT = 64 }; /* resources that a client remembers something about */
 
@@ -23,6 +24,7 @@ struct note {
 };
 
 struct tx_client {
+    struct security security;
     struct calls *calls;
     struct app_session session;
     uint32_t transaction_timeout_ms, commit_timeout_ms;

@@ -28,6 +28,7 @@ struct channel_caller {
     uint64_t begun_ms;  /* the last handshake; 0: at once */
     uint64_t opened_ms; /* the session that is open */
     bool refused;       /* so the last one ended */
+    unsigned lost;      /* sessions that ended without this end's doing */
 };
 
 /* Room for the one control message that carries the header. */
@@ -290,6 +291,18 @@ const char *channel_why(const struct channel *c)
     return c->caller != NULL ? c->caller->secure.why : "";
 }
 
+struct channel_state channel_state(const struct channel *c)
+{
+    const struct channel_caller *k = c->caller;
+    bool idle;
+
+    if (k == NULL)
+        return (struct channel_state){.open = !c->mismatch, .refused = c->mismatch};
+    idle = !k->secure.greeting && !k->secure.authenticating;
+    return (struct channel_state){
+        .open = k->secure.open, .refused = c->mismatch || (k->refused && idle), .lost = k->lost};
+}
+
 /* Receiving */
 
 static bool is_mismatch(const void *data, size_t len)
@@ -321,6 +334,7 @@ static bool caller_take(struct channel *c, struct channel_message *m)
         k->refused = true;
         break;
     case SECURE_CLOSED:
+        k->lost++;
         k->begun_ms = 0;
         channel_keep(c);
         break;
@@ -365,13 +379,12 @@ static bool server_take(struct channel *c, struct channel_message *m)
 
 static bool clear_take(struct channel *c, struct channel_message *m)
 {
-    if (is_mismatch(m->data, m->len))
-        c->mismatch = true;
-    else if (secure_kind_of(m->data, m->len) == SECURE_KIND_HELLO)
+    if (secure_kind_of(m->data, m->len) == SECURE_KIND_HELLO) {
         tell_mismatch(c, &m->origin);
-    else
-        return true;
-    return false;
+        return false;
+    }
+    c->mismatch = is_mismatch(m->data, m->len);
+    return !c->mismatch;
 }
 
 static bool channel_take(struct channel *c, struct channel_message *m)
