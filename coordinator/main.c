@@ -22,7 +22,7 @@
 #include "coordinator/restore.h"
 #include "coordinator/server.h"
 #include "coordinator/settings.h"
-#include "coordinator/trust.h"
+#include "coordinator/gate.h"
 #include "libtx/shared/harden.h"
 #include "libtx/shared/log.h"
 #include "libtx/shared/notify.h"
@@ -44,7 +44,7 @@ static struct node {
     uv_timer_t farewell; /* while the lead is handed over, before it stops */
     bool stopping, closing, ready;
     struct audit *audit;
-    struct trust trust;
+    struct gate gate;
     struct server *server;
     struct group *group;
     struct restore *restore; /* NULL: none */
@@ -83,7 +83,7 @@ static int on_apply(void *ctx, uint64_t index, const void *data, size_t len, str
     learn_group();
     rc = driver_apply(node.driver, uv_now(&node.loop), index, data, len, e);
     if (rc == TX_OK)
-        trust_look(&node.trust, drop_key);
+        gate_look(&node.gate, drop_key);
     return rc;
 }
 
@@ -98,7 +98,7 @@ static int on_restore(void *ctx, const void *data, size_t len, struct tx_error *
         learn_group();
         rc = driver_restore(node.driver, data, len, e);
         if (rc == TX_OK)
-            trust_look(&node.trust, drop_key);
+            gate_look(&node.gate, drop_key);
         return rc;
     }
     buf_reset(&node.snapshot);
@@ -274,7 +274,7 @@ static void node_release(void)
     driver_free(node.driver);
     admin_free(node.admin);
     audit_close(node.audit);
-    trust_release(&node.trust);
+    gate_release(&node.gate);
     restore_free(node.restore);
     buf_release(&node.snapshot);
     uv_loop_close(&node.loop);
@@ -352,7 +352,7 @@ static int driver_open(struct tx_error *e)
         .max_transactions = settings->max_transactions,
         .max_agents = settings->max_agents,
         .max_sessions_per_key = settings->max_sessions_per_key,
-        .bootstrap = trust_file(&node.trust),
+        .bootstrap = gate_file(&node.gate),
         .node_id = settings->node_id,
         .address = settings->client_address,
     };
@@ -362,9 +362,9 @@ static int driver_open(struct tx_error *e)
     if (rc == TX_OK && node.has_snapshot)
         rc = driver_restore(node.driver, node.snapshot.data, node.snapshot.len, e);
     buf_release(&node.snapshot);
-    node.trust.driver = node.driver;
+    node.gate.driver = node.driver;
     if (rc == TX_OK)
-        trust_look(&node.trust, drop_key);
+        gate_look(&node.gate, drop_key);
     return rc;
 }
 
@@ -402,15 +402,15 @@ static int line_open(struct tx_error *e)
                                     .peer_listen = settings->peer_listen,
                                     .peer_address = settings->peer_address,
                                     .clients = settings->client_address,
-                                    .security = trust_nodes(&node.trust)};
+                                    .security = gate_nodes(&node.gate)};
     int rc = group_open(&node.group, &node.loop, &options, e);
 
     return rc == TX_OK ? rc : err_wrap(e, rc, "peer_listen");
 }
 
-static int trust_start(struct tx_error *e)
+static int gate_start(struct tx_error *e)
 {
-    const struct trust_options options = {
+    const struct gate_options options = {
         .security = {.identity = settings->identity,
                      .keys = settings->keys,
                      .insecure = settings->insecure,
@@ -421,12 +421,12 @@ static int trust_start(struct tx_error *e)
         .audit = node.audit,
         .loop = &node.loop,
     };
-    int rc = trust_open(&node.trust, &options, e);
+    int rc = gate_open(&node.gate, &options, e);
 
     if (rc == TX_OK)
-        rc = security_check_address(&node.trust.security, "listen", settings->listen, e);
+        rc = security_check_address(&node.gate.security, "listen", settings->listen, e);
     if (rc == TX_OK)
-        rc = security_check_address(&node.trust.security, "peer_listen", settings->peer_listen, e);
+        rc = security_check_address(&node.gate.security, "peer_listen", settings->peer_listen, e);
     if (rc == TX_OK && settings->insecure)
         log_line(
             LOG_WARN, "insecure",
@@ -439,8 +439,8 @@ static int trust_start(struct tx_error *e)
 static int server_open(struct tx_error *e)
 {
     const struct server_options options = {.address = settings->listen,
-                                           .security = trust_everybody(&node.trust),
-                                           .file = trust_file(&node.trust),
+                                           .security = gate_everybody(&node.gate),
+                                           .file = gate_file(&node.gate),
                                            .audit = node.audit};
     int rc = server_new(&node.server, &node.loop, &options, e);
 
@@ -466,7 +466,7 @@ static int node_start(struct tx_error *e)
     int rc = audit_open(&node.audit, settings->audit_log, e);
 
     if (rc == TX_OK)
-        rc = trust_start(e);
+        rc = gate_start(e);
     if (rc == TX_OK)
         rc = server_open(e);
     if (rc != TX_OK)

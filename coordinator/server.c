@@ -83,9 +83,6 @@ static void server_refuse(struct server *s, const struct reply_to *to, const cha
     server_reply(s, to, &m);
 }
 
-/* For now nobody is asked who he is. */
-static const struct caller anybody;
-
 static void server_dispatch(struct server *s, const struct caller *caller, const struct reply_to *from,
                             const struct wire_message *m)
 {

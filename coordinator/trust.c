@@ -1,94 +1,114 @@
 /* trust: see trust.h. */
 #include "coordinator/trust.h"
 
-#include "coordinator/access.h"
+#include <string.h>
 
-static bool find(const struct trust *t, const uint8_t key[KEY_SIZE], struct caller *out)
+#include "coordinator/asks.h"
+
+/* This node's file */
+
+static void propose(struct driver *d, const struct key_entry *entry)
 {
-    const struct key_entry *entry;
+    struct record r = {.type = RECORD_ADD_KEY,
+                       .key = {.name = entry->name, .roles = (uint8_t)entry->roles, .grant = entry->grant}};
 
-    if (t->driver != NULL)
-        return access_caller(driver_ledger(t->driver), &t->security.ring, key, out);
-    entry = keyring_find(&t->security.ring, key);
-    if (entry != NULL)
-        *out = (struct caller){entry->key, entry->name, entry->roles, entry->grant};
-    return entry != NULL;
-}
-
-static bool accept_everybody(void *ctx, const uint8_t key[KEY_SIZE])
-{
-    struct caller caller;
-
-    return find(ctx, key, &caller);
-}
-
-static bool accept_nodes(void *ctx, const uint8_t key[KEY_SIZE])
-{
-    struct caller caller;
-
-    return find(ctx, key, &caller) && (caller.roles & ROLE_COORDINATOR) != 0;
-}
-
-static void on_refused(void *ctx, const uint8_t key[KEY_SIZE])
-{
-    struct trust *t = ctx;
-    struct caller caller = {.name = NULL};
-    struct audit_entry entry = {.key = key, .act = "handshake", .outcome = AUDIT_DENIED};
-
-    entry.error = find(t, key, &caller) ? "only a coordinator's key is taken here"
-                                        : "this key is not known, or was revoked";
-    entry.name = caller.name;
-    audit_write(t->audit, uv_now(t->loop), &entry);
-}
-
-int trust_open(struct trust *t, const struct trust_options *options, struct tx_error *e)
-{
-    *t = (struct trust){.audit = options->audit, .loop = options->loop};
-    t->everybody = (struct channel_security){.self = &t->security.self,
-                                             .accept = accept_everybody,
-                                             .refused = on_refused,
-                                             .ctx = t,
-                                             .limits = options->limits};
-    t->nodes = t->everybody;
-    t->nodes.accept = accept_nodes;
-    return security_open(&t->security, &options->security, e);
-}
-
-void trust_release(struct trust *t)
-{
-    security_release(&t->security);
-}
-
-const struct channel_security *trust_everybody(const struct trust *t)
-{
-    return t->security.insecure ? NULL : &t->everybody;
-}
-
-const struct channel_security *trust_nodes(const struct trust *t)
-{
-    return t->security.insecure ? NULL : &t->nodes;
-}
-
-const struct keyring *trust_file(const struct trust *t)
-{
-    return t->security.insecure ? NULL : &t->security.ring;
-}
-
-static bool drop_revoked(void *arg, const struct ledger_key *k)
-{
-    void (**drop)(const uint8_t key[KEY_SIZE]) = arg;
-
-    if (k->revoked)
-        (*drop)(k->key);
-    return true;
-}
-
-void trust_look(struct trust *t, void (*drop)(const uint8_t key[KEY_SIZE]))
-{
-    const struct ledger *l = driver_ledger(t->driver);
-
-    if (t->security.insecure || ledger_keys_version(l) == t->version)
+    if (ledger_key(d->ledger, entry->key) != NULL ||
+        !ledger_key_fits(d->ledger, entry->name, entry->roles, entry->grant))
         return;
-    t->version = ledger_keys_version(l);
-    ledger_each_key(l, drop_revoked, &drop);
+    memcpy(r.key.key, entry->key, KEY_SIZE);
+    d->trust_last = driver_log(d, &r);
+    if (d->trust_first == 0)
+        d->trust_first = d->trust_last;
+}
+
+/* Coordinators first: who is told of some of them believes no others, so they must come in one entry. */
+void trust_begin(struct driver *d)
+{
+    const struct keyring *file = d->options.bootstrap;
+
+    d->trust_due = false;
+    for (size_t i = 0; file != NULL && i < file->n; i++)
+        if (file->entries[i].roles & ROLE_COORDINATOR)
+            propose(d, &file->entries[i]);
+    for (size_t i = 0; file != NULL && i < file->n; i++)
+        if ((file->entries[i].roles & ROLE_COORDINATOR) == 0)
+            propose(d, &file->entries[i]);
+}
+
+void trust_tick(struct driver *d)
+{
+    if (d->trust_due && d->trust_last == 0)
+        trust_begin(d);
+}
+
+void trust_proposed(struct driver *d, uint64_t ticket, bool committed)
+{
+    if (d->trust_last == 0 || ticket < d->trust_first || ticket > d->trust_last)
+        return;
+    if (!committed)
+        d->trust_due = true;
+    if (ticket == d->trust_last)
+        d->trust_first = d->trust_last = 0;
+}
+
+void trust_clear(struct driver *d)
+{
+    d->trust_due = false;
+    d->trust_first = d->trust_last = 0;
+}
+
+void trust_restored(struct driver *d)
+{
+    d->trust_due = true;
+    d->work_dirty = true;
+}
+
+bool trust_busy(const struct driver *d)
+{
+    return d->trust_last != 0 || asks_change_keys(d);
+}
+
+/* Told */
+
+static bool take_node(void *arg, const struct ledger_key *k)
+{
+    struct driver *d = arg;
+
+    if (k->revoked || (k->roles & ROLE_COORDINATOR) == 0)
+        return true;
+    memcpy(d->node_keys + d->n_node_keys++ * KEY_SIZE, k->key, KEY_SIZE);
+    return d->n_node_keys < NODE_KEY_LIMIT;
+}
+
+void trust_nodes(struct driver *d, struct wire_nodes *nodes)
+{
+    if (d->node_keys_version != ledger_keys_version(d->ledger)) {
+        d->n_node_keys = 0;
+        ledger_each_key(d->ledger, take_node, d);
+        d->node_keys_version = ledger_keys_version(d->ledger);
+    }
+    nodes->n_keys = d->n_node_keys;
+    nodes->keys = d->node_keys;
+}
+
+struct clients {
+    struct driver *d;
+    size_t n;
+};
+
+static bool take_client(void *arg, const struct ledger_key *k)
+{
+    struct clients *c = arg;
+
+    if (!k->revoked && (k->roles & ROLE_CLIENT) != 0)
+        c->d->clients[c->n++] = (struct wire_client_key){k->key, k->name};
+    return c->n < KEY_LIMIT;
+}
+
+size_t trust_clients(struct driver *d)
+{
+    struct clients c = {.d = d};
+
+    ledger_each_key(d->ledger, take_client, &c);
+    return c.n;
 }

@@ -1,46 +1,27 @@
-/* trust: as whom this node speaks, and whom it believes: the keys of the ledger, and, of what that has never
- * heard of, those of the node's keys file.
+/* trust: the group's keys at work. Those of this node's own file go into the ledger when it leads; who is to be
+ * believed is told to clients and agents.
  *
- * main opens it, gives its channels what it says, and tells it of every applied entry, after which nobody is
- * heard any more whose key was revoked. Who is refused is audited.
+ * Called by driver (time, entries), driver_operator, nodes and agents.
  */
 #ifndef ASSENT_TRUST_H
 #define ASSENT_TRUST_H
 
-#include <uv.h>
+#include "coordinator/driver_internal.h"
 
-#include "coordinator/audit.h"
-#include "coordinator/driver.h"
-#include "libtx/shared/channel.h"
-#include "libtx/shared/security.h"
+/* This node leads from now on. */
+void trust_begin(struct driver *d);
+void trust_tick(struct driver *d);
+void trust_proposed(struct driver *d, uint64_t ticket, bool committed);
+void trust_clear(struct driver *d);
+/* The keys are other ones now, all at once (RECORD_RESTORE). */
+void trust_restored(struct driver *d);
+/* A change of the keys is under way, an operator's or this node's. What is decided by looking at them waits:
+ * two at once might each take an operator's key for not the last. */
+bool trust_busy(const struct driver *d);
 
-struct trust {
-    struct security security;
-    struct channel_security everybody; /* who may call: whoever has a key */
-    struct channel_security nodes;     /* coordinators alone */
-    const struct driver *driver;       /* NULL: not there yet, and the file alone counts */
-    struct audit *audit;
-    uv_loop_t *loop;
-    uint64_t version; /* of the ledger's keys when they were looked at last */
-};
-
-struct trust_options {
-    struct security_options security;
-    struct secure_limits limits;
-    struct audit *audit; /* borrowed, as the loop */
-    uv_loop_t *loop;
-};
-
-/* As security_open(). `t` stays where it is until trust_release(). */
-int trust_open(struct trust *t, const struct trust_options *options, struct tx_error *e);
-void trust_release(struct trust *t);
-
-/* For channels and admin; NULL: insecure. */
-const struct channel_security *trust_everybody(const struct trust *t);
-const struct channel_security *trust_nodes(const struct trust *t);
-const struct keyring *trust_file(const struct trust *t);
-
-/* Calls drop() for each key that is revoked, where the ledger's keys have changed. */
-void trust_look(struct trust *t, void (*drop)(const uint8_t key[KEY_SIZE]));
+/* Adds the coordinators' keys; borrowed until the ledger's keys change. */
+void trust_nodes(struct driver *d, struct wire_nodes *nodes);
+/* Puts all clients' keys into d->clients; how many. Borrowed until the next record is applied. */
+size_t trust_clients(struct driver *d);
 
 #endif
