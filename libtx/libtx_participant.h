@@ -83,11 +83,15 @@ struct tx_participant_options {
      * inside libtx. It calls nothing here. [nothing is written] */
     void (*log)(void *arg, const char *line);
     void *log_arg;
+    /* As in struct tx_client_options; the key needs the role agent, for this resource. */
+    const char *identity, *keys;
+    int insecure;
 };
 
 /* Begins to serve; reaches the coordinators when it is dispatched, and goes on trying for ever. Options are
- * copied. On success *out is owned by the caller: tx_participant_close() it. TX_EINVAL (options, a callback is
- * missing), TX_EIO (cannot listen), TX_ENOMEM. */
+ * copied. On success *out is owned by the caller: tx_participant_close() it. TX_EINVAL (options, no identity, a
+ * callback is missing), TX_EREFUSED (a file that others may read; insecure, and an address of another machine),
+ * TX_EIO (cannot listen, or read a file), TX_ENOMEM. */
 TX_API TX_MUST_USE int tx_participant_open(tx_participant **out, const struct tx_participant_options *options,
                                            const struct tx_participant_callbacks *callbacks,
                                            struct tx_error *error);

@@ -12,8 +12,9 @@
 #include "participant/agent.h"
 
 static struct {
-    char *coordinators, *name, *listen, *serve, *log_level;
+    char *coordinators, *name, *listen, *serve, *log_level, *identity, *keys, *statements;
     unsigned connections, scan_interval_ms;
+    bool insecure;
 } conf;
 
 static struct {
@@ -128,6 +129,29 @@ static const struct conf_key keys[] = {
      .initial = "tcp://127.0.0.1:7501",
      .argument = "URL",
      .help = "where applications send statements; none: recovery only"},
+    {.name = "identity",
+     .type = CONF_STRING,
+     .target = &conf.identity,
+     .argument = "FILE",
+     .help = "this agent's own key, as txadmin keygen makes it"},
+    {.name = "keys",
+     .type = CONF_STRING,
+     .target = &conf.keys,
+     .initial = SECURITY_KEYS_FILE,
+     .argument = "FILE",
+     .help = "keys of the coordinators to be believed"},
+    {.name = "insecure",
+     .type = CONF_BOOL,
+     .target = &conf.insecure,
+     .initial = "false",
+     .argument = "BOOL",
+     .help = "clear text, and everybody may do everything; on one machine alone"},
+    {.name = "statements",
+     .type = CONF_STRING,
+     .target = &conf.statements,
+     .initial = "any",
+     .argument = "any|none|FILE",
+     .help = "what applications may execute; a file has lines NAME = SQL, and they send @NAME"},
     {.name = "resource.",
      .type = CONF_EACH,
      .target = &resources,
@@ -168,6 +192,8 @@ static const struct conf_key keys[] = {
 
 struct run {
     struct agent agent;
+    struct security security;
+    struct named named;
     uv_signal_t term, interrupt;
     bool watching;
 };
@@ -233,6 +259,20 @@ static int run_options(struct agent_options *o, char hostname[NAME_LIMIT + 1], s
     return TX_OK;
 }
 
+/* As whom it speaks, and what it lets be executed. */
+static int run_load(struct run *run, struct agent_options *o, struct tx_error *e)
+{
+    const struct security_options security = {
+        .identity = conf.identity, .keys = conf.keys, .insecure = conf.insecure, .purpose = "txagentd"};
+    int rc = security_open(&run->security, &security, e);
+
+    if (rc == TX_OK)
+        rc = named_load(&run->named, conf.statements, e);
+    o->security = &run->security;
+    o->named = &run->named;
+    return rc;
+}
+
 static void run_begin(struct run *run, uv_loop_t *loop)
 {
     harden_warn("txagentd");
@@ -256,6 +296,8 @@ static int run_agent(struct tx_error *e)
 
     if (rc == TX_OK)
         rc = harden(harden_has_low_port(options.listen), e);
+    if (rc == TX_OK)
+        rc = run_load(&run, &options, e);
     if (rc != TX_OK)
         return rc;
     uv_loop_init(&loop);
@@ -267,6 +309,8 @@ static int run_agent(struct tx_error *e)
     uv_run(&loop, UV_RUN_DEFAULT);
     agent_release(&run.agent);
     uv_loop_close(&loop);
+    named_release(&run.named);
+    security_release(&run.security);
     if (rc == TX_OK)
         log_line(LOG_INFO, "stopped", "agent=%s", options.name);
     return rc;

@@ -97,6 +97,14 @@ bool security_is_local(const char *address)
     return strncmp(address, "tcp://", 6) == 0 && is_loopback(address + 6);
 }
 
+/* Whoever opens what is no address at all says so, and better. */
+static bool is_address(const char *text, size_t n)
+{
+    const char *scheme = strstr(text, "://");
+
+    return scheme != NULL && (size_t)(scheme - text) < n;
+}
+
 int security_check_address(const struct security *s, const char *setting, const char *addresses,
                            struct tx_error *e)
 {
@@ -105,7 +113,7 @@ int security_check_address(const struct security *s, const char *setting, const 
     for (const char *a = addresses; *a != '\0';) {
         size_t n = strcspn(a, ", ");
 
-        if (n > 0 && !security_is_local(a))
+        if (is_address(a, n) && !security_is_local(a))
             return err_set(
                 e, TX_EREFUSED,
                 "%s: insecure is for this machine alone, and «%.*s» is not a loopback address: give keys "

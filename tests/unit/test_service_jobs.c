@@ -464,7 +464,7 @@ static void closing_between_the_phases(void **state)
 static int refused(const char *coordinators, const char *listen, const char *resource)
 {
     struct tx_participant_options options = {
-        .coordinators = coordinators, .listen = listen, .resource = resource};
+        .coordinators = coordinators, .listen = listen, .resource = resource, .insecure = 1};
     tx_participant *p = NULL;
     struct tx_error e = {0};
     int rc = tx_participant_open(&p, &options, &service.callbacks, &e);
@@ -479,7 +479,7 @@ static int refused(const char *coordinators, const char *listen, const char *res
 static void options_are_checked(void **state)
 {
     struct tx_participant_callbacks without = service.callbacks;
-    struct tx_participant_options options = {.resource = "stock"};
+    struct tx_participant_options options = {.resource = "stock", .insecure = 1};
     tx_participant *p;
     struct tx_error e;
 
@@ -503,7 +503,8 @@ static void no_descriptor_is_left(void **state)
     none = before;
     /* One more each time, so that every step of it fails once. */
     for (none.rlim_cur = 0; none.rlim_cur < 24; none.rlim_cur++) {
-        struct tx_participant_options options = {.resource = "stock", .coordinators = "tcp://127.0.0.1:1"};
+        struct tx_participant_options options = {
+            .resource = "stock", .coordinators = "tcp://127.0.0.1:1", .insecure = 1};
         tx_participant *p = NULL;
         struct tx_error e;
         int rc;
@@ -537,8 +538,11 @@ static void *dispatch_a_while(void *arg)
 static void dispatched_by_two_threads(void **state)
 {
     unsigned lines = 0;
-    struct tx_participant_options options = {
-        .resource = "stock", .coordinators = "tcp://127.0.0.1:1", .log = on_line, .log_arg = &lines};
+    struct tx_participant_options options = {.resource = "stock",
+                                             .coordinators = "tcp://127.0.0.1:1",
+                                             .insecure = 1,
+                                             .log = on_line,
+                                             .log_arg = &lines};
     char branch[TX_BRANCH_SIZE];
     struct tx_error e;
     pthread_t thread;
