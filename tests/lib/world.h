@@ -21,6 +21,7 @@ enum { WORLD_PATH_SIZE = 512, WORLD_LINE_SIZE = 1024 };
 struct world;         /* the directory and everything in it */
 struct world_process; /* a program that can be started, killed and started again; owned by its world */
 struct world_server;  /* a database server; owned by its world */
+struct channel_security;
 
 /* The world (world.c) */
 
@@ -28,6 +29,7 @@ struct world_options {
     const char *name; /* part of the directory's name */
     bool no_fsync;    /* servers run with fsync = off: faster, and a test may still kill -9 them */
     bool network;     /* has a network of its own, see world_net.h */
+    bool insecure;    /* everything speaks in clear text; else every program has a key */
     /* What the coordinators say to each other goes through a proxy that delays, doubles, loses and reorders it,
      * see proxy.h; the program calls world_client_main() with its job. */
     bool disorder;
@@ -55,6 +57,22 @@ uint64_t world_now_ms(void); /* monotonic */
 void world_sleep_ms(unsigned ms);
 /* Asks every few milliseconds until it holds; false: it did not within the time. */
 bool world_wait(unsigned timeout_ms, bool (*holds)(void *arg), void *arg);
+
+/* Keys (world_keys.c) */
+
+/* Who there is: "client", "agent" (of all resources), "service" (agent and client), "operator", "observer" and
+ * "node_0" to "node_9", of which node_0 is a coordinator that is alone. The running program has the client's
+ * in its environment, like every program it starts, but for txadmin (the operator's) and the example service.
+ */
+const char *world_identity(const struct world *w, const char *who, char out[WORLD_PATH_SIZE]);
+const char *world_keys(const struct world *w, char out[WORLD_PATH_SIZE]);
+/* A key pair that nobody knows yet, at <dir>/<who>.key; its public key into `text` (KEY_TEXT_SIZE bytes). */
+void world_identity_make(struct world *w, const char *who, char *text);
+/* How a channel of the test's own speaks, as one of these; NULL where the world is insecure. Belongs to the
+ * world. */
+const struct channel_security *world_security(struct world *w, const char *who);
+/* Likewise in a client, as its environment says. */
+const struct channel_security *world_client_security(void);
 
 /* Processes (world_process.c) */
 
