@@ -331,6 +331,11 @@ static int heuristic_make(struct ledger *l, uint64_t index, const struct record 
     return ledger_add_decision(l, s, &d, presumed) == NULL ? TX_ENOMEM : 0;
 }
 
+static bool is_branch(const struct decision_branch *b, const struct record *r)
+{
+    return b->number == r->heuristic.branch && strcmp(b->resource, r->heuristic.resource) == 0;
+}
+
 /* What is known for certain stands; a hazard gives way to it. A branch that is not in the record is added,
  * unless the record is full: no transaction has so many, so the report is not of one of its branches. */
 static int heuristic_note(struct ledger *l, struct decision_entry *e, const struct record *r)
@@ -341,7 +346,7 @@ static int heuristic_note(struct ledger *l, struct decision_entry *e, const stru
 
     memcpy(branches, e->branches, d.n_branches * sizeof *branches);
     d.branches = branches;
-    for (i = 0; i < d.n_branches && branches[i].number != r->heuristic.branch; i++)
+    for (i = 0; i < d.n_branches && !is_branch(&branches[i], r); i++)
         ;
     if (i == BRANCH_LIMIT)
         return 0;

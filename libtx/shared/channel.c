@@ -12,12 +12,13 @@
 
 enum {
     CHANNEL_RECONNECT_MS = 20,
-    CHANNEL_RECONNECT_MAX_MS = 500,
+    CHANNEL_RECONNECT_MAX_MS = 200,
     CHANNEL_BUFFER = 4 << 20,
     CHANNEL_HANDSHAKE_MS = 250,             /* without an end, until a handshake is begun anew, */
     CHANNEL_REFUSED_MS = 1000,              /* after one that ended in a refusal, */
     CHANNEL_REKEY_MS = 3600000,             /* and of a session this old: what is on the way survives it */
     CHANNEL_HEADERS = 64 + SECURE_OVERHEAD, /* bytes of a message beside its content */
+    CHANNEL_LARGE = 4096,                   /* bytes that are not encrypted on trial */
     CHANNEL_BATCH = 64,                     /* messages of handshakes taken at once */
     HANDSHAKE_REQUEST = 0,                  /* number of its messages; callers count from 1 */
 };
@@ -137,14 +138,22 @@ int channel_fd(const struct channel *c)
     return fd;
 }
 
-bool channel_ready(struct channel *c)
+bool channel_connected(const struct channel *c)
+{
+    return nn_get_statistic(c->socket, NN_STAT_CURRENT_CONNECTIONS) > 0;
+}
+
+static bool has_room(const struct channel *c)
 {
     struct nn_pollfd p = {.fd = c->socket, .events = NN_POLLOUT};
 
-    channel_keep(c);
-    if (c->caller != NULL && !c->caller->secure.open)
-        return false;
     return nn_poll(&p, 1, 0) > 0 && (p.revents & NN_POLLOUT) != 0;
+}
+
+bool channel_ready(struct channel *c)
+{
+    channel_keep(c);
+    return (c->caller == NULL || c->caller->secure.open) && has_room(c);
 }
 
 void channel_drop(struct channel *c, const uint8_t key[KEY_SIZE])
@@ -214,7 +223,7 @@ int channel_send(struct channel *c, uint32_t id, const void *data, size_t len)
     if (c->caller == NULL)
         return channel_send_clear(c, header, sizeof header, data, len);
     channel_keep(c);
-    if (!c->caller->secure.open)
+    if (!c->caller->secure.open || (len >= CHANNEL_LARGE && !has_room(c)))
         return TX_EBUSY;
     chunk = nn_allocmsg(len + SECURE_OVERHEAD, 0);
     if (chunk == NULL)

@@ -73,6 +73,8 @@ void channel_close(struct channel *c);
 /* Readable while a message waits (level-triggered). For poll() and uv_poll; never read from it. */
 int channel_fd(const struct channel *c);
 
+/* Caller's end: there is a connection, whoever is at its other end. */
+bool channel_connected(const struct channel *c);
 /* Connected, and believed by each other, with room for a request. */
 bool channel_ready(struct channel *c);
 /* Caller's end: does what is due of its handshake. channel_send() and channel_ready() do the same; who has

@@ -111,10 +111,11 @@ static inline void kit_acknowledge(struct kit *k, uint64_t session, uint64_t fro
 static inline void kit_heuristic(struct kit *k, uint64_t session, uint64_t sequence, uint16_t branch,
                                  enum heuristic kind)
 {
-    kit_apply(k, (struct record){.type = RECORD_HEURISTIC,
-                                 .session = session,
-                                 .sequence = sequence,
-                                 .heuristic = {branch, (uint8_t)kind, "bank_a", "by hand"}});
+    kit_apply(
+        k, (struct record){.type = RECORD_HEURISTIC,
+                           .session = session,
+                           .sequence = sequence,
+                           .heuristic = {branch, (uint8_t)kind, branch == 2 ? "bank_b" : "bank_a", "by hand"}});
 }
 
 static inline void kit_resource(struct kit *k, enum record_type type, const char *name, const char *kind)

@@ -215,6 +215,28 @@ static void test_bound(void **state)
     kit_release(&k);
 }
 
+/* An agent may say what it likes of its own resource: the branch of that number in another's is not meant. */
+static void test_heuristic_of_anothers_number(void **state)
+{
+    const struct decision *d;
+    struct kit k;
+
+    (void)state;
+    kit_init(&k);
+    kit_open(&k, 7);
+    kit_decide(&k, 1, 1, VERDICT_COMMIT, ORIGIN_CLIENT, 2);
+    kit_apply(&k, (struct record){.type = RECORD_HEURISTIC,
+                                  .session = 1,
+                                  .sequence = 1,
+                                  .heuristic = {1, HEURISTIC_ROLLBACK, "bank_x", NULL}});
+    d = ledger_decision(k.l, 1, 1);
+    assert_int_equal(d->n_branches, 3);
+    assert_int_equal(d->branches[0].heuristic, HEURISTIC_NONE);
+    assert_string_equal(d->branches[2].resource, "bank_x");
+    assert_int_equal(d->branches[2].heuristic, HEURISTIC_ROLLBACK);
+    kit_release(&k);
+}
+
 static bool take_name(void *arg, const struct ledger_key *key)
 {
     char *names = arg;
@@ -252,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_nonce_of_another),
         cmocka_unit_test(test_version),
         cmocka_unit_test(test_bound),
+        cmocka_unit_test(test_heuristic_of_anothers_number),
         cmocka_unit_test(test_walk),
     };
 
