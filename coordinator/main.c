@@ -38,7 +38,7 @@ static struct settings {
     size_t segment_size, snapshot_size;
     unsigned heartbeat_ms, election_ms;
     unsigned vote_timeout_ms, retention_ms;
-    unsigned max_sessions, max_transactions, max_agents;
+    unsigned max_sessions, max_sessions_per_key, max_transactions, max_agents;
 } settings;
 
 static const struct conf_key keys[] = {
@@ -69,6 +69,8 @@ static const struct conf_key keys[] = {
      "how long commits that nobody acknowledged are remembered", 1000, 30 * 86400000UL, NULL},
     {"max_sessions", CONF_UINT, &settings.max_sessions, "10000", "N", "sessions open at once", 1, 1000000,
      NULL},
+    {"max_sessions_per_key", CONF_UINT, &settings.max_sessions_per_key, "1000", "N",
+     "of them by clients of one name", 1, 1000000, NULL},
     {"max_transactions", CONF_UINT, &settings.max_transactions, "100000", "N",
      "transactions preparing, or decided and not finished", 1, 10000000, NULL},
     {"max_agents", CONF_UINT, &settings.max_agents, "1000", "N", "agents connected at once", 1, 100000, NULL},
@@ -408,6 +410,7 @@ static int driver_open(struct tx_error *e)
         .vote_timeout_ms = settings.vote_timeout_ms,
         .retention_ms = settings.retention_ms,
         .max_sessions = settings.max_sessions,
+        .max_sessions_per_key = settings.max_sessions_per_key,
         .max_transactions = settings.max_transactions,
         .max_agents = settings.max_agents,
         .node_id = settings.node_id,
