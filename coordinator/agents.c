@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/definitions.h"
 #include "coordinator/nodes.h"
 #include "coordinator/reports.h"
+#include "coordinator/trust.h"
 #include "libtx/shared/crash.h"
 
 /* Who serves what */
@@ -34,77 +36,6 @@ static struct served *served_get(struct driver *d, const char *name)
 bool agents_alive(const struct driver *d, const struct agent *a)
 {
     return d->now - a->heard_ms <= d->options.agent_timeout_ms;
-}
-
-/* Definitions */
-
-enum { DEFINITION_NONE = 1 /* the mark of there being none */ };
-
-/* FNV-1a (Fowler, Noll, Vo), 64 bits. */
-static uint64_t hash_text(uint64_t h, const char *s)
-{
-    do {
-        h = (h ^ (uint8_t)*s) * 0x100000001b3ULL;
-    } while (*s++ != '\0');
-    return h;
-}
-
-static uint64_t mark_of(const struct ledger_resource *r)
-{
-    uint64_t h = hash_text(hash_text(0xcbf29ce484222325ULL, r->kind), r->settings);
-
-    return h > DEFINITION_NONE ? h : h + 2;
-}
-
-/* What the agent in this seat is to be told of its resource. Settings of its own count, but not for another
- * kind than the registry's. */
-static struct wire_definition definition_for(const struct driver *d, const struct seat *seat)
-{
-    const struct ledger_resource *r = ledger_resource(d->ledger, seat->served->name);
-    const struct wire_definition none = {.name = seat->served->name, .mark = DEFINITION_NONE};
-
-    if (r == NULL || !r->declared || (!seat->by_registry && strcmp(r->kind, seat->kind) == 0))
-        return none;
-    return (struct wire_definition){
-        .name = r->name, .mark = mark_of(r), .kind = r->kind, .settings = r->settings};
-}
-
-static void seat_judge(struct driver *d, struct seat *seat)
-{
-    const struct ledger_resource *r = ledger_resource(d->ledger, seat->served->name);
-    uint64_t told = seat->definition == 0 && !seat->by_registry ? DEFINITION_NONE : seat->definition;
-
-    seat->fit = seat->kind[0] != '\0' && (r == NULL || strcmp(r->kind, seat->kind) == 0);
-    seat->define = told != definition_for(d, seat).mark;
-    d->work_dirty = d->work_dirty || seat->define;
-}
-
-static bool definitions_due(const struct agent *a)
-{
-    const struct seat *seat;
-
-    DL_FOREACH(a->seats, seat)
-    {
-        if (seat->define)
-            return true;
-    }
-    return false;
-}
-
-/* Lost on the way they are due again when the agent tells its resources the next time. */
-static size_t take_definitions(struct driver *d, struct agent *a)
-{
-    struct seat *seat;
-    size_t n = 0;
-
-    DL_FOREACH(a->seats, seat)
-    {
-        if (!seat->define || n == RESOURCE_LIMIT)
-            continue;
-        d->definitions[n++] = definition_for(d, seat);
-        seat->define = false;
-    }
-    return n;
 }
 
 /* Seats */
@@ -152,6 +83,7 @@ void agents_locate(struct driver *d, const struct reply_to *from, const struct w
                            seat->agent->name, m->resource);
     } else {
         answer.located.address = seat->agent->address;
+        answer.located.key = seat->agent->keyed ? seat->agent->key : NULL;
         driver_reply(d, from, &answer);
     }
 }
@@ -293,6 +225,26 @@ static void pass_crash_points(const struct wire_work_item *items, size_t n)
     }
 }
 
+/* Not sent yet; one that says it has not got them is told in every answer, but not at once again. */
+static bool keys_due(const struct driver *d, const struct agent *a)
+{
+    uint64_t version = ledger_keys_version(d->ledger);
+
+    return a->keys_version != version && a->keys_told != version;
+}
+
+static void add_clients(struct driver *d, struct agent *a, struct wire_work *work)
+{
+    uint64_t version = ledger_keys_version(d->ledger);
+
+    if (a->keys_version == version)
+        return;
+    a->keys_told = version;
+    work->keys_version = version;
+    work->n_clients = trust_clients(d);
+    work->clients = d->clients;
+}
+
 static void answer_pull(struct driver *d, struct agent *a, size_t n)
 {
     struct wire_message m = {.type = WIRE_WORK};
@@ -302,9 +254,10 @@ static void answer_pull(struct driver *d, struct agent *a, size_t n)
                                 .introduce = !a->introduced,
                                 .n_items = n,
                                 .items = d->items,
-                                .n_definitions = take_definitions(d, a),
+                                .n_definitions = definitions_take(d, a),
                                 .definitions = d->definitions,
                                 .nodes = nodes_list(d)};
+    add_clients(d, a, &m.work);
     a->parked = false;
     driver_reply(d, &a->to, &m);
     pass_crash_points(d->items, n);
@@ -324,8 +277,28 @@ void agents_flush(struct driver *d)
         if (!a->parked)
             continue;
         n = take_for(d, a);
-        if (n > 0 || !a->introduced || definitions_due(a))
+        if (n > 0 || !a->introduced || definitions_due(a) || keys_due(d, a))
             answer_pull(d, a, n);
+    }
+}
+
+void agents_keys_changed(struct driver *d)
+{
+    d->work_dirty = true;
+}
+
+void agents_revoked(struct driver *d, const uint8_t key[KEY_SIZE])
+{
+    struct agent *a, *next;
+
+    d->work_dirty = true;
+    HASH_ITER(hh, d->agents, a, next)
+    {
+        if (!a->keyed || !key_equal(a->key, key))
+            continue;
+        if (a->parked)
+            driver_reply_error(d, &a->to, TX_EDENIED, "the key of agent %s is revoked", a->name);
+        agent_free(d, a);
     }
 }
 
@@ -383,31 +356,75 @@ static void step_back(struct agent *a)
     }
 }
 
-/* The agent as it is now; NULL where there is no room, or the PULL is an old one. A new start of it keeps its
- * seats, and so its place among the agents of a resource, until it tells its resources. */
-static struct agent *agent_get(struct driver *d, const struct reply_to *from, const struct wire_pull *m)
+/* NULL: there is no room. */
+static struct agent *agent_new(struct driver *d, const struct wire_pull *m)
 {
     struct agent *a;
 
-    HASH_FIND_STR(d->agents, m->name, a);
+    if (!make_room(d))
+        return NULL;
+    a = driver_alloc(1, sizeof *a);
+    snprintf(a->name, sizeof a->name, "%s", m->name);
+    a->instance = m->instance;
+    HASH_ADD_STR(d->agents, name, a);
+    return a;
+}
+
+/* False: its name is that of a living agent with a key of another name. One that is gone leaves its name to
+ * whoever comes, but not its seats: they were granted to its key. *a is NULL afterwards where there is none. */
+static bool name_is_free(struct driver *d, const struct caller *caller, const char *name, struct agent **a)
+{
+    HASH_FIND_STR(d->agents, name, *a);
+    if (*a == NULL || strcmp((*a)->key_name, caller->key != NULL ? caller->name : "") == 0)
+        return true;
+    if (agents_alive(d, *a))
+        return false;
+    agent_free(d, *a);
+    *a = NULL;
+    return true;
+}
+
+static void take_key(struct agent *a, const struct caller *caller)
+{
+    a->keyed = caller->key != NULL;
+    if (!a->keyed)
+        return;
+    memcpy(a->key, caller->key, KEY_SIZE);
+    snprintf(a->key_name, sizeof a->key_name, "%s", caller->name);
+}
+
+/* The agent as it is now; NULL where there is no room, the name is another's, or the PULL is an old one. A new
+ * start of it keeps its seats, and so its place among the agents of a resource, until it tells its resources.
+ */
+static struct agent *agent_get(struct driver *d, const struct caller *caller, const struct reply_to *from,
+                               const struct wire_pull *m)
+{
+    struct agent *a;
+
+    if (!name_is_free(d, caller, m->name, &a)) {
+        driver_reply_error(d, from, TX_EREFUSED,
+                           "the name %s is in use by a living agent with another key; give this one another "
+                           "name",
+                           m->name);
+        return NULL;
+    }
     if (a == NULL) {
-        if (!make_room(d)) {
+        a = agent_new(d, m);
+        if (a == NULL) {
             driver_reply_error(d, from, TX_EBUSY, "%zu agents are known, and that is the limit",
                                d->options.max_agents);
             return NULL;
         }
-        a = driver_alloc(1, sizeof *a);
-        snprintf(a->name, sizeof a->name, "%s", m->name);
-        a->instance = m->instance;
-        HASH_ADD_STR(d->agents, name, a);
     } else if (a->instance != m->instance) {
         a->instance = m->instance;
         a->introduced = false;
+        a->keys_told = 0;
     } else if (m->number < a->number) {
         return NULL;
     }
     if (!agents_alive(d, a))
         step_back(a);
+    take_key(a, caller);
     return a;
 }
 
@@ -443,7 +460,7 @@ void agents_resource_removed(struct driver *d, const char *name)
     DL_FOREACH2(s->seats, seat, mate_next)
     {
         seat->agent->introduced = false;
-        seat_judge(d, seat);
+        definitions_judge(d, seat);
     }
     d->work_dirty = true;
 }
@@ -457,12 +474,12 @@ void agents_resource_changed(struct driver *d, const char *name)
         return;
     DL_FOREACH2(s->seats, seat, mate_next)
     {
-        seat_judge(d, seat);
+        definitions_judge(d, seat);
     }
 }
 
 /* One name for resources of two kinds is a mistake in a configuration, and would mix up their branches. What an
- * operator declared is another matter: the agent is told, and gets no work for it (seat_judge()). */
+ * operator declared is another matter: the agent is told, and gets no work for it (definitions_judge()). */
 static bool kinds_agree(struct driver *d, const struct reply_to *from, const struct wire_pull *m)
 {
     for (size_t i = 0; i < m->n_resources; i++) {
@@ -494,7 +511,7 @@ static void seat_take(struct driver *d, struct seat *seat, const struct wire_res
     seat->rate = r->rate;
     snprintf(seat->kind, sizeof seat->kind, "%s", r->kind != NULL ? r->kind : "");
     snprintf(seat->error, sizeof seat->error, "%s", r->error != NULL ? r->error : "");
-    seat_judge(d, seat);
+    definitions_judge(d, seat);
 }
 
 static void take_resources(struct driver *d, struct agent *a, const struct wire_pull *m)
@@ -522,21 +539,23 @@ static void take_resources(struct driver *d, struct agent *a, const struct wire_
     a->introduced = true;
 }
 
-void agents_pull(struct driver *d, const struct reply_to *from, const struct wire_pull *m)
+void agents_pull(struct driver *d, const struct caller *caller, const struct reply_to *from,
+                 const struct wire_pull *m)
 {
     struct agent *a;
 
     if (!kinds_agree(d, from, m))
         return;
-    a = agent_get(d, from, m);
+    a = agent_get(d, caller, from, m);
     if (a == NULL)
         return;
     a->number = m->number;
+    a->keys_version = m->keys_version;
     a->heard_ms = d->now;
     snprintf(a->address, sizeof a->address, "%s", m->address != NULL ? m->address : "");
     take_resources(d, a, m);
     for (size_t i = 0; i < m->n_reports; i++)
-        reports_take(d, &m->reports[i]);
+        reports_take(d, a, &m->reports[i]);
     a->parked = true;
     a->to = *from;
     /* Reports are told again until they are answered for: soon, and at once where they are many. */

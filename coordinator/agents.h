@@ -9,7 +9,8 @@
 
 #include "coordinator/driver_internal.h"
 
-void agents_pull(struct driver *d, const struct reply_to *from, const struct wire_pull *m);
+void agents_pull(struct driver *d, const struct caller *caller, const struct reply_to *from,
+                 const struct wire_pull *m);
 void agents_locate(struct driver *d, const struct reply_to *from, const struct wire_locate *m);
 
 /* The seat of the agent that a resource's first work goes to; NULL: no agent of it is alive. */
@@ -27,6 +28,10 @@ void agents_resource_added(struct driver *d, const char *name);
 void agents_resource_changed(struct driver *d, const char *name);
 /* Asks those who serve it to tell their resources again. */
 void agents_resource_removed(struct driver *d, const char *name);
+/* Those who wait are told of the clients' keys. */
+void agents_keys_changed(struct driver *d);
+/* An agent with this key is one no more; what it was to do is the next one's. Tells the others, too. */
+void agents_revoked(struct driver *d, const uint8_t key[KEY_SIZE]);
 /* Takes all for alive as of now. */
 void agents_refresh(struct driver *d);
 void agents_tick(struct driver *d);

@@ -18,6 +18,18 @@ bool asks_full(const struct driver *d)
     return n_asks + n_inquiries >= ASK_LIMIT;
 }
 
+bool asks_change_keys(const struct driver *d)
+{
+    const struct ask *a;
+
+    DL_FOREACH(d->asks, a)
+    {
+        if (a->changes_keys)
+            return true;
+    }
+    return false;
+}
+
 /* Proposals */
 
 struct ask *asks_add(struct driver *d, uint64_t ticket, driver_done_cb done, void *arg)
@@ -99,13 +111,27 @@ static void inquiry_end(struct driver *d, struct inquiry *i, bool tell, const ch
     free(i);
 }
 
-void asks_answered(struct driver *d, const struct wire_report *r)
+static bool was_asked(const struct inquiry *i, const struct agent *a, const struct wire_report *r)
+{
+    const struct seat *seat;
+
+    if (strcmp(i->resource, r->resource) != 0 || (i->agent[0] != '\0' && strcmp(i->agent, a->name) != 0))
+        return false;
+    DL_FOREACH(a->seats, seat)
+    {
+        if (strcmp(seat->served->name, i->resource) == 0)
+            return true;
+    }
+    return false;
+}
+
+void asks_answered(struct driver *d, const struct agent *a, const struct wire_report *r)
 {
     struct inquiry *i, *next;
 
     DL_FOREACH_SAFE(d->inquiries, i, next)
     {
-        if (i->number == r->id.sequence) {
+        if (i->number == r->id.sequence && was_asked(i, a, r)) {
             inquiry_end(d, i, true, r->text);
             return;
         }

@@ -8,6 +8,8 @@
 
 #include "coordinator/driver_internal.h"
 
+/* A change of the keys is under way. */
+bool asks_change_keys(const struct driver *d);
 /* As many as may be are under way. */
 bool asks_full(const struct driver *d);
 /* Calls back when the entry `ticket` is applied, or lost. The caller may still fill in what stands. */
@@ -16,7 +18,8 @@ void asks_proposed(struct driver *d, uint64_t ticket, bool committed);
 
 /* Sends the question to the agent that it names, or to the first one of the resource. */
 void asks_inquire(struct driver *d, const struct driver_inquiry *q, driver_answer_cb answer, void *arg);
-void asks_answered(struct driver *d, const struct wire_report *r);
+/* From an agent of whom it was asked: the others are not believed. */
+void asks_answered(struct driver *d, const struct agent *a, const struct wire_report *r);
 /* Asks again, or gives up. */
 void asks_tick(struct driver *d);
 

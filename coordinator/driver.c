@@ -15,6 +15,7 @@
 #include "coordinator/lookups.h"
 #include "coordinator/nodes.h"
 #include "coordinator/sessions.h"
+#include "coordinator/trust.h"
 
 /* What all parts use */
 
@@ -107,6 +108,8 @@ static void set_defaults(struct driver_options *o)
         o->retention_ms = 24 * 60 * 60 * 1000;
     if (o->max_sessions == 0)
         o->max_sessions = 10000;
+    if (o->max_sessions_per_key == 0)
+        o->max_sessions_per_key = 1000;
     if (o->max_transactions == 0)
         o->max_transactions = 100000;
     if (o->max_agents == 0)
@@ -144,6 +147,7 @@ static void clear(struct driver *d, bool tell)
     asks_clear(d, tell);
     lookups_clear(d, tell);
     agents_clear(d, tell);
+    trust_clear(d);
     buf_reset(&d->entry);
     d->n_records = 0;
     d->lazy_since = 0;
@@ -183,8 +187,8 @@ static void not_leading(struct driver *d, const struct reply_to *from)
                            (unsigned long long)d->options.node_id);
 }
 
-void driver_request(struct driver *d, uint64_t now, uint64_t wall, const struct reply_to *from,
-                    const struct wire_message *m)
+void driver_request(struct driver *d, uint64_t now, uint64_t wall, const struct caller *caller,
+                    const struct reply_to *from, const struct wire_message *m)
 {
     set_time(d, now, wall);
     d->counters.requests++;
@@ -195,7 +199,7 @@ void driver_request(struct driver *d, uint64_t now, uint64_t wall, const struct 
     }
     switch (m->type) {
     case WIRE_OPEN_SESSION:
-        sessions_open(d, from, &m->open_session);
+        sessions_open(d, caller, from, &m->open_session);
         break;
     case WIRE_DECIDE:
         decide_request(d, from, &m->decide);
@@ -213,7 +217,7 @@ void driver_request(struct driver *d, uint64_t now, uint64_t wall, const struct 
         agents_locate(d, from, &m->locate);
         break;
     case WIRE_PULL:
-        agents_pull(d, from, &m->pull);
+        agents_pull(d, caller, from, &m->pull);
         break;
     default:
         driver_reply_error(d, from, TX_EPROTO, "a coordinator takes no %s", wire_type_name(m->type));
@@ -236,6 +240,7 @@ void driver_tick(struct driver *d, uint64_t now, uint64_t wall)
     found_tick(d);
     asks_tick(d);
     agents_tick(d);
+    trust_tick(d);
 }
 
 void driver_flush(struct driver *d, uint64_t now)
@@ -262,7 +267,10 @@ static void count(struct driver *d, const struct record *r, const struct ledger_
     c->records++;
     switch (r->type) {
     case RECORD_OPEN_SESSION:
-        c->sessions_opened++;
+        c->sessions_opened += result->session != 0;
+        break;
+    case RECORD_REVOKE_KEY:
+        c->sessions_expired += result->n_expired;
         break;
     case RECORD_EXPIRE_SESSION:
         c->sessions_expired++;
@@ -320,7 +328,16 @@ static void follow_up(struct driver *d, const struct record *r, const struct led
     case RECORD_FORGET:
     case RECORD_ADD_NODE:
     case RECORD_REMOVE_NODE:
+        break;
+    case RECORD_ADD_KEY:
+        agents_keys_changed(d);
+        break;
+    case RECORD_REVOKE_KEY:
+        sessions_revoked(d);
+        agents_revoked(d, r->key.key);
+        break;
     case RECORD_RESTORE:
+        trust_restored(d);
         break;
     }
 }
@@ -359,6 +376,7 @@ void driver_proposed(struct driver *d, uint64_t now, uint64_t ticket, bool commi
         sessions_lost(d, ticket);
         agents_lost(d, ticket);
     }
+    trust_proposed(d, ticket, committed);
     asks_proposed(d, ticket, committed);
     lookups_proposed(d, ticket, committed);
 }
@@ -397,6 +415,7 @@ void driver_role(struct driver *d, uint64_t now, bool leading, uint64_t leader_i
     sessions_begin(d);
     ledger_each_decision(d->ledger, adopt_one, d);
     nodes_begin(d);
+    trust_begin(d);
 }
 
 /* For admin */

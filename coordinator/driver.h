@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "coordinator/access.h"
 #include "coordinator/ledger.h"
 #include "libtx/shared/channel.h"
 #include "libtx/shared/err.h"
@@ -23,15 +24,18 @@
 struct driver;
 
 struct driver_options {
-    unsigned vote_timeout_ms;  /* an agent's vote on a remote branch [10000] */
-    unsigned grace_ms;         /* a client's report on its direct branches, before agents get them [1000] */
-    unsigned agent_timeout_ms; /* silence after which an agent is taken for gone [10000] */
-    unsigned retention_ms;     /* unacknowledged commits of an expired session are kept [1 day] */
-    size_t max_sessions;       /* open at once; and so many that have ended are kept for look-ups [10000] */
-    size_t max_transactions;   /* decided and not finished, or preparing [100000] */
-    size_t max_agents;         /* [1000] */
-    uint64_t node_id;          /* this node's */
-    const char *address;       /* where it listens for clients, as they are told; borrowed */
+    unsigned vote_timeout_ms;    /* an agent's vote on a remote branch [10000] */
+    unsigned grace_ms;           /* a client's report on its direct branches, before agents get them [1000] */
+    unsigned agent_timeout_ms;   /* silence after which an agent is taken for gone [10000] */
+    unsigned retention_ms;       /* unacknowledged commits of an expired session are kept [1 day] */
+    size_t max_sessions;         /* open at once; and so many that have ended are kept for look-ups [10000] */
+    size_t max_sessions_per_key; /* open at once by the keys of one name [1000] */
+    size_t max_transactions;     /* decided and not finished, or preparing [100000] */
+    size_t max_agents;           /* [1000] */
+    uint64_t node_id;            /* this node's */
+    const char *address;         /* where it listens for clients, as they are told; borrowed */
+    const struct keyring *bootstrap; /* this node's keys file, for what the ledger has never heard of; borrowed;
+                                        NULL: none */
 };
 
 struct driver_ops {
@@ -52,10 +56,11 @@ void driver_name(struct driver *d, uint64_t group);
 
 /* Driven by server and replog */
 
-/* Any request but WIRE_ADMIN. Where this node does not lead: WIRE_ERROR TX_ENOTLEADER with the leader's
- * address, but for a WIRE_OUTCOME that the applied log answers for ever. */
-void driver_request(struct driver *d, uint64_t now, uint64_t wall, const struct reply_to *from,
-                    const struct wire_message *m);
+/* Any request but WIRE_ADMIN, that the caller may send (access_check()). Where this node does not lead:
+ * WIRE_ERROR TX_ENOTLEADER with the leader's address, but for a WIRE_OUTCOME that the applied log answers for
+ * ever. */
+void driver_request(struct driver *d, uint64_t now, uint64_t wall, const struct caller *caller,
+                    const struct reply_to *from, const struct wire_message *m);
 /* Timeouts, resends, expiry. Call it every 100 ms or so. */
 void driver_tick(struct driver *d, uint64_t now, uint64_t wall);
 /* End of a loop turn: proposes what has gathered as one entry, and answers parked PULLs that have work. */
@@ -166,6 +171,23 @@ int driver_alter_resource(struct driver *d, uint64_t now, uint64_t wall,
  * configuration, or it has branches that are not finished; TX_ENOTFOUND. */
 int driver_remove_resource(struct driver *d, uint64_t now, uint64_t wall, const char *name, driver_done_cb done,
                            void *arg, struct tx_error *e);
+
+/* The group's keys; one change at a time (TX_EBUSY). The entry is borrowed for the call; its strings are
+ * checked by the caller. TX_EREFUSED: the key is there, or was revoked, or another key of its name has other
+ * roles or another grant; TX_EBUSY: KEY_LIMIT. */
+int driver_add_key(struct driver *d, uint64_t now, uint64_t wall, const struct key_entry *entry,
+                   driver_done_cb done, void *arg, struct tx_error *e);
+
+struct driver_revocation {
+    const uint8_t *key; /* KEY_SIZE bytes */
+    const char *name;   /* for a key that the ledger has never heard of; NULL or "": what it is called then is
+                           the key as text */
+    bool force;
+};
+/* For good; sessions opened with it expire, and an agent that has it is cut off. TX_EREFUSED: it is revoked;
+ * or, but for `force`, it is the last one of an operator. TX_EBUSY: KEY_LIMIT. */
+int driver_revoke_key(struct driver *d, uint64_t now, uint64_t wall, const struct driver_revocation *revocation,
+                      driver_done_cb done, void *arg, struct tx_error *e);
 
 /* Asks an agent of the resource (WORK_INQUIRE). `answer` comes once, later: the agent's JSON, or NULL where
  * none came in time. TX_ENOTFOUND: no living agent serves it, and answer is not called. */

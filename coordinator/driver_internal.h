@@ -5,6 +5,7 @@
  *   found     branches that agents saw prepared                  reports  what agents report
  *   asks      what operators wait for                            driver_operator, driver_view   for admin
  *   nodes     where the group's coordinators listen              lookups   questions for outcomes
+ *   trust     keys: who is to be believed, told to others        definitions   of resources, for agents
  *
  * Everything is lost with leadership (driver_role) and is told again by clients and agents, or made again from
  * the ledger. Tables are walked in the order in which their items came, so that the same input gives the same
@@ -94,6 +95,7 @@ struct lease {
     uint64_t id, nonce;
     uint64_t heard_ms;
     uint32_t timeout_ms;
+    struct owner *owner; /* NULL: nobody was asked */
     struct flight *flights;
     struct ranges news; /* acknowledged numbers that are not proposed yet */
     bool in_news;       /* is in driver.news */
@@ -106,9 +108,18 @@ struct lease {
     UT_hash_handle hh;
 };
 
+/* How many sessions are open, or being opened, by the keys of one name. */
+struct owner {
+    char name[NAME_LIMIT + 1];
+    size_t n;
+    UT_hash_handle hh;
+};
+
 /* A session whose opening is proposed. */
 struct opening {
     uint64_t nonce, ticket;
+    uint8_t key[KEY_SIZE]; /* zeros: nobody was asked */
+    struct owner *owner;
     struct reply_to to;
     UT_hash_handle hh;
 };
@@ -134,6 +145,11 @@ struct seat {
 struct agent {
     char name[NAME_LIMIT + 1], address[ADDRESS_LIMIT + 1];
     uint64_t instance, number; /* number: of its newest PULL */
+    bool keyed;                /* it was asked for its key: */
+    uint8_t key[KEY_SIZE];
+    char key_name[NAME_LIMIT + 1]; /* "": not keyed */
+    uint64_t keys_version,
+        keys_told; /* of the clients' keys: what it says that it has; what it was sent last */
     uint64_t heard_ms;
     bool introduced; /* its resources are known */
     bool parked;     /* a PULL waits for work */
@@ -155,9 +171,12 @@ struct served {
     UT_hash_handle hh;
 };
 
+/* The resource belongs to it: what an agent says of a branch in its own resource must not pass for a branch of
+ * that number in another's. */
 struct found_key {
     struct txid id;
     uint64_t branch;
+    char resource[NAME_LIMIT + 1]; /* all bytes behind it are 0 */
 };
 
 /* A transaction of which scans saw branches prepared. */
@@ -172,7 +191,6 @@ struct found {
     struct found_key key;
     struct doubt *doubt;
     struct found *prev, *next; /* doubt.branches */
-    char resource[NAME_LIMIT + 1];
     char proof[PROOF_LIMIT + 1];
     uint64_t age_ms, heard_ms; /* age: when it was reported */
     char *problem;
@@ -183,6 +201,7 @@ struct found {
 /* An operator's proposal under way. */
 struct ask {
     uint64_t ticket;
+    bool changes_keys;
     bool resolve; /* the verdict is looked up when it is applied */
     struct flight_key key;
     enum verdict stands;
@@ -222,6 +241,11 @@ struct driver {
     uint64_t members[NODE_LIMIT];
     size_t n_members;
     const char *nodes[NODE_LIMIT]; /* of the message being made */
+    uint8_t node_keys[NODE_KEY_LIMIT * KEY_SIZE];
+    size_t n_node_keys;
+    uint64_t node_keys_version;       /* of the ledger's keys, when those above were gathered; 0: never */
+    bool trust_due;                   /* keys of this node's file may be missing in the ledger */
+    uint64_t trust_first, trust_last; /* tickets of those that are proposed; 0: none are */
     uint64_t leading_since, ticked;
     uint64_t now, wall, wall_seen; /* wall: as of `now` == wall_seen */
 
@@ -233,6 +257,7 @@ struct driver {
     struct flight *flights, *due, *ends;
     struct lease *leases, *news, *heartbeats;
     struct opening *openings;
+    struct owner *owners;
     uint64_t retention_looked;
     size_t ended_too_many; /* ended sessions above the bound, while they are looked at */
     struct agent *agents;
@@ -250,6 +275,7 @@ struct driver {
     struct branch_ref branches[BRANCH_LIMIT];
     struct wire_work_item items[REPORT_LIMIT];
     struct wire_definition definitions[RESOURCE_LIMIT];
+    struct wire_client_key clients[KEY_LIMIT];
 };
 
 /* driver.c: what all of them use */

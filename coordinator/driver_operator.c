@@ -1,5 +1,6 @@
 /* driver_operator: what an operator asks the leader to do: resolve, forget, add, alter and remove resources,
- * inquire at an agent (driver.h). Called by admin; calls flights, found, agents; asks knows who waits for what.
+ * add and revoke keys, inquire at an agent (driver.h). Called by admin; calls flights, found, agents; asks
+ * knows who waits for what.
  */
 #include <string.h>
 
@@ -7,6 +8,7 @@
 #include "coordinator/asks.h"
 #include "coordinator/flights.h"
 #include "coordinator/found.h"
+#include "coordinator/trust.h"
 
 static int not_leader(const struct driver *d, struct tx_error *e)
 {
@@ -159,7 +161,7 @@ static const struct found *found_in(const struct driver *d, const char *resource
     if (agents_first(d, resource) != NULL && seat_in_way(d, resource, true) == NULL)
         return NULL;
     for (const struct found *f = d->found; f != NULL; f = f->hh.next) {
-        if (strcmp(f->resource, resource) == 0 && (last == NULL || f->heard_ms > last->heard_ms))
+        if (strcmp(f->key.resource, resource) == 0 && (last == NULL || f->heard_ms > last->heard_ms))
             last = f;
     }
     return last;
@@ -273,6 +275,134 @@ int driver_remove_resource(struct driver *d, uint64_t now, uint64_t wall, const 
         return rc;
     r.resource.name = name;
     (void)asks_add(d, driver_log(d, &r), done, arg);
+    return 0;
+}
+
+/* Keys */
+
+static int admit_key_change(struct driver *d, uint64_t now, uint64_t wall, struct tx_error *e)
+{
+    int rc = admit(d, now, wall, e);
+
+    if (rc == 0 && trust_busy(d))
+        return err_set(e, TX_EBUSY, "another change of the keys is under way; try again");
+    return rc;
+}
+
+struct key_count {
+    unsigned role;
+    const uint8_t *but; /* not counted; NULL: none */
+    size_t n;
+};
+
+static bool count_key(void *arg, const struct ledger_key *k)
+{
+    struct key_count *c = arg;
+
+    c->n += !k->revoked && (k->roles & c->role) != 0 && (c->but == NULL || !key_equal(k->key, c->but));
+    return true;
+}
+
+static size_t active_keys(const struct driver *d, unsigned role, const uint8_t *but)
+{
+    struct key_count c = {.role = role, .but = but};
+
+    ledger_each_key(d->ledger, count_key, &c);
+    return c.n;
+}
+
+/* How many a ledger holds has a bound, and revoked ones stay in it. */
+static int room_for_key(const struct driver *d, struct tx_error *e)
+{
+    struct ledger_counts c;
+
+    ledger_count(d->ledger, &c);
+    if (c.keys < KEY_LIMIT)
+        return 0;
+    return err_set(e, TX_EBUSY,
+                   "the group knows %d keys, the revoked ones among them, and that is the limit; let programs "
+                   "that may do the same share a key",
+                   KEY_LIMIT);
+}
+
+static int may_add_key(const struct driver *d, const struct key_entry *entry, struct tx_error *e)
+{
+    const struct ledger_key *known = ledger_key(d->ledger, entry->key);
+
+    if (known != NULL && known->revoked)
+        return err_set(e, TX_EREFUSED,
+                       "this key, of %s, was revoked, and that is for good: make another one (txadmin keygen)",
+                       known->name);
+    if (known != NULL)
+        return err_set(e, TX_EREFUSED, "this key is there already, as %s", known->name);
+    if (!ledger_key_fits(d->ledger, entry->name, entry->roles, entry->grant))
+        return err_set(e, TX_EREFUSED,
+                       "the name %s has a key with other roles or resources: choose another name, or revoke "
+                       "that key first",
+                       entry->name);
+    if ((entry->roles & ROLE_COORDINATOR) != 0 && active_keys(d, ROLE_COORDINATOR, NULL) >= NODE_KEY_LIMIT)
+        return err_set(e, TX_EBUSY,
+                       "%d keys of coordinators are in use, and that is the limit; revoke those of nodes that "
+                       "are gone",
+                       NODE_KEY_LIMIT);
+    return room_for_key(d, e);
+}
+
+static void log_key_change(struct driver *d, struct record *r, const uint8_t key[KEY_SIZE], driver_done_cb done,
+                           void *arg)
+{
+    memcpy(r->key.key, key, KEY_SIZE);
+    asks_add(d, driver_log(d, r), done, arg)->changes_keys = true;
+}
+
+int driver_add_key(struct driver *d, uint64_t now, uint64_t wall, const struct key_entry *entry,
+                   driver_done_cb done, void *arg, struct tx_error *e)
+{
+    struct record r = {.type = RECORD_ADD_KEY,
+                       .key = {.name = entry->name, .roles = (uint8_t)entry->roles, .grant = entry->grant}};
+    int rc = admit_key_change(d, now, wall, e);
+
+    if (rc == 0)
+        rc = may_add_key(d, entry, e);
+    if (rc == 0)
+        log_key_change(d, &r, entry->key, done, arg);
+    return rc;
+}
+
+/* Nobody could add another one without an operator; and who has lost the last key must be able to say so. */
+static int may_revoke_key(const struct driver *d, const struct driver_revocation *revocation,
+                          struct tx_error *e)
+{
+    const struct ledger_key *known = ledger_key(d->ledger, revocation->key);
+
+    if (known == NULL)
+        return room_for_key(d, e);
+    if (known->revoked)
+        return err_set(e, TX_EREFUSED, "this key, of %s, is revoked already", known->name);
+    if (revocation->force || (known->roles & ROLE_OPERATOR) == 0 ||
+        active_keys(d, ROLE_OPERATOR, revocation->key) > 0)
+        return 0;
+    return err_set(e, TX_EREFUSED,
+                   "this key, of %s, is the last one of an operator: add another first, or force it, and every "
+                   "node will need a new key in its keys file",
+                   known->name);
+}
+
+int driver_revoke_key(struct driver *d, uint64_t now, uint64_t wall, const struct driver_revocation *revocation,
+                      driver_done_cb done, void *arg, struct tx_error *e)
+{
+    struct record r = {.type = RECORD_REVOKE_KEY, .key = {.name = revocation->name}};
+    char text[KEY_TEXT_SIZE];
+    int rc = admit_key_change(d, now, wall, e);
+
+    if (rc == 0)
+        rc = may_revoke_key(d, revocation, e);
+    if (rc != 0)
+        return rc;
+    key_format(revocation->key, text);
+    if (r.key.name == NULL || *r.key.name == '\0')
+        r.key.name = text;
+    log_key_change(d, &r, revocation->key, done, arg);
     return 0;
 }
 

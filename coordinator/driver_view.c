@@ -104,10 +104,10 @@ static void add_decision_branches(struct view *v)
     }
 }
 
-static struct driver_branch *branch_find(struct view *v, uint64_t number)
+static struct driver_branch *branch_find(struct view *v, uint64_t number, const char *resource)
 {
     for (size_t i = 0; i < v->t.n_branches; i++)
-        if (v->branches[i].number == number)
+        if (v->branches[i].number == number && strcmp(v->branches[i].resource, resource) == 0)
             return &v->branches[i];
     return NULL;
 }
@@ -133,14 +133,14 @@ static void add_found_branches(struct view *v)
 {
     for (const struct found *f = found_of(v->d, &v->t.id); f != NULL; f = f->next) {
         uint16_t number = (uint16_t)f->key.branch;
-        struct driver_branch *b = branch_find(v, number);
+        struct driver_branch *b = branch_find(v, number, f->key.resource);
 
-        if (is_finished(v, number, f->resource))
+        if (is_finished(v, number, f->key.resource))
             continue;
         if (b == NULL) {
             if (v->t.n_branches == BRANCH_LIMIT)
                 return;
-            b = branch_add(v, number, BRANCH_DIRECT, f->resource);
+            b = branch_add(v, number, BRANCH_DIRECT, f->key.resource);
             b->state = found_state(v);
         }
         b->prepared_ms = f->age_ms + (v->now - f->heard_ms);

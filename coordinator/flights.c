@@ -422,7 +422,7 @@ void flights_ended(struct driver *d, const struct record *r)
     if (f == NULL || (f->commit.state != COMMIT_RESOLVING && f->commit.state != COMMIT_ENDING))
         return;
     for (size_t i = 0; i < f->commit.n; i++)
-        (void)found_done(d, &f->id, f->commit.branches[i].number);
+        (void)found_done(d, &f->id, f->commit.branches[i].number, f->commit.branches[i].resource);
     step(d, f, COMMIT_ENDED);
 }
 

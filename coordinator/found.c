@@ -8,14 +8,17 @@
 #include "coordinator/agents.h"
 #include "coordinator/flights.h"
 
-static struct found_key key_of(const struct txid *id, uint16_t branch)
+static struct found_key key_of(const struct txid *id, uint16_t branch, const char *resource)
 {
-    return (struct found_key){.id = *id, .branch = branch};
+    struct found_key key = {.id = *id, .branch = branch};
+
+    strncpy(key.resource, resource, NAME_LIMIT); /* pads */
+    return key;
 }
 
-struct found *found_get(const struct driver *d, const struct txid *id, uint16_t branch)
+struct found *found_get(const struct driver *d, const struct txid *id, uint16_t branch, const char *resource)
 {
-    struct found_key key = key_of(id, branch);
+    struct found_key key = key_of(id, branch, resource);
     struct found *f;
 
     HASH_FIND(hh, d->found, &key, sizeof key, f);
@@ -62,14 +65,13 @@ static void leave_doubt(struct driver *d, struct found *f)
 /* The table's bound is the flights'. What has no place is told by the next scan again. */
 static struct found *note(struct driver *d, const struct wire_report *r)
 {
-    struct found *f = found_get(d, &r->id, r->branch);
+    struct found *f = found_get(d, &r->id, r->branch, r->resource);
 
     if (f == NULL) {
         if (HASH_COUNT(d->found) >= d->options.max_transactions)
             return NULL;
         f = driver_alloc(1, sizeof *f);
-        f->key = key_of(&r->id, r->branch);
-        snprintf(f->resource, sizeof f->resource, "%s", r->resource);
+        f->key = key_of(&r->id, r->branch, r->resource);
         HASH_ADD(hh, d->found, key, sizeof f->key, f);
         join_doubt(d, f);
     }
@@ -87,9 +89,9 @@ static void found_free(struct driver *d, struct found *f)
     free(f);
 }
 
-bool found_done(struct driver *d, const struct txid *id, uint16_t branch)
+bool found_done(struct driver *d, const struct txid *id, uint16_t branch, const char *resource)
 {
-    struct found *f = found_get(d, id, branch);
+    struct found *f = found_get(d, id, branch, resource);
 
     if (f != NULL)
         found_free(d, f);
@@ -102,7 +104,7 @@ size_t found_collect(const struct driver *d, const struct txid *id, struct branc
 
     for (const struct found *f = found_of(d, id); f != NULL && n < BRANCH_LIMIT; f = f->next)
         out[n++] = (struct branch_ref){
-            .number = (uint16_t)f->key.branch, .kind = BRANCH_DIRECT, .resource = f->resource};
+            .number = (uint16_t)f->key.branch, .kind = BRANCH_DIRECT, .resource = f->key.resource};
     return n;
 }
 
@@ -128,7 +130,7 @@ static void hand_out(struct driver *d, struct found *f, enum work_kind kind)
                                            .id = f->key.id,
                                            .branch = (uint16_t)f->key.branch,
                                            .branch_kind = BRANCH_DIRECT,
-                                           .resource = f->resource,
+                                           .resource = f->key.resource,
                                            .proof = proof != NULL ? f->proof : NULL};
     agents_queue(d, &f->work);
 }

@@ -1,5 +1,5 @@
 /* ledger: see ledger.h. The rules are here; who asks is answered in ledger_read.c, the tables are in
- * ledger_table.c, the snapshot in ledger_snapshot.c.
+ * ledger_table.c, the keys in ledger_keys.c, the snapshot in ledger_snapshot.c.
  *
  * A session's life, and what an absent record of it means:
  *
@@ -36,6 +36,7 @@ struct ledger *ledger_new(uint64_t group)
         return NULL;
     l->group = group;
     l->next_session = 1;
+    l->keys_version = 1;
     ranges_init(&l->lost);
     buf_init(&l->incoming);
     return l;
@@ -102,22 +103,28 @@ static struct session_entry *session_home(struct ledger *l, const struct record 
     return s != NULL ? s : ledger_add_session(l, &gone, true);
 }
 
-/* Repeated while the session is open: the same number, so that a client that lost the answer gets it. */
+/* Repeated while the session is open: the same number, so that a client that lost the answer gets it. It may
+ * have been proposed before its owner's key was revoked: none is opened then. */
 static int apply_open_session(struct ledger *l, uint64_t index, const struct record *r,
                               struct ledger_result *result)
 {
     const struct session_entry *same = ledger_find_open(l, r->open_session.nonce);
-    const struct session s = {.id = l->next_session,
-                              .nonce = r->open_session.nonce,
-                              .state = SESSION_OPEN,
-                              .session_timeout_ms = r->open_session.session_timeout_ms,
-                              .transaction_timeout_ms = r->open_session.transaction_timeout_ms,
-                              .opened_ms = r->at_ms,
-                              .name = r->open_session.name};
+    const struct ledger_key *k = ledger_key(l, r->open_session.owner);
+    struct session s = {.id = l->next_session,
+                        .nonce = r->open_session.nonce,
+                        .state = SESSION_OPEN,
+                        .session_timeout_ms = r->open_session.session_timeout_ms,
+                        .transaction_timeout_ms = r->open_session.transaction_timeout_ms,
+                        .opened_ms = r->at_ms,
+                        .name = r->open_session.name};
 
     (void)index;
+    memcpy(s.owner, r->open_session.owner, KEY_SIZE);
+    if (k != NULL && k->revoked)
+        return 0;
     if (same != NULL) {
-        result->session = same->s.id;
+        if (!ledger_session_owned(&same->s) || memcmp(same->s.owner, s.owner, KEY_SIZE) == 0)
+            result->session = same->s.id;
         return 0;
     }
     if (ledger_add_session(l, &s, false) == NULL)
@@ -324,6 +331,11 @@ static int heuristic_make(struct ledger *l, uint64_t index, const struct record 
     return ledger_add_decision(l, s, &d, presumed) == NULL ? TX_ENOMEM : 0;
 }
 
+static bool is_branch(const struct decision_branch *b, const struct record *r)
+{
+    return b->number == r->heuristic.branch && strcmp(b->resource, r->heuristic.resource) == 0;
+}
+
 /* What is known for certain stands; a hazard gives way to it. A branch that is not in the record is added,
  * unless the record is full: no transaction has so many, so the report is not of one of its branches. */
 static int heuristic_note(struct ledger *l, struct decision_entry *e, const struct record *r)
@@ -334,7 +346,7 @@ static int heuristic_note(struct ledger *l, struct decision_entry *e, const stru
 
     memcpy(branches, e->branches, d.n_branches * sizeof *branches);
     d.branches = branches;
-    for (i = 0; i < d.n_branches && branches[i].number != r->heuristic.branch; i++)
+    for (i = 0; i < d.n_branches && !is_branch(&branches[i], r); i++)
         ;
     if (i == BRANCH_LIMIT)
         return 0;
@@ -491,6 +503,29 @@ static int apply_remove_node(struct ledger *l, uint64_t index, const struct reco
     return 0;
 }
 
+static int apply_add_key(struct ledger *l, uint64_t index, const struct record *r, struct ledger_result *result)
+{
+    (void)result;
+    return ledger_add_key(l, index, r);
+}
+
+/* The fence: what was opened with the key commits nothing behind this record. */
+static int apply_revoke_key(struct ledger *l, uint64_t index, const struct record *r,
+                            struct ledger_result *result)
+{
+    struct session_entry *s, *next;
+
+    HASH_ITER(hh, l->sessions, s, next)
+    {
+        if (s->s.state != SESSION_OPEN || memcmp(s->s.owner, r->key.key, KEY_SIZE) != 0)
+            continue;
+        ledger_end_session(l, s, SESSION_EXPIRED, r->at_ms);
+        session_settle_all(l, s);
+        result->n_expired++;
+    }
+    return ledger_revoke_key(l, index, r);
+}
+
 /* Out of order or twice: nothing. */
 static int apply_restore(struct ledger *l, uint64_t index, const struct record *r, struct ledger_result *result)
 {
@@ -532,6 +567,8 @@ int ledger_apply(struct ledger *l, uint64_t index, const struct record *r, struc
         [RECORD_RESTORE] = apply_restore,
         [RECORD_DECLARE_RESOURCE] = apply_declare_resource,
         [RECORD_ALTER_RESOURCE] = apply_alter_resource,
+        [RECORD_ADD_KEY] = apply_add_key,
+        [RECORD_REVOKE_KEY] = apply_revoke_key,
     };
 
     assert((size_t)r->type < sizeof apply / sizeof apply[0] && apply[r->type] != NULL);

@@ -1,6 +1,6 @@
-/* ledger: the state machine that the log replicates: sessions, decisions, resources, nodes. Pure: no clock, no
- * I/O, no log; the same records in the same order give the same state on every node, byte for byte in a
- * snapshot.
+/* ledger: the state machine that the log replicates: sessions, decisions, resources, nodes, keys. Pure: no
+ * clock, no I/O, no log; the same records in the same order give the same state on every node, byte for byte in
+ * a snapshot.
  *
  * A decision is a write-once register: the first RECORD_DECIDE of a transaction wins, every later one returns
  * it. Its record goes when every branch is resolved (RECORD_END) and the client has acknowledged it, and no
@@ -35,7 +35,8 @@ struct session {
     uint64_t opened_ms, ended_ms; /* wall clock, as noted by the leader; ended: closed or expired */
     bool retention_over;
     const char *name;
-    size_t n_decisions; /* records of it that stand */
+    uint8_t owner[KEY_SIZE]; /* its client's key; zeros: nobody was asked for one */
+    size_t n_decisions;      /* records of it that stand */
     const struct ranges *acknowledged;
 };
 
@@ -73,6 +74,16 @@ struct ledger_node {
     const char *address;
 };
 
+/* Who a key is. Once revoked it stays so. */
+struct ledger_key {
+    uint8_t key[KEY_SIZE];
+    const char *name;
+    const char *grant; /* as grant_has() takes it; "": none */
+    unsigned roles;    /* 0: revoked before it was ever added */
+    bool revoked;
+    uint64_t added_ms, revoked_ms; /* wall clock; 0: never */
+};
+
 struct ledger *ledger_new(uint64_t group);
 void ledger_free(struct ledger *l);
 /* Names the group of a ledger that was made with group 0, by a node that did not know it yet. */
@@ -80,11 +91,13 @@ void ledger_name(struct ledger *l, uint64_t group);
 
 /* What a record did. */
 struct ledger_result {
-    uint64_t session;     /* OPEN_SESSION: its number (an open session with the same nonce: that one) */
+    uint64_t session;     /* OPEN_SESSION: its number (an open session with the same nonce: that one). 0: its
+                             owner's key is revoked, or the nonce is of another's session */
     enum verdict verdict; /* DECIDE: what stands for the transaction. NONE: acknowledged before (a late double),
                              or retention is over */
     bool first;           /* DECIDE: this record made it so */
     bool fenced;          /* DECIDE: asked COMMIT, is ABORT because the session is over; no record was made */
+    size_t n_expired;     /* REVOKE_KEY: sessions that expired with it */
 };
 
 /* Applies one record of the entry at `index`. Every record can be applied in every state: one that comes too
@@ -115,6 +128,13 @@ const struct session *ledger_session(const struct ledger *l, uint64_t id);
 const struct decision *ledger_decision(const struct ledger *l, uint64_t session, uint64_t sequence);
 const struct ledger_node *ledger_node(const struct ledger *l, uint64_t id);
 const struct ledger_resource *ledger_resource(const struct ledger *l, const char *name);
+/* NULL: never heard of. */
+const struct ledger_key *ledger_key(const struct ledger *l, const uint8_t key[KEY_SIZE]);
+/* The same on all nodes, and another one with every change of the keys; never 0. */
+uint64_t ledger_keys_version(const struct ledger *l);
+/* No key of this name that is not revoked has other roles or another grant. */
+bool ledger_key_fits(const struct ledger *l, const char *name, unsigned roles, const char *grant);
+bool ledger_session_owned(const struct session *s);
 
 /* Walks in a fixed order; stops when the callback returns false. */
 void ledger_each_session(const struct ledger *l, bool (*f)(void *arg, const struct session *s), void *arg);
@@ -122,9 +142,11 @@ void ledger_each_decision(const struct ledger *l, bool (*f)(void *arg, const str
 void ledger_each_resource(const struct ledger *l, bool (*f)(void *arg, const struct ledger_resource *r),
                           void *arg);
 void ledger_each_node(const struct ledger *l, bool (*f)(void *arg, const struct ledger_node *n), void *arg);
+void ledger_each_key(const struct ledger *l, bool (*f)(void *arg, const struct ledger_key *k), void *arg);
 
 struct ledger_counts {
     size_t sessions, open_sessions, decisions, resources, heuristic;
+    size_t keys; /* the revoked ones among them */
     uint64_t next_session;
 };
 void ledger_count(const struct ledger *l, struct ledger_counts *out);

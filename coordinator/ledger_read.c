@@ -124,5 +124,6 @@ void ledger_count(const struct ledger *l, struct ledger_counts *out)
                                   .decisions = HASH_COUNT(l->decisions),
                                   .resources = HASH_COUNT(l->resources),
                                   .heuristic = l->n_heuristic,
+                                  .keys = HASH_COUNT(l->keys),
                                   .next_session = l->next_session};
 }

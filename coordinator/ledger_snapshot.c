@@ -1,9 +1,10 @@
 /* ledger_snapshot: the ledger as bytes and back; two functions of ledger.h.
  *
  * Magic, version, group, next session; then, each with its count in front and in the order of its table, the
- * sessions, the decisions, the resources, the nodes, and which sessions are lost. What follows from the rest
- * is left out and worked out again (acknowledged, the worst heuristic outcome, counts), so that no bytes can
- * say two things. Version 1 had of a resource only its name, its kind and when it was added; it is read, too.
+ * sessions, the decisions, the resources, the nodes, and which sessions are lost; the keys' version and the
+ * keys. What follows from the rest is left out and worked out again (acknowledged, the worst heuristic outcome,
+ * counts), so that no bytes can say two things. Version 2 knew no keys and no owners of sessions; version 1 had
+ * of a resource only its name, its kind and when it was added. Both are read, too.
  * Everything read is checked: a snapshot comes from the disk or from another node.
  */
 #include "coordinator/ledger.h"
@@ -13,10 +14,10 @@
 
 #include "coordinator/ledger_table.h"
 
-/* Far more sessions than can have been opened since a backup. */
+/* Far more sessions than can have been opened since a backup, and changes of the keys. */
 #define RESTORE_GAP (1ULL << 32)
 
-enum { SNAPSHOT_MAGIC = 0x4c415841 /* "AXAL" */, SNAPSHOT_VERSION = 2 };
+enum { SNAPSHOT_MAGIC = 0x4c415841 /* "AXAL" */, SNAPSHOT_VERSION = 3 };
 
 /* Writing */
 
@@ -41,6 +42,7 @@ static void put_session(struct buf *b, const struct session_entry *s)
     buf_put_u64(b, s->s.opened_ms);
     buf_put_u64(b, s->s.ended_ms);
     buf_put_str(b, s->s.name);
+    buf_put_bytes(b, s->s.owner, KEY_SIZE);
     put_ranges(b, &s->acknowledged);
 }
 
@@ -87,6 +89,17 @@ static void put_node(struct buf *b, const struct node_entry *n)
     buf_put_str(b, n->n.address);
 }
 
+static void put_key(struct buf *b, const struct known_key *e)
+{
+    buf_put_bytes(b, e->k.key, KEY_SIZE);
+    buf_put_str(b, e->k.name);
+    buf_put_str(b, e->k.grant);
+    buf_put_u8(b, (uint8_t)e->k.roles);
+    buf_put_u8(b, e->k.revoked);
+    buf_put_u64(b, e->k.added_ms);
+    buf_put_u64(b, e->k.revoked_ms);
+}
+
 void ledger_snapshot(const struct ledger *l, struct buf *out)
 {
     buf_put_u32(out, SNAPSHOT_MAGIC);
@@ -106,6 +119,10 @@ void ledger_snapshot(const struct ledger *l, struct buf *out)
     for (const struct node_entry *n = l->nodes; n != NULL; n = n->hh.next)
         put_node(out, n);
     put_ranges(out, &l->lost);
+    buf_put_u64(out, l->keys_version);
+    buf_put_u64(out, HASH_COUNT(l->keys));
+    for (const struct known_key *e = l->keys; e != NULL; e = e->hh.next)
+        put_key(out, e);
 }
 
 /* Reading: each returns TX_ECORRUPT or TX_ENOMEM */
@@ -146,7 +163,15 @@ static bool session_plausible(const struct ledger *l, const struct session *s, b
     return !gone || (s->state == SESSION_CLOSED && s->retention_over);
 }
 
-static int get_session(struct ledger *l, struct cur *c)
+static void get_key_bytes(struct cur *c, uint8_t key[KEY_SIZE])
+{
+    const uint8_t *bytes = cur_bytes(c, KEY_SIZE);
+
+    if (bytes != NULL)
+        memcpy(key, bytes, KEY_SIZE);
+}
+
+static int get_session(struct ledger *l, struct cur *c, uint32_t version)
 {
     struct session_entry *e;
     struct session s = {.id = cur_u64(c)};
@@ -161,6 +186,8 @@ static int get_session(struct ledger *l, struct cur *c)
     s.opened_ms = cur_u64(c);
     s.ended_ms = cur_u64(c);
     s.name = cur_str_required(c, NAME_LIMIT);
+    if (version >= 3)
+        get_key_bytes(c, s.owner);
     if (c->bad || !session_plausible(l, &s, gone))
         return TX_ECORRUPT;
     e = ledger_add_session(l, &s, gone);
@@ -192,13 +219,14 @@ static bool get_branches(struct cur *c, struct decision *d, struct decision_bran
     return !c->bad;
 }
 
-static int get_decision(struct ledger *l, struct cur *c)
+static int get_decision(struct ledger *l, struct cur *c, uint32_t version)
 {
     struct decision_branch branches[BRANCH_LIMIT];
     struct session_entry *s = ledger_find_session(l, cur_u64(c));
     struct decision d = {.id = {.sequence = cur_u64(c)}};
     bool presumed;
 
+    (void)version;
     d.verdict = (enum verdict)cur_u8(c);
     d.origin = (enum origin)cur_u8(c);
     d.agents_finish = get_flag(c);
@@ -215,42 +243,28 @@ static int get_decision(struct ledger *l, struct cur *c)
     return ledger_add_decision(l, s, &d, presumed) == NULL ? TX_ENOMEM : 0;
 }
 
-static int get_resource_1(struct ledger *l, struct cur *c, struct ledger_resource *r)
+static int get_resource(struct ledger *l, struct cur *c, uint32_t version)
 {
-    r->name = cur_str_required(c, NAME_LIMIT);
-    r->kind = cur_str_required(c, NAME_LIMIT);
-    r->settings = "";
-    r->added_ms = cur_u64(c);
-    return c->bad || ledger_find_resource(l, r->name) != NULL ? TX_ECORRUPT : 0;
-}
+    struct ledger_resource r = {.settings = ""};
 
-static int get_old_resource(struct ledger *l, struct cur *c)
-{
-    struct ledger_resource r = {0};
-    int rc = get_resource_1(l, c, &r);
-
-    return rc == 0 && ledger_put_resource(l, &r) == NULL ? TX_ENOMEM : rc;
-}
-
-static int get_resource(struct ledger *l, struct cur *c)
-{
-    struct ledger_resource r = {0};
-    int rc = get_resource_1(l, c, &r);
-
-    if (rc != 0)
-        return rc;
-    r.settings = cur_str_required(c, SETTINGS_LIMIT);
-    r.declared = get_flag(c);
-    r.altered_ms = cur_u64(c);
-    if (c->bad)
+    r.name = cur_str_required(c, NAME_LIMIT);
+    r.kind = cur_str_required(c, NAME_LIMIT);
+    r.added_ms = cur_u64(c);
+    if (version >= 2) {
+        r.settings = cur_str_required(c, SETTINGS_LIMIT);
+        r.declared = get_flag(c);
+        r.altered_ms = cur_u64(c);
+    }
+    if (c->bad || ledger_find_resource(l, r.name) != NULL)
         return TX_ECORRUPT;
     return ledger_put_resource(l, &r) == NULL ? TX_ENOMEM : 0;
 }
 
-static int get_node(struct ledger *l, struct cur *c)
+static int get_node(struct ledger *l, struct cur *c, uint32_t version)
 {
     struct ledger_node n = {.id = cur_u64(c)};
 
+    (void)version;
     n.address = cur_str_required(c, ADDRESS_LIMIT);
     if (c->bad || n.id == 0 || *n.address == '\0' || ledger_find_node(l, n.id) != NULL ||
         HASH_COUNT(l->nodes) >= NODE_LIMIT)
@@ -258,15 +272,54 @@ static int get_node(struct ledger *l, struct cur *c)
     return ledger_put_node(l, &n) == NULL ? TX_ENOMEM : 0;
 }
 
+static bool key_plausible(const struct ledger *l, const struct ledger_key *k)
+{
+    static const uint8_t nobody[KEY_SIZE];
+
+    return memcmp(k->key, nobody, KEY_SIZE) != 0 && ledger_find_key(l, k->key) == NULL && *k->name != '\0' &&
+           k->roles <= ROLES_ALL && (k->roles != 0 || k->revoked) && HASH_COUNT(l->keys) < KEY_LIMIT;
+}
+
+static int get_key(struct ledger *l, struct cur *c, uint32_t version)
+{
+    struct ledger_key k = {0};
+
+    (void)version;
+    get_key_bytes(c, k.key);
+    k.name = cur_str_required(c, NAME_LIMIT);
+    k.grant = cur_str_required(c, KEY_GRANT_LIMIT);
+    k.roles = cur_u8(c);
+    k.revoked = get_flag(c);
+    k.added_ms = cur_u64(c);
+    k.revoked_ms = cur_u64(c);
+    if (c->bad || !key_plausible(l, &k))
+        return TX_ECORRUPT;
+    return ledger_put_key(l, &k) == NULL ? TX_ENOMEM : 0;
+}
+
 /* A count may lie: the items end where the input does. */
-static int get_table(struct ledger *l, struct cur *c, int (*get)(struct ledger *, struct cur *))
+static int get_table(struct ledger *l, struct cur *c, uint32_t version,
+                     int (*get)(struct ledger *, struct cur *, uint32_t))
 {
     uint64_t n = cur_u64(c);
     int rc = c->bad ? TX_ECORRUPT : 0;
 
     for (uint64_t i = 0; i < n && rc == 0; i++)
-        rc = get(l, c);
+        rc = get(l, c, version);
     return rc;
+}
+
+static int get_keys(struct ledger *l, struct cur *c, uint32_t version)
+{
+    l->keys_version = cur_u64(c);
+    return l->keys_version == 0 ? TX_ECORRUPT : get_table(l, c, version, get_key);
+}
+
+static bool owner_revoked(const struct ledger *l, const struct session *s)
+{
+    const struct ledger_key *k = ledger_key(l, s->owner);
+
+    return k != NULL && k->revoked;
 }
 
 /* What goes by the rules is never left standing. */
@@ -277,7 +330,7 @@ static bool settled(const struct ledger *l)
             return false;
     }
     for (const struct session_entry *s = l->sessions; s != NULL; s = s->hh.next) {
-        if (ledger_session_may_go(s))
+        if (ledger_session_may_go(s) || (s->s.state == SESSION_OPEN && owner_revoked(l, &s->s)))
             return false;
     }
     return true;
@@ -290,15 +343,17 @@ static int get_ledger(struct ledger *l, struct cur *c, uint32_t version)
     l->next_session = cur_u64(c);
     if (c->bad || l->next_session == 0)
         return TX_ECORRUPT;
-    rc = get_table(l, c, get_session);
+    rc = get_table(l, c, version, get_session);
     if (rc == 0)
-        rc = get_table(l, c, get_decision);
+        rc = get_table(l, c, version, get_decision);
     if (rc == 0)
-        rc = get_table(l, c, version == 1 ? get_old_resource : get_resource);
+        rc = get_table(l, c, version, get_resource);
     if (rc == 0)
-        rc = get_table(l, c, get_node);
+        rc = get_table(l, c, version, get_node);
     if (rc == 0)
         rc = get_ranges(&l->lost, c);
+    if (rc == 0 && version >= 3)
+        rc = get_keys(l, c, version);
     return rc == 0 && (!cur_done(c) || !settled(l)) ? TX_ECORRUPT : rc;
 }
 
@@ -367,6 +422,7 @@ static int lose_later_sessions(struct ledger *l, uint64_t at_ms)
     if (!ranges_add(&l->lost, l->next_session, l->next_session + RESTORE_GAP - 1))
         return TX_ENOMEM;
     l->next_session += RESTORE_GAP;
+    l->keys_version += RESTORE_GAP;
     return 0;
 }
 

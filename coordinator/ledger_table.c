@@ -17,6 +17,7 @@ void ledger_clear(struct ledger *l)
     struct session_entry *s, *next_session;
     struct resource_entry *r, *next_resource;
     struct node_entry *n, *next_node;
+    struct known_key *k, *next_key;
 
     HASH_ITER(hh, l->sessions, s, next_session)
     ledger_remove_session(l, s);
@@ -24,6 +25,8 @@ void ledger_clear(struct ledger *l)
     ledger_remove_resource(l, r);
     HASH_ITER(hh, l->nodes, n, next_node)
     ledger_remove_node(l, n);
+    HASH_ITER(hh, l->keys, k, next_key)
+    ledger_remove_key(l, k);
 }
 
 /* Sessions */

@@ -1,5 +1,5 @@
-/* ledger_table: where the ledger keeps its sessions, decisions, resources and nodes. Finds, adds, removes;
- * knows no rule of the protocol but the two that say what may go. Internal to ledger.c and ledger_snapshot.c.
+/* ledger_table: where the ledger keeps its sessions, decisions, resources, nodes and keys. Finds, adds,
+ * removes; knows no rule of the protocol but the two that say what may go. Internal to the ledger's own files.
  *
  * Every table is walked in the order in which its items were added. That order follows from the records alone,
  * not from hashes or addresses, and a snapshot keeps it; so it is the same on every node.
@@ -51,12 +51,20 @@ struct node_entry {
     UT_hash_handle hh; /* by n.id */
 };
 
+struct known_key {
+    struct ledger_key k; /* its strings are in this one allocation */
+    UT_hash_handle hh;   /* by k.key */
+    char text[];
+};
+
 struct ledger {
     uint64_t group, next_session;
     struct session_entry *sessions, *open_by_nonce;
     struct decision_entry *decisions;
     struct resource_entry *resources;
     struct node_entry *nodes;
+    struct known_key *keys;
+    uint64_t keys_version;
     size_t n_heuristic;  /* decisions with a heuristic outcome */
     struct ranges lost;  /* sessions whose decisions may be missing: they lived on after the backup */
     struct buf incoming; /* of a restore that is not complete */
@@ -98,6 +106,17 @@ struct node_entry *ledger_find_node(const struct ledger *l, uint64_t id);
 /* Adds it, or replaces the address of the one that is there. NULL: out of memory, nothing changed. */
 struct node_entry *ledger_put_node(struct ledger *l, const struct ledger_node *n);
 void ledger_remove_node(struct ledger *l, struct node_entry *n);
+
+struct known_key *ledger_find_key(const struct ledger *l, const uint8_t key[KEY_SIZE]);
+/* Adds a copy of it; it is not there. NULL: out of memory, nothing changed. */
+struct known_key *ledger_put_key(struct ledger *l, const struct ledger_key *k);
+void ledger_remove_key(struct ledger *l, struct known_key *e);
+/* Applies RECORD_ADD_KEY. Known already, revoked or not; or its name is another's; or there are KEY_LIMIT:
+ * nothing. */
+int ledger_add_key(struct ledger *l, uint64_t index, const struct record *r);
+/* Applies RECORD_REVOKE_KEY to the keys. Revoked already, or never heard of and there are KEY_LIMIT: nothing.
+ */
+int ledger_revoke_key(struct ledger *l, uint64_t index, const struct record *r);
 
 bool ledger_never_opened(const struct ledger *l, uint64_t session);
 /* The session, but NULL where its outcomes are no longer known: gone, or its retention time is over. */

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "coordinator/trust.h"
+
 static bool is_member(const struct driver *d, uint64_t id)
 {
     for (size_t i = 0; i < d->n_members; i++) {
@@ -68,7 +70,10 @@ static bool list_node(void *arg, const struct ledger_node *n)
 struct wire_nodes nodes_list(struct driver *d)
 {
     struct listing l = {.d = d};
+    struct wire_nodes nodes;
 
     ledger_each_node(d->ledger, list_node, &l);
-    return (struct wire_nodes){l.n, d->nodes};
+    nodes = (struct wire_nodes){.n = l.n, .addresses = d->nodes};
+    trust_nodes(d, &nodes);
+    return nodes;
 }

@@ -1,7 +1,8 @@
 /* nodes: where the group's coordinators listen for clients: kept in the ledger, told to clients and agents.
  *
  * Every node tells every other one its address again and again (main); here the leader compares that with the
- * ledger and has it corrected. Called by driver; sessions and agents put the list into their answers.
+ * ledger and has it corrected. Called by driver; sessions and agents put the list into their answers. With it
+ * go the coordinators' keys (trust).
  */
 #ifndef ASSENT_NODES_H
 #define ASSENT_NODES_H

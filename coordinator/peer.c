@@ -5,9 +5,6 @@
  */
 #include "coordinator/peer.h"
 
-#include <nanomsg/nn.h>
-#include <nanomsg/pipeline.h>
-#include <nanomsg/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,10 +18,10 @@ enum {
     PEER_MESSAGE_LIMIT = 2 << 20, /* bytes; replog's stay below one MiB */
     PEER_BUFFER = 16 << 20,       /* bytes that wait for one peer; replog has a quarter of it on the way */
     PEER_RETRY_MS = 1,
+    PEER_KEEP_MS = 50,   /* between two looks at handshakes */
     PEER_STALE_MS = 500, /* what waits for longer is not worth sending: nobody is there */
+    PEER_REQUEST = 1,    /* number of each, for none is answered */
     PEER_BATCH = 256,    /* messages taken in one loop turn */
-    PEER_RECONNECT_MS = 20,
-    PEER_RECONNECT_MAX_MS = 200,
     /* A connection through a network that was cut waits for TCP's next attempt, which is up to two minutes
      * away. So after this silence, and again after as much, a peer is dialled anew. */
     PEER_SILENCE_MS = 1000,
@@ -40,9 +37,12 @@ struct peer_message {
 struct peer_node {
     uint64_t id; /* 0: free */
     uint64_t heard_ms, dialled_ms;
-    int socket;                        /* -1: closed */
-    struct peer_message *first, *last; /* wait until the socket takes them; NULL: none */
+    struct channel channel;            /* closed: not dialled */
+    uv_poll_t *poll;                   /* of it; NULL: likewise */
+    struct peer_message *first, *last; /* wait until the channel takes them; NULL: none */
     size_t waiting;                    /* bytes of these */
+    bool has_key;
+    uint8_t key[KEY_SIZE]; /* by which it was heard */
     char address[ADDRESS_LIMIT + 1];
 };
 
@@ -51,8 +51,9 @@ struct peers {
     uv_loop_t *loop;
     uv_poll_t poll;
     uv_timer_t retry; /* runs while something waits */
-    int handles;      /* to be closed */
-    int listener;     /* -1: closed */
+    uv_timer_t keep;
+    int handles;             /* to be closed */
+    struct channel listener; /* closed: there is no line */
     struct peer_node nodes[PEER_NODES];
     struct buf out;
     struct peer_traffic traffic;
@@ -80,13 +81,25 @@ static void queue_drop_first(struct peer_node *n)
     free(m);
 }
 
+static void poll_freed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
 static void node_close(struct peer_node *n)
 {
     while (n->first != NULL)
         queue_drop_first(n);
-    if (n->socket >= 0)
-        nn_close(n->socket);
-    n->socket = -1;
+    if (n->poll != NULL)
+        uv_close((uv_handle_t *)n->poll, poll_freed);
+    n->poll = NULL;
+    channel_close(&n->channel);
+}
+
+static void node_clear(struct peer_node *n)
+{
+    node_close(n);
+    *n = (struct peer_node){.channel.socket = -1};
 }
 
 /* The one that was silent for longest makes room. */
@@ -100,7 +113,7 @@ static struct peer_node *node_room(struct peers *p)
         if (p->nodes[i].heard_ms < oldest->heard_ms)
             oldest = &p->nodes[i];
     }
-    node_close(oldest);
+    node_clear(oldest);
     return oldest;
 }
 
@@ -115,41 +128,46 @@ static struct peer_node *node_at(struct peers *p, uint64_t id, const char *addre
         node_close(n);
     else
         n = node_room(p);
-    *n = (struct peer_node){.id = id, .socket = -1, .heard_ms = n->id == id ? n->heard_ms : 0};
+    n->id = id;
     memcpy(n->address, address, strlen(address) + 1);
     return n;
 }
 
-static int socket_option(int socket, int level, int option, int value)
+/* A message is none to them: what the other end says is the handshake's, and ends in channel. */
+static void on_answer(uv_poll_t *poll, int status, int events)
 {
-    return nn_setsockopt(socket, level, option, &value, sizeof value);
+    struct peer_node *n = poll->data;
+    struct channel_message m;
+
+    (void)status;
+    (void)events;
+    while (channel_receive(&n->channel, &m) == 1)
+        channel_release(&m);
 }
 
-/* A socket of the pipeline with what both ends have in common, or -1. */
-static int socket_open(int protocol)
-{
-    int s = nn_socket(AF_SP, protocol);
-
-    if (s < 0)
-        return -1;
-    if (socket_option(s, NN_TCP, NN_TCP_NODELAY, 1) < 0 ||
-        socket_option(s, NN_SOL_SOCKET, NN_RCVMAXSIZE, PEER_MESSAGE_LIMIT) < 0 ||
-        socket_option(s, NN_SOL_SOCKET, NN_SNDBUF, PEER_BUFFER) < 0 ||
-        socket_option(s, NN_SOL_SOCKET, NN_RCVBUF, PEER_BUFFER) < 0 ||
-        socket_option(s, NN_SOL_SOCKET, NN_RECONNECT_IVL, PEER_RECONNECT_MS) < 0 ||
-        socket_option(s, NN_SOL_SOCKET, NN_RECONNECT_IVL_MAX, PEER_RECONNECT_MAX_MS) < 0) {
-        nn_close(s);
-        return -1;
-    }
-    return s;
-}
-
-static void node_dial(struct peer_node *n, uint64_t now)
+static void node_dial(struct peers *p, struct peer_node *n, uint64_t now)
 {
     n->dialled_ms = now;
-    n->socket = socket_open(NN_PUSH);
-    if (n->socket >= 0 && nn_connect(n->socket, n->address) < 0)
+    if (channel_dial(&n->channel, n->address, PEER_MESSAGE_LIMIT, p->options.security, NULL) != TX_OK)
+        return;
+    n->poll = malloc(sizeof *n->poll);
+    if (n->poll == NULL || uv_poll_init(p->loop, n->poll, channel_fd(&n->channel)) != 0) {
+        free(n->poll);
+        n->poll = NULL;
         node_close(n);
+        return;
+    }
+    n->poll->data = n;
+    uv_poll_start(n->poll, UV_READABLE, on_answer);
+}
+
+/* Lines are ready before they are needed. */
+static void on_keep(uv_timer_t *timer)
+{
+    struct peers *p = timer->data;
+
+    for (size_t i = 0; i < PEER_NODES; i++)
+        channel_keep(&p->nodes[i].channel);
 }
 
 /* Sending */
@@ -168,7 +186,7 @@ static void message_begin(struct peers *p, uint8_t kind)
 /* nanomsg takes a message when the one before has left for the kernel, whose buffer is smaller than a burst. */
 static bool send_now(struct peers *p, struct peer_node *n, const void *data, size_t len)
 {
-    if (nn_send(n->socket, data, len, NN_DONTWAIT) < 0)
+    if (channel_send(&n->channel, PEER_REQUEST, data, len) != TX_OK)
         return false;
     p->traffic.sent += len;
     return true;
@@ -201,8 +219,7 @@ static void on_retry(uv_timer_t *timer)
 /* Without a connection, room or memory it is a message lost. */
 static void queue_add(struct peers *p, struct peer_node *n)
 {
-    bool room =
-        n->waiting + p->out.len <= PEER_BUFFER && nn_get_statistic(n->socket, NN_STAT_CURRENT_CONNECTIONS) > 0;
+    bool room = n->waiting + p->out.len <= PEER_BUFFER && channel_connected(&n->channel);
     struct peer_message *m = room ? malloc(sizeof *m + p->out.len) : NULL;
 
     if (m == NULL)
@@ -227,17 +244,17 @@ static void message_send(struct peers *p, uint64_t to, const char *address)
     struct peer_node *n = node_find(p, to);
     uint64_t now = uv_now(p->loop);
 
-    if (p->listener < 0 || p->out.failed || p->out.len > PEER_MESSAGE_LIMIT)
+    if (p->listener.socket < 0 || p->out.failed || p->out.len > PEER_MESSAGE_LIMIT)
         return;
     if (n == NULL && (address == NULL || strlen(address) > ADDRESS_LIMIT))
         return;
     if (n == NULL || (n->heard_ms == 0 && address != NULL && strlen(address) <= ADDRESS_LIMIT))
         n = node_at(p, to, address);
-    if (n->socket >= 0 && now - n->heard_ms >= PEER_SILENCE_MS && now - n->dialled_ms >= PEER_SILENCE_MS)
+    if (n->poll != NULL && now - n->heard_ms >= PEER_SILENCE_MS && now - n->dialled_ms >= PEER_SILENCE_MS)
         node_close(n);
-    if (n->socket < 0)
-        node_dial(n, now);
-    if (n->socket >= 0 && (n->first != NULL || !send_now(p, n, p->out.data, p->out.len)))
+    if (n->poll == NULL)
+        node_dial(p, n, now);
+    if (n->poll != NULL && (n->first != NULL || !send_now(p, n, p->out.data, p->out.len)))
         queue_add(p, n);
 }
 
@@ -272,8 +289,7 @@ void peers_keep(struct peers *p, const uint64_t *ids, size_t n)
             kept = kept || p->nodes[i].id == ids[k];
         if (kept || p->nodes[i].id == 0)
             continue;
-        node_close(&p->nodes[i]);
-        p->nodes[i] = (struct peer_node){.socket = -1};
+        node_clear(&p->nodes[i]);
     }
 }
 
@@ -289,7 +305,38 @@ static bool take_greeting(struct peers *p, struct cur *c, uint64_t from, const c
     return cur_done(c) && *g.clients != '\0' && p->options.greeted(p->options.ctx, &g);
 }
 
-static void message_take(struct peers *p, const uint8_t *data, size_t len)
+static bool is_believed(const struct peers *p, const uint8_t *key)
+{
+    return p->options.security->accept(p->options.security->ctx, key);
+}
+
+/* In clear text everybody is who he says. */
+static bool is_by(struct peers *p, const uint8_t *key, uint64_t from)
+{
+    const struct peer_node *n = node_find(p, from);
+
+    if (p->options.security == NULL)
+        return true;
+    if (!is_believed(p, key))
+        return false;
+    if (n == NULL || !n->has_key || key_equal(n->key, key) || !is_believed(p, n->key))
+        return true;
+    if (p->options.impersonated != NULL)
+        p->options.impersonated(p->options.ctx, from, key);
+    return false;
+}
+
+static void node_heard(struct peers *p, uint64_t from, const char *address, const uint8_t *key)
+{
+    struct peer_node *n = node_at(p, from, address);
+
+    n->heard_ms = uv_now(p->loop);
+    n->has_key = key != NULL;
+    if (key != NULL)
+        memcpy(n->key, key, KEY_SIZE);
+}
+
+static void message_take(struct peers *p, const struct channel_message *m)
 {
     uint64_t from;
     const char *address;
@@ -297,14 +344,14 @@ static void message_take(struct peers *p, const uint8_t *data, size_t len)
     uint8_t kind;
     bool taken = false;
 
-    cur_init(&c, data, len);
+    cur_init(&c, m->data, m->len);
     if (cur_u8(&c) != 'R' || cur_u8(&c) != PEER_VERSION)
         return;
     kind = cur_u8(&c);
     (void)cur_u8(&c);
     from = cur_u64(&c);
     address = cur_str_required(&c, ADDRESS_LIMIT);
-    if (c.bad || from == 0 || from == p->options.node_id || *address == '\0')
+    if (c.bad || from == 0 || from == p->options.node_id || *address == '\0' || !is_by(p, m->key, from))
         return;
     if (kind == PEER_KIND_RAFT)
         taken = p->options.receive(p->options.ctx, from, c.p, (size_t)(c.end - c.p));
@@ -312,43 +359,39 @@ static void message_take(struct peers *p, const uint8_t *data, size_t len)
         taken = take_greeting(p, &c, from, address);
     /* A stranger's address must not take the place of a member's. */
     if (taken)
-        node_at(p, from, address)->heard_ms = uv_now(p->loop);
+        node_heard(p, from, address, m->key);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
     struct peers *p = poll->data;
-    void *data;
-    int n;
+    struct channel_message m;
 
     (void)status;
     (void)events;
-    for (int i = 0; i < PEER_BATCH && p->listener >= 0; i++) {
-        n = nn_recv(p->listener, &data, NN_MSG, NN_DONTWAIT);
-        if (n < 0)
+    for (int i = 0; i < PEER_BATCH && p->listener.socket >= 0; i++) {
+        if (channel_receive(&p->listener, &m) != 1)
             return;
-        p->traffic.received += (uint64_t)n;
-        message_take(p, data, (size_t)n);
-        nn_freemsg(data);
+        p->traffic.received += m.len;
+        message_take(p, &m);
+        channel_release(&m);
     }
+}
+
+void peers_drop(struct peers *p, const uint8_t key[KEY_SIZE])
+{
+    channel_drop(&p->listener, key);
 }
 
 /* Life */
 
 static int listen_at(struct peers *p, struct tx_error *e)
 {
-    int fd = -1, code;
-    size_t size = sizeof fd;
+    int rc = channel_listen(&p->listener, p->options.listen, PEER_MESSAGE_LIMIT, p->options.security, e);
 
-    p->listener = socket_open(NN_PULL);
-    if (p->listener < 0)
-        return err_set(e, TX_EIO, "cannot open a message socket: %s", nn_strerror(nn_errno()));
-    if (nn_bind(p->listener, p->options.listen) < 0) {
-        code = nn_errno() == EINVAL || nn_errno() == EPROTONOSUPPORT ? TX_EINVAL : TX_EIO;
-        return err_set(e, code, "cannot listen on %s: %s", p->options.listen, nn_strerror(nn_errno()));
-    }
-    if (nn_getsockopt(p->listener, NN_SOL_SOCKET, NN_RCVFD, &fd, &size) < 0 ||
-        uv_poll_init(p->loop, &p->poll, fd) != 0)
+    if (rc != TX_OK)
+        return rc;
+    if (uv_poll_init(p->loop, &p->poll, channel_fd(&p->listener)) != 0)
         return err_set(e, TX_EIO, "cannot watch the message socket of %s", p->options.listen);
     p->poll.data = p;
     uv_poll_start(&p->poll, UV_READABLE, on_readable);
@@ -359,8 +402,7 @@ static void release(struct peers *p)
 {
     for (size_t i = 0; i < PEER_NODES; i++)
         node_close(&p->nodes[i]);
-    if (p->listener >= 0)
-        nn_close(p->listener);
+    channel_close(&p->listener);
     buf_release(&p->out);
     free(p);
 }
@@ -374,9 +416,9 @@ int peers_open(struct peers **out, uv_loop_t *loop, const struct peer_options *o
         return err_set(e, TX_ENOMEM, "out of memory");
     p->options = *options;
     p->loop = loop;
-    p->listener = -1;
+    p->listener.socket = -1;
     for (size_t i = 0; i < PEER_NODES; i++)
-        p->nodes[i].socket = -1;
+        p->nodes[i].channel.socket = -1;
     buf_init(&p->out);
     if (options->listen != NULL)
         rc = listen_at(p, e);
@@ -385,14 +427,16 @@ int peers_open(struct peers **out, uv_loop_t *loop, const struct peer_options *o
         return rc;
     }
     uv_timer_init(loop, &p->retry);
-    p->retry.data = p;
+    uv_timer_init(loop, &p->keep);
+    p->retry.data = p->keep.data = p;
+    uv_timer_start(&p->keep, on_keep, PEER_KEEP_MS, PEER_KEEP_MS);
     *out = p;
     return TX_OK;
 }
 
 void peers_stop(struct peers *p)
 {
-    if (p->listener >= 0)
+    if (p->listener.socket >= 0)
         uv_poll_stop(&p->poll);
 }
 
@@ -406,8 +450,11 @@ static void on_closed(uv_handle_t *handle)
 
 void peers_close(struct peers *p)
 {
-    p->handles = 1 + (p->listener >= 0);
+    p->handles = 2 + (p->listener.socket >= 0);
+    for (size_t i = 0; i < PEER_NODES; i++)
+        node_close(&p->nodes[i]);
     uv_close((uv_handle_t *)&p->retry, on_closed);
-    if (p->listener >= 0)
+    uv_close((uv_handle_t *)&p->keep, on_closed);
+    if (p->listener.socket >= 0)
         uv_close((uv_handle_t *)&p->poll, on_closed);
 }

@@ -29,6 +29,16 @@ static bool settings_valid(const char *s)
     return s != NULL && strlen(s) <= SETTINGS_LIMIT;
 }
 
+static bool key_valid(const struct record *r)
+{
+    static const uint8_t nobody[KEY_SIZE];
+
+    if (memcmp(r->key.key, nobody, KEY_SIZE) == 0 || !name_valid(r->key.name) || *r->key.name == '\0')
+        return false;
+    return r->type == RECORD_REVOKE_KEY || (r->key.roles != 0 && r->key.roles <= ROLES_ALL &&
+                                            r->key.grant != NULL && strlen(r->key.grant) <= KEY_GRANT_LIMIT);
+}
+
 static bool branches_valid(const struct branch_ref *branches, size_t n)
 {
     if (n > BRANCH_LIMIT)
@@ -98,6 +108,9 @@ static bool valid(const struct record *r)
     case RECORD_RESTORE:
         return r->restore.len > 0 && r->restore.data != NULL && r->restore.at <= r->restore.total &&
                r->restore.len <= r->restore.total - r->restore.at;
+    case RECORD_ADD_KEY:
+    case RECORD_REVOKE_KEY:
+        return key_valid(r);
     }
     return false;
 }
@@ -126,6 +139,16 @@ static void put_acknowledge(struct buf *b, const struct record *r)
     }
 }
 
+static void put_key(struct buf *b, const struct record *r)
+{
+    buf_put_bytes(b, r->key.key, KEY_SIZE);
+    buf_put_str(b, r->key.name);
+    if (r->type == RECORD_REVOKE_KEY)
+        return;
+    buf_put_u8(b, r->key.roles);
+    buf_put_str(b, r->key.grant);
+}
+
 static void put_body(struct buf *b, const struct record *r)
 {
     switch (r->type) {
@@ -134,6 +157,7 @@ static void put_body(struct buf *b, const struct record *r)
         buf_put_u32(b, r->open_session.session_timeout_ms);
         buf_put_u32(b, r->open_session.transaction_timeout_ms);
         buf_put_str(b, r->open_session.name);
+        buf_put_bytes(b, r->open_session.owner, KEY_SIZE);
         break;
     case RECORD_CLOSE_SESSION:
     case RECORD_EXPIRE_SESSION:
@@ -182,6 +206,10 @@ static void put_body(struct buf *b, const struct record *r)
         buf_put_u32(b, r->restore.len);
         buf_put_bytes(b, r->restore.data, r->restore.len);
         break;
+    case RECORD_ADD_KEY:
+    case RECORD_REVOKE_KEY:
+        put_key(b, r);
+        break;
     }
 }
 
@@ -208,7 +236,7 @@ int record_open(struct record_reader *reader, const void *data, size_t len, stru
     uint8_t version;
 
     cur_init(&reader->cur, data, len);
-    version = cur_u8(&reader->cur);
+    version = reader->version = cur_u8(&reader->cur);
     if (reader->cur.bad || version == 0)
         return err_set(e, TX_ECORRUPT, "log entry of %zu bytes has no version", len);
     if (version > RECORD_VERSION)
@@ -216,6 +244,24 @@ int record_open(struct record_reader *reader, const void *data, size_t len, stru
                        "log entry has version %u and this program knows up to %d: upgrade this node", version,
                        RECORD_VERSION);
     return 0;
+}
+
+static void get_key_bytes(struct cur *c, uint8_t key[KEY_SIZE])
+{
+    const uint8_t *bytes = cur_bytes(c, KEY_SIZE);
+
+    if (bytes != NULL)
+        memcpy(key, bytes, KEY_SIZE);
+}
+
+static void get_key(struct cur *c, struct record *r)
+{
+    get_key_bytes(c, r->key.key);
+    r->key.name = cur_str_required(c, NAME_LIMIT);
+    if (r->type == RECORD_REVOKE_KEY)
+        return;
+    r->key.roles = cur_u8(c);
+    r->key.grant = cur_str_required(c, KEY_GRANT_LIMIT);
 }
 
 static void get_decide(struct record_reader *reader, struct record *r)
@@ -265,6 +311,8 @@ static void get_body(struct record_reader *reader, struct record *r)
         r->open_session.session_timeout_ms = cur_u32(c);
         r->open_session.transaction_timeout_ms = cur_u32(c);
         r->open_session.name = cur_str_required(c, NAME_LIMIT);
+        if (reader->version >= 3)
+            get_key_bytes(c, r->open_session.owner);
         break;
     case RECORD_CLOSE_SESSION:
     case RECORD_EXPIRE_SESSION:
@@ -313,6 +361,10 @@ static void get_body(struct record_reader *reader, struct record *r)
         r->restore.len = cur_u32(c);
         r->restore.data = cur_bytes(c, r->restore.len);
         break;
+    case RECORD_ADD_KEY:
+    case RECORD_REVOKE_KEY:
+        get_key(c, r);
+        break;
     }
 }
 
@@ -357,6 +409,8 @@ const char *record_type_name(enum record_type t)
         [RECORD_RESTORE] = "restore",
         [RECORD_DECLARE_RESOURCE] = "declare resource",
         [RECORD_ALTER_RESOURCE] = "alter resource",
+        [RECORD_ADD_KEY] = "add key",
+        [RECORD_REVOKE_KEY] = "revoke key",
     };
 
     if ((size_t)t >= sizeof names / sizeof names[0] || names[t] == NULL)

@@ -11,10 +11,11 @@
 
 #include "libtx/shared/buf.h"
 #include "libtx/shared/err.h"
+#include "libtx/shared/keys.h"
 #include "libtx/shared/words.h"
 
-/* 2: DECLARE_RESOURCE, ALTER_RESOURCE. */
-enum { RECORD_VERSION = 2 };
+/* 2: DECLARE_RESOURCE, ALTER_RESOURCE. 3: ADD_KEY, REVOKE_KEY, a session's owner. */
+enum { RECORD_VERSION = 3 };
 
 enum record_type {
     RECORD_OPEN_SESSION = 1,
@@ -33,17 +34,20 @@ enum record_type {
     RECORD_RESTORE,          /* a piece of a backup, into a group that has just begun */
     RECORD_DECLARE_RESOURCE, /* by an operator, for agents that serve it by name */
     RECORD_ALTER_RESOURCE,   /* its settings; what an agent brought becomes declared */
+    RECORD_ADD_KEY,
+    RECORD_REVOKE_KEY, /* for good; its open sessions expire */
 };
 
 struct record {
     enum record_type type;
-    uint64_t session, sequence; /* all but OPEN_SESSION, the resources', the nodes', RESTORE */
+    uint64_t session, sequence; /* all but OPEN_SESSION, the resources', the nodes', the keys', RESTORE */
     uint64_t at_ms;
     union {
         struct {
             uint64_t nonce;
             uint32_t session_timeout_ms, transaction_timeout_ms;
             const char *name;
+            uint8_t owner[KEY_SIZE]; /* its client's key; zeros: nobody was asked for one */
         } open_session;
         struct {
             uint8_t verdict;       /* enum verdict: COMMIT or ABORT */
@@ -76,6 +80,12 @@ struct record {
             uint32_t len;
             const uint8_t *data;
         } restore;
+        struct {
+            uint8_t key[KEY_SIZE]; /* not zeros */
+            const char *name;      /* REVOKE: of a key that the ledger has never heard of */
+            uint8_t roles;         /* ADD */
+            const char *grant;     /* ADD: as grant_has() takes it; may be empty */
+        } key;
     };
 };
 
@@ -88,6 +98,7 @@ void record_append(struct buf *entry, const struct record *r);
  * is TX_EPROTO. */
 struct record_reader {
     struct cur cur;
+    uint8_t version; /* the entry's */
     struct branch_ref branches[BRANCH_LIMIT];
     struct range ranges[RANGE_LIMIT];
 };

@@ -31,12 +31,17 @@ static bool was_forgotten(const struct driver *d, const struct wire_report *r, e
 }
 
 /* Of a branch that no flight takes care of. An outcome of a transaction that may still become either is
- * nobody's to report. */
+ * nobody's to report. What an operator must look at has a bound: agents can name transactions of sessions that
+ * are gone without end. */
 static void log_heuristic(struct driver *d, const struct wire_report *r, enum heuristic kind)
 {
     enum standing standing = ledger_branch_standing(d->ledger, &r->id);
     struct record record = {.type = RECORD_HEURISTIC, .session = r->id.session, .sequence = r->id.sequence};
+    struct ledger_counts c;
 
+    ledger_count(d->ledger, &c);
+    if (c.heuristic >= d->options.max_transactions)
+        return;
     if (standing == STANDING_FOREIGN || standing == STANDING_OPEN || standing == STANDING_LOST ||
         was_forgotten(d, r, kind))
         return;
@@ -67,7 +72,7 @@ static void take_heuristic(struct driver *d, const struct wire_report *r, enum h
         flights_note_heuristic(d, f, b, kind, r->text);
     else if (flights_find(d, r->id.session, r->id.sequence) == NULL)
         log_heuristic(d, r, kind);
-    (void)found_done(d, &r->id, r->branch);
+    (void)found_done(d, &r->id, r->branch, r->resource);
 }
 
 /* As asked, or, though nobody asked for it, against the decision: then it is heuristic. What an operator
@@ -78,7 +83,7 @@ static void take_finished(struct driver *d, const struct wire_report *r, enum ve
     struct commit_branch *b;
     struct flight *f = finishing(d, r, &b);
 
-    if (found_done(d, &r->id, r->branch) && f == NULL)
+    if (found_done(d, &r->id, r->branch, r->resource) && f == NULL)
         d->counters.recovered++;
     if (f == NULL)
         return;
@@ -94,7 +99,7 @@ static void take_stuck(struct driver *d, const struct wire_report *r)
 {
     struct commit_branch *b;
     struct flight *f = finishing(d, r, &b);
-    struct found *seen = found_get(d, &r->id, r->branch);
+    struct found *seen = found_get(d, &r->id, r->branch, r->resource);
 
     if (f != NULL)
         flights_problem(f, b, r->text);
@@ -108,7 +113,7 @@ static void take_stuck(struct driver *d, const struct wire_report *r)
     }
 }
 
-void reports_take(struct driver *d, const struct wire_report *r)
+void reports_take(struct driver *d, const struct agent *a, const struct wire_report *r)
 {
     switch ((enum report_kind)r->kind) {
     case REPORT_PREPARED:
@@ -142,7 +147,7 @@ void reports_take(struct driver *d, const struct wire_report *r)
         take_stuck(d, r);
         break;
     case REPORT_ANSWER:
-        asks_answered(d, r);
+        asks_answered(d, a, r);
         break;
     }
 }

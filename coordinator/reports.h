@@ -5,6 +5,6 @@
 
 #include "coordinator/driver_internal.h"
 
-void reports_take(struct driver *d, const struct wire_report *r);
+void reports_take(struct driver *d, const struct agent *a, const struct wire_report *r);
 
 #endif

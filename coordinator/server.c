@@ -82,6 +82,9 @@ static void server_refuse(struct server *s, const struct reply_to *to, const cha
     server_reply(s, to, &m);
 }
 
+/* For now nobody is asked who he is. */
+static const struct caller anybody;
+
 static void server_dispatch(struct server *s, const struct reply_to *from, const struct wire_message *m)
 {
     switch (m->type) {
@@ -92,7 +95,7 @@ static void server_dispatch(struct server *s, const struct reply_to *from, const
     case WIRE_OUTCOME:
     case WIRE_LOCATE:
     case WIRE_PULL:
-        driver_request(s->driver, uv_now(s->loop), wall_ms(), from, m);
+        driver_request(s->driver, uv_now(s->loop), wall_ms(), &anybody, from, m);
         return;
     case WIRE_ADMIN:
         admin_request(s->admin, uv_now(s->loop), wall_ms(), from, &m->admin);
@@ -155,7 +158,7 @@ int server_new(struct server **out, uv_loop_t *loop, const char *address, struct
     if (s == NULL)
         return err_set(e, TX_ENOMEM, "out of memory");
     s->loop = loop;
-    rc = channel_listen(&s->channel, address, MESSAGE_LIMIT, e);
+    rc = channel_listen(&s->channel, address, MESSAGE_LIMIT, NULL, e);
     if (rc != TX_OK)
         goto fail;
     rc = uv_poll_init(loop, &s->poll, channel_fd(&s->channel));

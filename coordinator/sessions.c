@@ -1,7 +1,9 @@
 /* sessions: see sessions.h. */
 #include "coordinator/sessions.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "coordinator/flights.h"
 #include "coordinator/nodes.h"
@@ -15,6 +17,45 @@ static struct lease *lease_find(const struct driver *d, uint64_t session)
     return lease;
 }
 
+/* Owners */
+
+/* What the key is called; as text where nobody here knows it. */
+static void name_key(const struct driver *d, const uint8_t key[KEY_SIZE], char name[NAME_LIMIT + 1])
+{
+    const struct ledger_key *known = ledger_key(d->ledger, key);
+    const struct keyring *file = d->options.bootstrap;
+    const struct key_entry *entry = known == NULL && file != NULL ? keyring_find(file, key) : NULL;
+    char text[KEY_TEXT_SIZE];
+
+    key_format(key, text);
+    snprintf(name, NAME_LIMIT + 1, "%s", known != NULL ? known->name : entry != NULL ? entry->name : text);
+}
+
+/* The one of this key's name; with n 0 where it is new. */
+static struct owner *owner_get(struct driver *d, const uint8_t key[KEY_SIZE])
+{
+    char name[NAME_LIMIT + 1];
+    struct owner *o;
+
+    name_key(d, key, name);
+    HASH_FIND_STR(d->owners, name, o);
+    if (o != NULL)
+        return o;
+    o = driver_alloc(1, sizeof *o);
+    strcpy(o->name, name);
+    HASH_ADD_STR(d->owners, name, o);
+    return o;
+}
+
+/* NULL is allowed. */
+static void owner_leave(struct driver *d, struct owner *o)
+{
+    if (o == NULL || --o->n > 0)
+        return;
+    HASH_DEL(d->owners, o);
+    free(o);
+}
+
 static void lease_add(struct driver *d, const struct session *s)
 {
     struct lease *lease = driver_alloc(1, sizeof *lease);
@@ -23,6 +64,10 @@ static void lease_add(struct driver *d, const struct session *s)
     lease->nonce = s->nonce;
     lease->timeout_ms = s->session_timeout_ms;
     lease->heard_ms = d->now;
+    if (ledger_session_owned(s)) {
+        lease->owner = owner_get(d, s->owner);
+        lease->owner->n++;
+    }
     ranges_init(&lease->news);
     HASH_ADD(hh, d->leases, id, sizeof lease->id, lease);
 }
@@ -120,7 +165,8 @@ static struct lease *lease_of_nonce(struct driver *d, uint64_t nonce)
     return NULL;
 }
 
-static void propose_open(struct driver *d, const struct reply_to *from, const struct wire_open_session *m)
+static void propose_open(struct driver *d, const struct caller *caller, const struct reply_to *from,
+                         const struct wire_open_session *m)
 {
     struct opening *o = driver_alloc(1, sizeof *o);
     struct record r = {.type = RECORD_OPEN_SESSION};
@@ -129,30 +175,82 @@ static void propose_open(struct driver *d, const struct reply_to *from, const st
     r.open_session.session_timeout_ms = m->session_timeout_ms;
     r.open_session.transaction_timeout_ms = m->transaction_timeout_ms;
     r.open_session.name = m->name;
+    if (caller->key != NULL) {
+        memcpy(r.open_session.owner, caller->key, KEY_SIZE);
+        memcpy(o->key, caller->key, KEY_SIZE);
+        o->owner = owner_get(d, caller->key);
+        o->owner->n++;
+    }
     o->nonce = m->nonce;
     o->to = *from;
     o->ticket = driver_log(d, &r);
     HASH_ADD(hh, d->openings, nonce, sizeof o->nonce, o);
 }
 
-void sessions_open(struct driver *d, const struct reply_to *from, const struct wire_open_session *m)
+static void opening_free(struct driver *d, struct opening *o)
+{
+    owner_leave(d, o->owner);
+    HASH_DEL(d->openings, o);
+    free(o);
+}
+
+/* Why no other session may be opened, told to who asked; false: one may. */
+static bool no_room(struct driver *d, const struct caller *caller, const struct reply_to *from)
+{
+    const struct owner *o = NULL;
+    char name[NAME_LIMIT + 1];
+
+    if (HASH_COUNT(d->leases) + HASH_COUNT(d->openings) >= d->options.max_sessions) {
+        driver_reply_error(d, from, TX_EBUSY, "%zu sessions are open, and that is the limit",
+                           d->options.max_sessions);
+        return true;
+    }
+    if (caller->key != NULL) {
+        name_key(d, caller->key, name);
+        HASH_FIND_STR(d->owners, name, o);
+    }
+    if (o == NULL || o->n < d->options.max_sessions_per_key)
+        return false;
+    driver_reply_error(d, from, TX_EBUSY, "%zu sessions of client %s are open, and that is the limit for one",
+                       d->options.max_sessions_per_key, o->name);
+    return true;
+}
+
+/* The nonce is that of a session, or of one being opened, which is not the caller's. */
+static bool is_anothers(const struct driver *d, const struct caller *caller, const struct lease *lease,
+                        const struct opening *o)
+{
+    const struct session *s = lease == NULL ? NULL : ledger_session(d->ledger, lease->id);
+
+    if (caller->key == NULL)
+        return false;
+    return s != NULL ? !access_owns(d->ledger, caller, s) : o != NULL && !key_equal(o->key, caller->key);
+}
+
+static void reply_anothers(struct driver *d, const struct reply_to *to)
+{
+    driver_reply_error(d, to, TX_EDENIED,
+                       "no session is opened: its nonce is another's, or the key is revoked");
+}
+
+void sessions_open(struct driver *d, const struct caller *caller, const struct reply_to *from,
+                   const struct wire_open_session *m)
 {
     struct lease *lease = lease_of_nonce(d, m->nonce);
     struct opening *o;
 
     HASH_FIND(hh, d->openings, &m->nonce, sizeof m->nonce, o);
-    if (lease != NULL) {
+    if (is_anothers(d, caller, lease, o)) {
+        reply_anothers(d, from);
+    } else if (lease != NULL) {
         lease->heard_ms = d->now;
         reply_session(d, from, lease->id);
     } else if (o != NULL) {
         o->to = *from; /* the answer to the first request will be this one's */
     } else if (m->session_timeout_ms == 0 || m->transaction_timeout_ms == 0) {
         driver_reply_error(d, from, TX_EINVAL, "a session's timeouts must not be 0");
-    } else if (HASH_COUNT(d->leases) + HASH_COUNT(d->openings) >= d->options.max_sessions) {
-        driver_reply_error(d, from, TX_EBUSY, "%zu sessions are open, and that is the limit",
-                           d->options.max_sessions);
-    } else {
-        propose_open(d, from, m);
+    } else if (!no_room(d, caller, from)) {
+        propose_open(d, caller, from, m);
     }
 }
 
@@ -238,9 +336,11 @@ void sessions_opened(struct driver *d, const struct record *r, uint64_t session)
     if (o == NULL)
         return;
     crash_point(CRASH_COORD_SESSION_OPENED);
-    reply_session(d, &o->to, session);
-    HASH_DEL(d->openings, o);
-    free(o);
+    if (session != 0)
+        reply_session(d, &o->to, session);
+    else
+        reply_anothers(d, &o->to);
+    opening_free(d, o);
 }
 
 static void lease_free(struct driver *d, struct lease *lease)
@@ -248,6 +348,7 @@ static void lease_free(struct driver *d, struct lease *lease)
     stop_news(d, lease);
     stop_heartbeat(d, lease);
     ranges_release(&lease->news);
+    owner_leave(d, lease->owner);
     HASH_DEL(d->leases, lease);
     free(lease);
 }
@@ -265,6 +366,19 @@ void sessions_ended(struct driver *d, uint64_t session)
     if (lease->heartbeat_waits)
         reply_not_open(d, &lease->heartbeat, session);
     lease_free(d, lease);
+}
+
+void sessions_revoked(struct driver *d)
+{
+    struct lease *lease, *next;
+
+    HASH_ITER(hh, d->leases, lease, next)
+    {
+        const struct session *s = ledger_session(d->ledger, lease->id);
+
+        if (s == NULL || s->state != SESSION_OPEN)
+            sessions_ended(d, lease->id);
+    }
 }
 
 void sessions_proposed(struct driver *d, uint64_t ticket)
@@ -303,8 +417,7 @@ void sessions_lost(struct driver *d, uint64_t ticket)
         if (o->ticket != ticket)
             continue;
         driver_reply_unknown(d, &o->to);
-        HASH_DEL(d->openings, o);
-        free(o);
+        opening_free(d, o);
     }
 }
 
@@ -389,7 +502,6 @@ void sessions_clear(struct driver *d, bool tell)
     {
         if (tell)
             driver_reply_error(d, &o->to, TX_ENOTLEADER, "%s", why);
-        HASH_DEL(d->openings, o);
-        free(o);
+        opening_free(d, o);
     }
 }

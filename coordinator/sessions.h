@@ -8,7 +8,8 @@
 
 #include "coordinator/driver_internal.h"
 
-void sessions_open(struct driver *d, const struct reply_to *from, const struct wire_open_session *m);
+void sessions_open(struct driver *d, const struct caller *caller, const struct reply_to *from,
+                   const struct wire_open_session *m);
 void sessions_heartbeat(struct driver *d, const struct reply_to *from, const struct wire_heartbeat *m);
 void sessions_close(struct driver *d, const struct reply_to *from, const struct wire_heartbeat *m);
 
@@ -19,8 +20,11 @@ bool sessions_news(struct driver *d, struct lease *lease, const struct wire_news
 
 /* A lease for every open session of the ledger. */
 void sessions_begin(struct driver *d);
+/* session 0: it was not opened (struct ledger_result). */
 void sessions_opened(struct driver *d, const struct record *r, uint64_t session);
 void sessions_ended(struct driver *d, uint64_t session);
+/* A key is revoked: ends those that the ledger has just let expire. */
+void sessions_revoked(struct driver *d);
 /* Every lease begins anew. */
 void sessions_refresh(struct driver *d);
 void sessions_tick(struct driver *d);

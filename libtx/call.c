@@ -339,7 +339,7 @@ static size_t calls_answering(const struct calls *cs)
     size_t n = 0;
 
     for (size_t i = 0; i < cs->n_peers; i++) {
-        const struct peer *p = cs->peers[i];
+        struct peer *p = cs->peers[i];
 
         n += p->kind == PEER_COORDINATOR && p->silent_ms == 0 && channel_ready(&p->channel);
     }

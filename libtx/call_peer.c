@@ -39,7 +39,7 @@ static int peer_add(struct calls *cs, const char *address, enum peer_kind kind, 
     p = calloc(1, sizeof *p);
     if (p == NULL)
         return err_set(e, TX_ENOMEM, "out of memory");
-    rc = channel_dial(&p->channel, address, coordinator ? MESSAGE_LIMIT : ROWS_LIMIT, e);
+    rc = channel_dial(&p->channel, address, coordinator ? MESSAGE_LIMIT : ROWS_LIMIT, NULL, e);
     if (rc != TX_OK) {
         free(p);
         return rc;
@@ -156,8 +156,9 @@ void calls_redial(struct calls *cs)
         if (!p->redial)
             continue;
         channel_close(&p->channel);
-        p->fd =
-            channel_dial(&p->channel, p->address, MESSAGE_LIMIT, NULL) == TX_OK ? channel_fd(&p->channel) : -1;
+        p->fd = channel_dial(&p->channel, p->address, MESSAGE_LIMIT, NULL, NULL) == TX_OK
+                    ? channel_fd(&p->channel)
+                    : -1;
         p->redial = false;
         p->unheard_ms = 0;
     }

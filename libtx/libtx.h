@@ -51,7 +51,8 @@ extern "C" {
     X(TX_ESTATEMENT, -16, "the resource refused the statement")                                   \
     X(TX_ETOOBIG, -17, "larger than a message may be")                                            \
     X(TX_EREFUSED, -18, "refused")                                                                \
-    X(TX_EUNKNOWN, -19, "it is not known whether the request took effect")
+    X(TX_EUNKNOWN, -19, "it is not known whether the request took effect")                        \
+    X(TX_EDENIED, -20, "not permitted")
 
 enum tx_err {
 #define TX_ERROR_ENUM(name, code, text) name = (code),

@@ -50,7 +50,7 @@ static void line_hang_up(struct pull_line *l)
 
 static int line_dial(struct pull_line *l, struct tx_error *e)
 {
-    int rc = channel_dial(&l->channel, l->address, MESSAGE_LIMIT, e);
+    int rc = channel_dial(&l->channel, l->address, MESSAGE_LIMIT, NULL, e);
 
     l->dialled_ms = pull_now(l->pull);
     if (rc != TX_OK)
@@ -250,7 +250,7 @@ static void pull_tell_none(struct pull *p)
     if (p->n_lines == 1 || p->none_told || now - p->heard_ms < PULL_NONE_MS)
         return;
     for (size_t i = 0; i < p->n_lines; i++) {
-        const struct pull_line *l = p->lines[i];
+        struct pull_line *l = p->lines[i];
         const char *why = !channel_ready(&l->channel)             ? "the connection is lost"
                           : now - l->heard_ms >= PULL_NONE_MS / 2 ? "no answer"
                                                                   : l->said;

@@ -522,7 +522,7 @@ int statements_open(struct statements *s, struct agent *a, const char *address, 
     s->values = malloc(VALUE_LIMIT * sizeof *s->values);
     if (s->scratch == NULL || s->values == NULL)
         return err_set(e, TX_ENOMEM, "no memory for messages");
-    rc = channel_listen(&s->channel, address, ROWS_LIMIT, e);
+    rc = channel_listen(&s->channel, address, ROWS_LIMIT, NULL, e);
     if (rc != TX_OK)
         return err_wrap(e, rc, "listen");
     uv_poll_init(a->loop, &s->poll, channel_fd(&s->channel));

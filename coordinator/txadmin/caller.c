@@ -100,7 +100,7 @@ static int caller_dial(struct node *node)
 
     if (node->dialed)
         return 0;
-    if (channel_dial(&node->channel, node->address, MESSAGE_LIMIT, &e) != TX_OK) {
+    if (channel_dial(&node->channel, node->address, MESSAGE_LIMIT, NULL, &e) != TX_OK) {
         complain("%s", e.msg);
         return -1;
     }

@@ -1,7 +1,7 @@
 /* keys: who is who. A program's own key pair, and the public keys of others with a name and roles.
  *
- * A key pair is Ed25519 (RFC 8032); as text a public key is 43 characters of URL-safe base64. The pair stands in
- * a file that only its owner may read. Whom a program believes stands in a keys file, a line each:
+ * A key pair is Ed25519 (RFC 8032); as text a public key is 43 characters of URL-safe base64. The pair stands
+ * in a file that only its owner may read. Whom a program believes stands in a keys file, a line each:
  *
  *     # name    roles        key                                           resources
  *     node1     coordinator  pJ0vXX…

@@ -119,7 +119,8 @@ struct secure_counts {
     size_t sessions;
 };
 
-/* `refused` is told of each key that has proved itself and is not accepted; may be NULL. NULL: out of memory. */
+/* `refused` is told of each key that has proved itself and is not accepted; may be NULL. NULL: out of memory.
+ */
 struct secure_server *secure_server_new(const struct identity *self, const struct secure_limits *limits,
                                         bool (*accept)(void *ctx, const uint8_t key[KEY_SIZE]),
                                         void (*refused)(void *ctx, const uint8_t key[KEY_SIZE]), void *ctx);

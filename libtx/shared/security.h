@@ -30,8 +30,8 @@ struct security {
 int security_open(struct security *s, const struct security_options *options, struct tx_error *e);
 void security_release(struct security *s);
 
-/* TX_EREFUSED where the addresses (one, or several with commas; NULL: none) may be reached from another machine,
- * and s is insecure. */
+/* TX_EREFUSED where the addresses (one, or several with commas; NULL: none) may be reached from another
+ * machine, and s is insecure. */
 int security_check_address(const struct security *s, const char *setting, const char *addresses,
                            struct tx_error *e);
 /* Loopback, or a socket file. */

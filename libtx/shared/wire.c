@@ -145,11 +145,13 @@ static void decode_locate(struct wire_reader *r, struct wire_message *m)
 static void encode_located(struct wire_writer *w, const struct wire_message *m)
 {
     wire_put_str(w, m->located.address, ADDRESS_LIMIT);
+    wire_put_key(w, m->located.key);
 }
 
 static void decode_located(struct wire_reader *r, struct wire_message *m)
 {
     m->located.address = wire_get_str(r, "address", ADDRESS_LIMIT);
+    m->located.key = wire_get_key(r, "key");
 }
 
 /* agent and coordinator */
@@ -228,6 +230,7 @@ static void encode_pull(struct wire_writer *w, const struct wire_message *m)
     n = wire_put_count(w, p->n_reports, REPORT_LIMIT);
     for (size_t i = 0; i < n; i++)
         encode_report(w, &p->reports[i]);
+    buf_put_u64(w->to, p->keys_version);
 }
 
 static void decode_pull(struct wire_reader *r, struct wire_message *m)
@@ -246,6 +249,7 @@ static void decode_pull(struct wire_reader *r, struct wire_message *m)
     p->n_reports = wire_get_count(r, "reports", REPORT_LIMIT);
     for (size_t i = 0; i < p->n_reports; i++)
         decode_report(r, &r->scratch->reports[i]);
+    p->keys_version = wire_get_u64(r, "keys' version");
 }
 
 static void encode_item(struct wire_writer *w, const struct wire_work_item *p)
@@ -311,6 +315,8 @@ static void encode_work(struct wire_writer *w, const struct wire_message *m)
     for (size_t i = 0; i < n; i++)
         encode_definition(w, &m->work.definitions[i]);
     wire_put_nodes(w, &m->work.nodes);
+    buf_put_u64(w->to, m->work.keys_version);
+    wire_put_clients(w, m->work.clients, m->work.n_clients);
 }
 
 static void decode_work(struct wire_reader *r, struct wire_message *m)
@@ -327,6 +333,10 @@ static void decode_work(struct wire_reader *r, struct wire_message *m)
     for (size_t i = 0; i < m->work.n_definitions; i++)
         decode_definition(r, &r->scratch->definitions[i]);
     wire_get_nodes(r, &m->work.nodes);
+    m->work.keys_version = wire_get_u64(r, "keys' version");
+    m->work.clients = wire_get_clients(r, &m->work.n_clients);
+    if (m->work.keys_version == 0 && m->work.n_clients > 0)
+        wire_spoil(r, "keys' version");
 }
 
 /* operator */

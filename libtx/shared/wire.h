@@ -16,10 +16,11 @@
 
 #include "libtx/shared/buf.h"
 #include "libtx/shared/err.h"
+#include "libtx/shared/keys.h"
 #include "libtx/shared/txid.h"
 #include "libtx/shared/words.h"
 
-enum { WIRE_VERSION = 4 };
+enum { WIRE_VERSION = 5 };
 
 enum wire_type {
     /* application -> coordinator, and the answer */
@@ -63,10 +64,13 @@ struct wire_open_session {
     const char *name; /* the application's */
 };
 
-/* Where the coordinators of the group listen for clients, so that whoever knows one learns of all. */
+/* Where the coordinators of the group listen for clients, so that whoever knows one learns of all; and the keys
+ * that prove them to be coordinators of it. */
 struct wire_nodes {
     size_t n; /* at most NODE_LIMIT; 0: not known yet */
     const char *const *addresses;
+    size_t n_keys;       /* at most NODE_KEY_LIMIT; 0: those known already are good */
+    const uint8_t *keys; /* n_keys times KEY_SIZE bytes */
 };
 
 struct wire_session {
@@ -123,6 +127,8 @@ struct wire_locate {
 
 struct wire_located {
     const char *address; /* of an agent that is alive */
+    const uint8_t
+        *key; /* KEY_SIZE bytes: the agent's, and nobody else is to be believed there; NULL: insecure */
 };
 
 /* agents */
@@ -179,7 +185,8 @@ struct wire_pull {
     const struct wire_resource *resources; /* none: as told before */
     size_t n_reports;
     const struct wire_report
-        *reports; /* told again in the next PULL until a WORK with `received` >= this number came */
+        *reports;          /* told again in the next PULL until a WORK with `received` >= this number came */
+    uint64_t keys_version; /* of the clients' keys that it has; 0: none */
 };
 
 enum work_kind { WORK_PREPARE = 1, WORK_COMMIT, WORK_ROLLBACK, WORK_INQUIRE };
@@ -203,6 +210,12 @@ struct wire_definition {
     const char *settings; /* NULL where kind is */
 };
 
+/* A client that may execute statements at an agent. */
+struct wire_client_key {
+    const uint8_t *key; /* KEY_SIZE bytes */
+    const char *name;
+};
+
 struct wire_work {
     uint64_t group;    /* branches of any other group are not to be touched */
     uint64_t received; /* number of the newest PULL whose reports the leader has taken in */
@@ -213,6 +226,9 @@ struct wire_work {
     size_t n_definitions; /* at most RESOURCE_LIMIT */
     const struct wire_definition *definitions;
     struct wire_nodes nodes;
+    uint64_t keys_version; /* of the clients' keys that follow, all there are; 0: they are as told before */
+    size_t n_clients;      /* at most KEY_LIMIT; 0 without keys_version */
+    const struct wire_client_key *clients;
 };
 
 /* operator */
@@ -310,6 +326,7 @@ struct wire_scratch {
     struct wire_work_item items[REPORT_LIMIT];
     struct wire_definition definitions[RESOURCE_LIMIT];
     const char *nodes[NODE_LIMIT];
+    struct wire_client_key clients[KEY_LIMIT];
 };
 
 /* Appends the message to `out`. TX_ENOMEM; TX_ETOOBIG where a bound of words.h is exceeded. */

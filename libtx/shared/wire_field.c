@@ -88,6 +88,24 @@ void wire_put_nodes(struct wire_writer *w, const struct wire_nodes *nodes)
 
     for (size_t i = 0; i < n; i++)
         wire_put_str(w, nodes->addresses[i], ADDRESS_LIMIT);
+    n = wire_put_count(w, nodes->n_keys, NODE_KEY_LIMIT);
+    buf_put_bytes(w->to, nodes->keys, n * KEY_SIZE);
+}
+
+void wire_put_key(struct wire_writer *w, const uint8_t *key)
+{
+    buf_put_u8(w->to, key != NULL);
+    if (key != NULL)
+        buf_put_bytes(w->to, key, KEY_SIZE);
+}
+
+void wire_put_clients(struct wire_writer *w, const struct wire_client_key *clients, size_t n)
+{
+    n = wire_put_count(w, n, KEY_LIMIT);
+    for (size_t i = 0; i < n; i++) {
+        buf_put_bytes(w->to, clients[i].key, KEY_SIZE);
+        wire_put_str(w, clients[i].name, NAME_LIMIT);
+    }
 }
 
 void wire_put_block(struct wire_writer *w, const uint8_t *p, size_t n)
@@ -255,12 +273,45 @@ const struct branch_ref *wire_get_branches(struct wire_reader *r, size_t *n)
     return branches;
 }
 
+/* n of them, one behind the other. Zeros are nobody's key, and would say elsewhere that nobody is asked for
+ * one. */
+static const uint8_t *get_keys(struct wire_reader *r, const char *field, size_t n)
+{
+    static const uint8_t nobody[KEY_SIZE];
+    const uint8_t *keys = cur_bytes(&r->from, n * KEY_SIZE);
+
+    note(r, field);
+    for (size_t i = 0; keys != NULL && i < n; i++)
+        if (memcmp(keys + i * KEY_SIZE, nobody, KEY_SIZE) == 0)
+            wire_spoil(r, field);
+    return keys;
+}
+
 void wire_get_nodes(struct wire_reader *r, struct wire_nodes *nodes)
 {
     nodes->n = wire_get_count(r, "nodes", NODE_LIMIT);
     nodes->addresses = r->scratch->nodes;
     for (size_t i = 0; i < nodes->n; i++)
         r->scratch->nodes[i] = wire_get_str(r, "node", ADDRESS_LIMIT);
+    nodes->n_keys = wire_get_count(r, "nodes' keys", NODE_KEY_LIMIT);
+    nodes->keys = get_keys(r, "nodes' keys", nodes->n_keys);
+}
+
+const uint8_t *wire_get_key(struct wire_reader *r, const char *field)
+{
+    return wire_get_enum(r, field, 0, 1) == 1 ? get_keys(r, field, 1) : NULL;
+}
+
+const struct wire_client_key *wire_get_clients(struct wire_reader *r, size_t *n)
+{
+    struct wire_client_key *clients = r->scratch->clients;
+
+    *n = wire_get_count(r, "clients", KEY_LIMIT);
+    for (size_t i = 0; i < *n; i++) {
+        clients[i].key = get_keys(r, "client's key", 1);
+        clients[i].name = wire_get_name(r, "client");
+    }
+    return clients;
 }
 
 const uint8_t *wire_get_block(struct wire_reader *r, const char *field, uint64_t required, uint64_t optional,

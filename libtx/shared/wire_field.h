@@ -33,6 +33,9 @@ void wire_put_txid(struct wire_writer *w, const struct txid *id);
 void wire_put_news(struct wire_writer *w, const struct wire_news *news);
 void wire_put_branches(struct wire_writer *w, const struct branch_ref *branches, size_t n);
 void wire_put_nodes(struct wire_writer *w, const struct wire_nodes *nodes);
+/* NULL is allowed. */
+void wire_put_key(struct wire_writer *w, const uint8_t *key);
+void wire_put_clients(struct wire_writer *w, const struct wire_client_key *clients, size_t n);
 /* Strings that are encoded already. */
 void wire_put_block(struct wire_writer *w, const uint8_t *p, size_t n);
 
@@ -57,6 +60,8 @@ struct txid wire_get_txid(struct wire_reader *r);
 void wire_get_news(struct wire_reader *r, struct wire_news *news);
 const struct branch_ref *wire_get_branches(struct wire_reader *r, size_t *n);
 void wire_get_nodes(struct wire_reader *r, struct wire_nodes *nodes);
+const uint8_t *wire_get_key(struct wire_reader *r, const char *field);
+const struct wire_client_key *wire_get_clients(struct wire_reader *r, size_t *n);
 /* As wire_put_block() wrote it: exactly `required` strings that are not NULL, then `optional` that may be. */
 const uint8_t *wire_get_block(struct wire_reader *r, const char *field, uint64_t required, uint64_t optional,
                               size_t *len);

@@ -16,6 +16,7 @@ enum {
     REPORT_LIMIT = 256,      /* reports or items of work in a message */
     RESOURCE_LIMIT = 64,     /* resources of an agent */
     NODE_LIMIT = 16,         /* coordinators that a message or a ledger names; a group has five at most */
+    NODE_KEY_LIMIT = 64,     /* keys of coordinators that a message names */
     OUTSTANDING_LIMIT = 64,  /* unanswered requests of one connection (nanomsg drops replies above) */
     VALUE_LIMIT = 65535,     /* parameters of a statement */
     MESSAGE_LIMIT = 1 << 20, /* bytes of a message to or from a coordinator */

@@ -123,7 +123,8 @@ static double begin_backup_at(unsigned id)
 
     buf_init(&out);
     assert_int_equal(wire_encode(&m, &out), TX_OK);
-    assert_int_equal(channel_dial(&channel, world_node_address(kit.world, id), MESSAGE_LIMIT, NULL), TX_OK);
+    assert_int_equal(channel_dial(&channel, world_node_address(kit.world, id), MESSAGE_LIMIT, NULL, NULL),
+                     TX_OK);
     while (channel_send(&channel, 1, out.data, out.len) != TX_OK)
         world_sleep_ms(10);
     p = (struct pollfd){.fd = channel_fd(&channel), .events = POLLIN};

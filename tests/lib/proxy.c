@@ -2,7 +2,7 @@
 #include "tests/lib/proxy.h"
 
 #include <nanomsg/nn.h>
-#include <nanomsg/pipeline.h>
+#include <nanomsg/reqrep.h>
 #include <nanomsg/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,12 +15,17 @@ enum {
     LOST_PERCENT = 3,
     WAITING_LIMIT = 65536,
     MESSAGE_LIMIT = 4 << 20,
+    HEADER_SIZE = 128,
 };
 
+/* A message with the header that leads it, or its answer, to the right connection (nn_device(3) does the same).
+ */
 struct waiting {
     uint64_t due_ms;
+    int to; /* socket */
+    size_t len, header_len;
     void *data; /* owned */
-    size_t len;
+    uint8_t header[HEADER_SIZE];
 };
 
 static struct proxy {
@@ -36,32 +41,47 @@ static bool chance(unsigned percent)
 }
 
 /* Beyond the limit it is lost, as with a router. */
-static void hold(const void *data, size_t len)
+static void hold(const struct waiting *m)
 {
     uint64_t delay = chance(LATE_PERCENT) ? (unsigned)rand_r(&proxy.seed) % DELAY_MS : 0;
     struct waiting *w = &proxy.waiting[proxy.n];
 
     if (proxy.n == WAITING_LIMIT)
         return;
-    *w = (struct waiting){.due_ms = world_now_ms() + delay, .data = malloc(len + 1), .len = len};
+    *w = *m;
+    w->due_ms = world_now_ms() + delay;
+    w->data = malloc(m->len + 1);
     if (w->data == NULL)
         exit(3);
-    memcpy(w->data, data, len);
+    memcpy(w->data, m->data, m->len);
     proxy.n++;
 }
 
-static void take_in(void)
+static void take_in(int from, int to)
 {
-    void *data;
-    int len = nn_recv(proxy.in, &data, NN_MSG, 0);
+    struct waiting m = {.to = to};
+    struct nn_iovec iov = {&m.data, NN_MSG};
+    struct nn_msghdr hdr = {&iov, 1, m.header, sizeof m.header};
+    int len = nn_recvmsg(from, &hdr, NN_DONTWAIT);
 
     if (len < 0)
         return;
+    m.len = (size_t)len;
+    m.header_len = NN_CMSG_FIRSTHDR(&hdr)->cmsg_len;
     if (!chance(LOST_PERCENT))
-        hold(data, (size_t)len);
+        hold(&m);
     if (chance(TWICE_PERCENT))
-        hold(data, (size_t)len);
-    nn_freemsg(data);
+        hold(&m);
+    nn_freemsg(m.data);
+}
+
+static void send_one(struct waiting *w)
+{
+    struct nn_iovec iov = {w->data, w->len};
+    struct nn_msghdr hdr = {&iov, 1, w->header, w->header_len};
+
+    (void)nn_sendmsg(w->to, &hdr, NN_DONTWAIT);
+    free(w->data);
 }
 
 /* Returns how long nothing will be due. */
@@ -76,8 +96,7 @@ static int pass_on(void)
             next = w->due_ms < next ? w->due_ms : next;
             continue;
         }
-        (void)nn_send(proxy.out, w->data, w->len, NN_DONTWAIT);
-        free(w->data);
+        send_one(w);
         *w = proxy.waiting[--proxy.n];
     }
     return (int)(next - now);
@@ -85,7 +104,7 @@ static int pass_on(void)
 
 static int open_socket(int protocol)
 {
-    int s = nn_socket(AF_SP, protocol), on = 1, size = MESSAGE_LIMIT, buffer = 4 * MESSAGE_LIMIT;
+    int s = nn_socket(AF_SP_RAW, protocol), on = 1, size = MESSAGE_LIMIT, buffer = 4 * MESSAGE_LIMIT;
 
     if (s < 0 || nn_setsockopt(s, NN_TCP, NN_TCP_NODELAY, &on, sizeof on) < 0 ||
         nn_setsockopt(s, NN_SOL_SOCKET, NN_RCVMAXSIZE, &size, sizeof size) < 0 ||
@@ -100,22 +119,26 @@ static int open_socket(int protocol)
 /* argv: name, address to listen at, the node's, seed. */
 int proxy_job(int argc, char **argv)
 {
-    int timeout;
+    struct nn_pollfd fds[2];
 
     if (argc != 4)
         return 2;
     proxy.seed = (unsigned)atoi(argv[3]);
-    proxy.in = open_socket(NN_PULL);
-    proxy.out = open_socket(NN_PUSH);
+    proxy.in = open_socket(NN_REP);
+    proxy.out = open_socket(NN_REQ);
     if (nn_bind(proxy.in, argv[1]) < 0 || nn_connect(proxy.out, argv[2]) < 0) {
         fprintf(stderr, "%s, %s: %s\n", argv[1], argv[2], nn_strerror(nn_errno()));
         return 3;
     }
     fprintf(stderr, "event=ready seed=%u\n", proxy.seed);
+    fds[0] = (struct nn_pollfd){.fd = proxy.in, .events = NN_POLLIN};
+    fds[1] = (struct nn_pollfd){.fd = proxy.out, .events = NN_POLLIN};
     for (;;) {
-        timeout = pass_on();
-        nn_setsockopt(proxy.in, NN_SOL_SOCKET, NN_RCVTIMEO, &timeout, sizeof timeout);
-        take_in();
+        (void)nn_poll(fds, 2, pass_on());
+        if ((fds[0].revents & NN_POLLIN) != 0)
+            take_in(proxy.in, proxy.out);
+        if ((fds[1].revents & NN_POLLIN) != 0)
+            take_in(proxy.out, proxy.in);
     }
 }
 

@@ -120,7 +120,7 @@ static inline struct kit *kit_start(int (*answer)(struct kit *, const struct wir
     if (mkdtemp(k->dir) == NULL)
         abort();
     snprintf(k->address, sizeof k->address, "ipc://%s/socket", k->dir);
-    if (channel_listen(&k->channel, k->address, MESSAGE_LIMIT, &e) != TX_OK)
+    if (channel_listen(&k->channel, k->address, MESSAGE_LIMIT, NULL, &e) != TX_OK)
         abort();
     pthread_create(&k->thread, NULL, kit_run, k);
     return k;

@@ -33,6 +33,7 @@ struct kit_entry {
 struct kit {
     struct driver *d;
     struct driver_options options;
+    struct caller caller; /* of the requests; zeroed: insecure */
     uint64_t now, index;
     uint64_t session, nonce; /* of the client that the helpers below speak for */
     uint32_t asked;          /* number of the last request */
@@ -123,7 +124,7 @@ static inline uint32_t kit_ask(struct kit *k, const struct wire_message *m)
     uint32_t number = ++k->asked;
 
     memcpy(from.header, &number, sizeof number);
-    driver_request(k->d, k->now, KIT_WALL + k->now, &from, m);
+    driver_request(k->d, k->now, KIT_WALL + k->now, &k->caller, &from, m);
     return number;
 }
 

@@ -52,11 +52,31 @@ static inline void kit_apply(struct kit *k, struct record r)
     buf_release(&entry);
 }
 
+/* owner 0: nobody's. Else the number of a key, for kit_key(), too. */
+static inline uint64_t kit_open_as(struct kit *k, uint64_t nonce, uint8_t owner)
+{
+    kit_apply(k, (struct record){.type = RECORD_OPEN_SESSION,
+                                 .open_session = {nonce, 30000, 60000, "application", {owner}}});
+    return k->result.session;
+}
+
 static inline uint64_t kit_open(struct kit *k, uint64_t nonce)
 {
-    kit_apply(
-        k, (struct record){.type = RECORD_OPEN_SESSION, .open_session = {nonce, 30000, 60000, "application"}});
-    return k->result.session;
+    return kit_open_as(k, nonce, 0);
+}
+
+/* ADD_KEY where there are roles, else REVOKE_KEY. */
+static inline void kit_key(struct kit *k, uint8_t number, const char *name, unsigned roles, const char *grant)
+{
+    kit_apply(k, (struct record){.type = roles != 0 ? RECORD_ADD_KEY : RECORD_REVOKE_KEY,
+                                 .key = {{number}, name, (uint8_t)roles, grant}});
+}
+
+static inline const struct ledger_key *kit_known(const struct kit *k, uint8_t number)
+{
+    const uint8_t key[KEY_SIZE] = {number};
+
+    return ledger_key(k->l, key);
 }
 
 /* CLOSE, EXPIRE, DROP: of a session; END, FORGET: of a transaction. */
@@ -91,10 +111,11 @@ static inline void kit_acknowledge(struct kit *k, uint64_t session, uint64_t fro
 static inline void kit_heuristic(struct kit *k, uint64_t session, uint64_t sequence, uint16_t branch,
                                  enum heuristic kind)
 {
-    kit_apply(k, (struct record){.type = RECORD_HEURISTIC,
-                                 .session = session,
-                                 .sequence = sequence,
-                                 .heuristic = {branch, (uint8_t)kind, "bank_a", "by hand"}});
+    kit_apply(
+        k, (struct record){.type = RECORD_HEURISTIC,
+                           .session = session,
+                           .sequence = sequence,
+                           .heuristic = {branch, (uint8_t)kind, branch == 2 ? "bank_b" : "bank_a", "by hand"}});
 }
 
 static inline void kit_resource(struct kit *k, enum record_type type, const char *name, const char *kind)

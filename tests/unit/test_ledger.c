@@ -442,7 +442,7 @@ static void test_heuristic_texts(void **state)
     kit_apply(&k, (struct record){.type = RECORD_HEURISTIC,
                                   .session = 1,
                                   .sequence = 1,
-                                  .heuristic = {9, HEURISTIC_HAZARD, "bank_b", "again"}});
+                                  .heuristic = {9, HEURISTIC_HAZARD, "bank_a", "again"}});
     kit_restore(&k);
     d = ledger_decision(k.l, 1, 1);
     assert_int_equal(d->heuristic, HEURISTIC_COMMIT);

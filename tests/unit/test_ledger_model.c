@@ -6,7 +6,7 @@
  */
 #include "tests/unit/ledger_kit.h"
 
-enum { SESSIONS = 6, SEQUENCES = 4, BRANCHES = 3, STEPS = 400, SEEDS = 300 };
+enum { SESSIONS = 6, SEQUENCES = 4, BRANCHES = 3, KEYS = 3, STEPS = 400, SEEDS = 300 };
 
 struct model_transaction {
     bool record, ended, acknowledged, presumed;
@@ -19,12 +19,20 @@ struct model_session {
     enum { MODEL_NEVER, MODEL_OPEN, MODEL_CLOSED, MODEL_EXPIRED, MODEL_GONE } state;
     bool over;
     uint64_t nonce;
+    uint8_t owner; /* number of a key; 0: nobody's */
     struct model_transaction t[SEQUENCES + 1];
+};
+
+/* Keys 1 and 2 have one name. */
+struct model_key {
+    bool known, revoked;
+    unsigned roles;
 };
 
 struct model {
     struct model_session s[SESSIONS + 1];
-    uint64_t next;
+    struct model_key k[KEYS + 1];
+    uint64_t next, opened, key_changes; /* opened: by the last OPEN_SESSION */
 };
 
 static uint64_t random_state;
@@ -76,13 +84,46 @@ static void model_settle(struct model *m)
     }
 }
 
-static void model_open(struct model *m, uint64_t nonce)
+/* Returns the session's number. */
+static uint64_t model_open(struct model *m, uint64_t nonce, uint8_t owner)
 {
-    for (int i = 1; i <= SESSIONS; i++) {
+    if (m->k[owner].revoked)
+        return 0;
+    for (uint64_t i = 1; i <= SESSIONS; i++) {
         if (m->s[i].state == MODEL_OPEN && m->s[i].nonce == nonce)
-            return;
+            return m->s[i].owner == 0 || m->s[i].owner == owner ? i : 0;
     }
-    m->s[m->next++] = (struct model_session){.state = MODEL_OPEN, .nonce = nonce};
+    m->s[m->next] = (struct model_session){.state = MODEL_OPEN, .nonce = nonce, .owner = owner};
+    return m->next++;
+}
+
+static const char *name_of(uint8_t key)
+{
+    return key == 3 ? "bank" : "shop";
+}
+
+static void model_add_key(struct model *m, uint8_t key, unsigned roles)
+{
+    bool fits = true;
+
+    for (uint8_t i = 1; i <= KEYS; i++) {
+        if (m->k[i].known && !m->k[i].revoked && strcmp(name_of(i), name_of(key)) == 0)
+            fits = fits && m->k[i].roles == roles;
+    }
+    if (m->k[key].known || !fits)
+        return;
+    m->k[key] = (struct model_key){.known = true, .roles = roles};
+    m->key_changes++;
+}
+
+static void model_revoke_key(struct model *m, uint8_t key)
+{
+    for (uint64_t i = 1; i <= SESSIONS; i++) {
+        if (m->s[i].state == MODEL_OPEN && m->s[i].owner == key)
+            m->s[i].state = MODEL_EXPIRED;
+    }
+    m->key_changes += !m->k[key].revoked;
+    m->k[key].known = m->k[key].revoked = true;
 }
 
 static enum verdict model_decide(struct model_session *s, struct model_transaction *t, enum verdict verdict,
@@ -167,6 +208,8 @@ struct draw {
     enum heuristic kind;
     uint16_t branch;
     size_t n_branches;
+    uint8_t key; /* 0 where it opens a session: nobody's */
+    unsigned roles;
 };
 
 static struct draw draw(void)
@@ -175,10 +218,12 @@ static struct draw draw(void)
         RECORD_OPEN_SESSION, RECORD_OPEN_SESSION, RECORD_CLOSE_SESSION, RECORD_EXPIRE_SESSION,
         RECORD_DROP_SESSION, RECORD_DECIDE,       RECORD_DECIDE,        RECORD_DECIDE,
         RECORD_DECIDE,       RECORD_END,          RECORD_END,           RECORD_ACKNOWLEDGE,
-        RECORD_HEURISTIC,    RECORD_HEURISTIC,    RECORD_FORGET,
+        RECORD_HEURISTIC,    RECORD_HEURISTIC,    RECORD_FORGET,        RECORD_ADD_KEY,
     };
     struct draw d = {.type = types[random_below(sizeof types / sizeof types[0])]};
 
+    if (random_below(100) == 0)
+        d.type = RECORD_REVOKE_KEY; /* rarely: it is for good */
     d.nonce = 1 + random_below(4);
     d.session = 1 + random_below(SESSIONS);
     d.sequence = 1 + random_below(SEQUENCES);
@@ -188,6 +233,8 @@ static struct draw draw(void)
     d.kind = (enum heuristic)(1 + random_below(HEURISTIC_HAZARD));
     d.branch = (uint16_t)(1 + random_below(BRANCHES));
     d.n_branches = random_below(3);
+    d.key = (uint8_t)(d.type == RECORD_OPEN_SESSION ? random_below(KEYS + 1) : 1 + random_below(KEYS));
+    d.roles = random_below(4) ? ROLE_CLIENT : ROLE_AGENT;
     return d;
 }
 
@@ -195,7 +242,13 @@ static void tell_ledger(struct kit *k, const struct draw *d)
 {
     switch (d->type) {
     case RECORD_OPEN_SESSION:
-        kit_open(k, d->nonce);
+        kit_open_as(k, d->nonce, d->key);
+        break;
+    case RECORD_ADD_KEY:
+        kit_key(k, d->key, name_of(d->key), d->roles, "");
+        break;
+    case RECORD_REVOKE_KEY:
+        kit_key(k, d->key, name_of(d->key), 0, NULL);
         break;
     case RECORD_DECIDE:
         kit_decide(k, d->session, d->sequence, d->verdict, d->origin, d->n_branches);
@@ -219,7 +272,11 @@ static enum verdict tell_model(struct model *m, const struct draw *d)
     enum verdict stands = VERDICT_NONE;
 
     if (d->type == RECORD_OPEN_SESSION)
-        model_open(m, d->nonce);
+        m->opened = model_open(m, d->nonce, d->key);
+    else if (d->type == RECORD_ADD_KEY)
+        model_add_key(m, d->key, d->roles);
+    else if (d->type == RECORD_REVOKE_KEY)
+        model_revoke_key(m, d->key);
     else if (d->type == RECORD_CLOSE_SESSION && s->state == MODEL_OPEN)
         s->state = MODEL_CLOSED;
     else if (d->type == RECORD_EXPIRE_SESSION && s->state == MODEL_OPEN)
@@ -257,6 +314,23 @@ static void compare_transaction(const struct model *m, const struct kit *k, uint
     assert_int_equal(d->heuristic == HEURISTIC_HAZARD, model_worst(t) == HEURISTIC_HAZARD);
 }
 
+static void compare_keys(const struct model *m, const struct kit *k)
+{
+    size_t n = 0;
+
+    for (uint8_t i = 1; i <= KEYS; i++) {
+        const struct ledger_key *key = kit_known(k, i);
+
+        assert_int_equal(key != NULL, m->k[i].known);
+        if (key == NULL)
+            continue;
+        assert_int_equal(key->revoked, m->k[i].revoked);
+        assert_int_equal(key->roles, m->k[i].roles);
+        n++;
+    }
+    assert_int_equal(kit_counts(k).keys, n);
+}
+
 static void compare(const struct model *m, const struct kit *k)
 {
     struct ledger_counts counts = kit_counts(k);
@@ -280,6 +354,7 @@ static void compare(const struct model *m, const struct kit *k)
     assert_int_equal(counts.decisions, decisions);
     assert_int_equal(counts.heuristic, heuristic);
     assert_int_equal(counts.next_session, m->next);
+    compare_keys(m, k);
 }
 
 static struct {
@@ -291,6 +366,7 @@ static struct {
 static void run_history(struct model *m, struct kit *k, struct kit *other)
 {
     for (at.step = 0; at.step < STEPS; at.step++) {
+        uint64_t version = ledger_keys_version(k->l), changes = m->key_changes;
         struct draw d = draw();
         enum verdict stands;
 
@@ -301,6 +377,9 @@ static void run_history(struct model *m, struct kit *k, struct kit *other)
         stands = tell_model(m, &d);
         if (d.type == RECORD_DECIDE)
             assert_int_equal(k->result.verdict, stands);
+        if (d.type == RECORD_OPEN_SESSION)
+            assert_int_equal(k->result.session, m->opened);
+        assert_int_equal(ledger_keys_version(k->l) != version, m->key_changes != changes);
         compare(m, k);
         if (random_below(20) == 0) {
             kit_restore(k);

@@ -25,6 +25,8 @@ static void fill(struct kit *k)
     kit_acknowledge(k, 1, 2, 2);
     kit_apply(k, (struct record){.type = RECORD_CLOSE_SESSION, .session = 2});
     kit_node(k, RECORD_ADD_NODE, 1, "tcp://lost:7401");
+    kit_key(k, 1, "ops", ROLE_OPERATOR, "");
+    kit_key(k, 2, "shop", 0, NULL);
 }
 
 static void feed(struct kit *k, const struct buf *b, size_t from)
@@ -52,6 +54,7 @@ static void restore(struct kit *k)
     kit_release(&before);
     kit_init(k);
     kit_node(k, RECORD_ADD_NODE, 1, "tcp://new:7401");
+    kit_key(k, 2, "shop", ROLE_CLIENT, "");
     feed(k, &b, 0);
     buf_release(&b);
 }
@@ -69,6 +72,25 @@ static void test_what_the_backup_knows_stands(void **state)
     assert_int_equal(ledger_branch_standing(k.l, &closed), STANDING_ABORT);
     assert_int_equal(ledger_session(k.l, 1)->state, SESSION_EXPIRED);
     assert_string_equal(ledger_node(k.l, 1)->address, "tcp://new:7401");
+    kit_release(&k);
+}
+
+/* The group's keys are the backup's, and what this group was told before is not. */
+static void test_keys_go_along(void **state)
+{
+    struct kit k, before;
+
+    (void)state;
+    fill(&before);
+    restore(&k);
+    assert_int_equal(kit_known(&k, 1)->roles, ROLE_OPERATOR);
+    assert_true(kit_known(&k, 2)->revoked);
+    assert_int_equal(kit_counts(&k).keys, 2);
+    /* no version that the lost log may have given out comes again */
+    assert_true(ledger_keys_version(k.l) > ledger_keys_version(before.l) + (1 << 30));
+    kit_key(&k, 3, "shop", ROLE_CLIENT, "");
+    assert_true(ledger_keys_version(k.l) > ledger_keys_version(before.l) + (1 << 30));
+    kit_release(&before);
     kit_release(&k);
 }
 
@@ -208,6 +230,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_the_backup_knows_stands),
+        cmocka_unit_test(test_keys_go_along),
         cmocka_unit_test(test_what_came_later_is_lost),
         cmocka_unit_test(test_an_operator_decides_what_is_lost),
         cmocka_unit_test(test_new_sessions_are_far_off),

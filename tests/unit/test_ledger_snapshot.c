@@ -66,6 +66,10 @@ static void fill(struct kit *k)
     kit_do(k, RECORD_DROP_SESSION, 3, 0);
     kit_do(k, RECORD_CLOSE_SESSION, 5, 0);
     kit_heuristic(k, 5, 1, 1, HEURISTIC_ROLLBACK); /* of a session that is gone */
+    kit_key(k, 1, "shop", ROLE_CLIENT | ROLE_OPERATOR, "");
+    kit_key(k, 2, "bank_a", ROLE_AGENT, "bank_a,bank_b");
+    kit_key(k, 2, "bank_a", 0, NULL);
+    kit_key(k, 3, "stranger", 0, NULL); /* revoked before it was ever added */
 }
 
 static void take(const struct ledger *l, struct buf *out)
@@ -91,6 +95,7 @@ static void test_restore_replaces(void **state)
     assert_int_equal(kit_counts(&k).sessions, 5);
     assert_int_equal(kit_counts(&k).open_sessions, 2);
     assert_int_equal(kit_counts(&k).heuristic, 3);
+    assert_int_equal(kit_counts(&k).keys, 3);
     assert_int_equal(kit_open(&k, 1), 1);
     assert_int_equal(kit_open(&k, 2), 6);
     buf_release(&snapshot);
@@ -193,9 +198,17 @@ struct session_bytes {
     uint64_t id, nonce;
     uint8_t state, over, gone;
     uint64_t n, from1, to1, from2, to2;
+    uint8_t owner;
 };
 
-static void put_session(struct buf *b, const struct session_bytes *s)
+static void put_key_bytes(struct buf *b, uint8_t number)
+{
+    const uint8_t key[KEY_SIZE] = {number};
+
+    buf_put_bytes(b, key, KEY_SIZE);
+}
+
+static void put_session(struct buf *b, const struct session_bytes *s, uint8_t version)
 {
     buf_put_u64(b, s->id);
     buf_put_u64(b, s->nonce);
@@ -207,6 +220,8 @@ static void put_session(struct buf *b, const struct session_bytes *s)
     buf_put_u64(b, 1);
     buf_put_u64(b, 1);
     buf_put_str(b, "a");
+    if (version >= 3)
+        put_key_bytes(b, s->owner);
     buf_put_u64(b, s->n);
     if (s->n > 0) {
         buf_put_u64(b, s->from1);
@@ -247,10 +262,57 @@ static void put_decision(struct buf *b, const struct decision_bytes *d)
     }
 }
 
-/* A snapshot of the sessions and decisions given (id, or verdict, 0 ends), and `resources` times the same
- * resource, declared as `flag` says. */
-static int restore_version(const struct session_bytes *s, const struct decision_bytes *d, uint64_t resources,
-                           uint8_t version, uint8_t flag)
+struct key_bytes {
+    uint8_t key, roles, revoked;
+    const char *name, *grant;
+};
+
+static void put_key(struct buf *b, const struct key_bytes *k)
+{
+    put_key_bytes(b, k->key);
+    buf_put_str(b, k->name);
+    buf_put_str(b, k->grant);
+    buf_put_u8(b, k->roles);
+    buf_put_u8(b, k->revoked);
+    buf_put_u64(b, 1);
+    buf_put_u64(b, 1);
+}
+
+static void put_resource(struct buf *b, uint8_t version, uint8_t flag)
+{
+    buf_put_str(b, "bank_a");
+    buf_put_str(b, "postgresql");
+    buf_put_u64(b, 1);
+    if (version == 1)
+        return;
+    buf_put_str(b, "host=a");
+    buf_put_u8(b, flag);
+    buf_put_u64(b, 0);
+}
+
+/* What a snapshot is made of: sessions and decisions, two at most (nonce, or session, 0 ends); `resources`
+ * times the same resource, declared as `flag` says; keys, two at most (no name ends). */
+struct made {
+    const struct session_bytes *sessions;
+    const struct decision_bytes *decisions;
+    const struct key_bytes *keys;
+    uint64_t resources, keys_version;
+    uint8_t version, flag;
+};
+
+static void put_keys(struct buf *b, const struct made *m)
+{
+    uint64_t n = 0;
+
+    while (m->keys != NULL && n < 2 && m->keys[n].name != NULL)
+        n++;
+    buf_put_u64(b, m->keys_version);
+    buf_put_u64(b, n);
+    for (uint64_t i = 0; i < n; i++)
+        put_key(b, &m->keys[i]);
+}
+
+static int restore_version(const struct made *m)
 {
     uint64_t sessions = 0, decisions = 0;
     struct kit k;
@@ -260,32 +322,26 @@ static int restore_version(const struct session_bytes *s, const struct decision_
     kit_init(&k);
     take(k.l, &b);
     b.len = 4;
-    buf_put_u32(&b, version);
+    buf_put_u32(&b, m->version);
     buf_put_u64(&b, GROUP);
     buf_put_u64(&b, 3); /* next session */
-    while (sessions < 2 && s[sessions].nonce != 0)
+    while (m->sessions != NULL && sessions < 2 && m->sessions[sessions].nonce != 0)
         sessions++;
     buf_put_u64(&b, sessions);
     for (uint64_t i = 0; i < sessions; i++)
-        put_session(&b, &s[i]);
-    while (decisions < 2 && d[decisions].session != 0)
+        put_session(&b, &m->sessions[i], m->version);
+    while (m->decisions != NULL && decisions < 2 && m->decisions[decisions].session != 0)
         decisions++;
     buf_put_u64(&b, decisions);
     for (uint64_t i = 0; i < decisions; i++)
-        put_decision(&b, &d[i]);
-    buf_put_u64(&b, resources);
-    for (uint64_t i = 0; i < resources; i++) {
-        buf_put_str(&b, "bank_a");
-        buf_put_str(&b, "postgresql");
-        buf_put_u64(&b, 1);
-        if (version == 1)
-            continue;
-        buf_put_str(&b, "host=a");
-        buf_put_u8(&b, flag);
-        buf_put_u64(&b, 0);
-    }
+        put_decision(&b, &m->decisions[i]);
+    buf_put_u64(&b, m->resources);
+    for (uint64_t i = 0; i < m->resources; i++)
+        put_resource(&b, m->version, m->flag);
     buf_put_u64(&b, 0); /* nodes */
     buf_put_u64(&b, 0); /* lost */
+    if (m->version >= 3)
+        put_keys(&b, m);
     rc = ledger_restore(k.l, b.data, b.len, NULL);
     buf_release(&b);
     kit_release(&k);
@@ -294,46 +350,78 @@ static int restore_version(const struct session_bytes *s, const struct decision_
 
 static int restore_made(const struct session_bytes *s, const struct decision_bytes *d, uint64_t resources)
 {
-    return restore_version(s, d, resources, 2, 1);
+    return restore_version(&(struct made){
+        .sessions = s, .decisions = d, .resources = resources, .keys_version = 1, .version = 3, .flag = 1});
 }
 
-/* As programs wrote it that had no registry. */
-static void test_version_1(void **state)
+/* As programs wrote it that had no registry, or no keys. */
+static void test_old_versions(void **state)
 {
-    static const struct session_bytes no_sessions[2];
-    static const struct decision_bytes no_decisions[2];
+    static const struct session_bytes open[] = {{1, 7, SESSION_OPEN, 0, 0, 0, 0, 0, 0, 0, 0}, {0}};
+    struct made m = {.sessions = open, .version = 1, .resources = 1, .keys_version = 1};
 
     (void)state;
-    assert_int_equal(restore_version(no_sessions, no_decisions, 1, 1, 0), 0);
-    assert_int_equal(restore_version(no_sessions, no_decisions, 2, 1, 0), TX_ECORRUPT); /* twice the same */
-    assert_int_equal(restore_version(no_sessions, no_decisions, 1, 2, 1), 0);
-    assert_int_equal(restore_version(no_sessions, no_decisions, 1, 2, 2), TX_ECORRUPT); /* no such flag */
-    assert_int_equal(restore_version(no_sessions, no_decisions, 0, 3, 0), TX_EPROTO);
+    assert_int_equal(restore_version(&m), 0);
+    m.resources = 2; /* twice the same */
+    assert_int_equal(restore_version(&m), TX_ECORRUPT);
+    m = (struct made){.sessions = open, .version = 2, .resources = 1, .flag = 1, .keys_version = 1};
+    assert_int_equal(restore_version(&m), 0);
+    m.flag = 2; /* no such flag */
+    assert_int_equal(restore_version(&m), TX_ECORRUPT);
+    m.version = 4;
+    assert_int_equal(restore_version(&m), TX_EPROTO);
+}
+
+static void test_keys_refused(void **state)
+{
+    static const struct key_bytes good[] = {{1, ROLE_CLIENT, 0, "shop", ""}, {2, 0, 1, "gone", ""}};
+    static const struct key_bytes bad[][2] = {
+        {{0, ROLE_CLIENT, 0, "shop", ""}},                                  /* nobody's */
+        {{1, ROLE_CLIENT, 0, "", ""}},                                      /* no name */
+        {{1, ROLE_CLIENT, 0, "shop", NULL}},                                /* no grant */
+        {{1, 0, 0, "shop", ""}},                                            /* no role */
+        {{1, ROLES_ALL + 1, 0, "shop", ""}},                                /* no such role */
+        {{1, ROLE_CLIENT, 2, "shop", ""}},                                  /* no such flag */
+        {{1, ROLE_CLIENT, 0, "shop", ""}, {1, ROLE_AGENT, 0, "bank", "*"}}, /* twice */
+        {{9, ROLE_CLIENT, 1, "shop", ""}},                                  /* has an open session */
+    };
+    static const struct session_bytes open[] = {{1, 7, SESSION_OPEN, 0, 0, 0, 0, 0, 0, 0, 9}, {0}};
+    struct made m = {.sessions = open, .keys = good, .version = 3, .keys_version = 1};
+
+    (void)state;
+    assert_int_equal(restore_version(&m), 0);
+    m.keys_version = 0;
+    assert_int_equal(restore_version(&m), TX_ECORRUPT);
+    m.keys_version = 1;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        m.keys = bad[i];
+        assert_int_equal(restore_version(&m), TX_ECORRUPT);
+    }
 }
 
 static void test_sessions_refused(void **state)
 {
     static const struct session_bytes good[] = {
-        {1, 7, SESSION_OPEN, 0, 0, 2, 1, 2, 4, 4},
-        {2, 7, SESSION_EXPIRED, 0, 0, 1, 1, UINT64_MAX, 0, 0},
+        {1, 7, SESSION_OPEN, 0, 0, 2, 1, 2, 4, 4, 0},
+        {2, 7, SESSION_EXPIRED, 0, 0, 1, 1, UINT64_MAX, 0, 0, 0},
     };
     static const struct session_bytes bad[][2] = {
-        {{0, 7, 0, 0, 0, 0, 0, 0, 0, 0}},          /* never given out */
-        {{3, 7, 0, 0, 0, 0, 0, 0, 0, 0}},          /* not yet given out */
-        {{1, 7, 3, 0, 0, 0, 0, 0, 0, 0}},          /* no such state */
-        {{1, 7, 0, 1, 0, 0, 0, 0, 0, 0}},          /* open, but past retention */
-        {{1, 7, 0, 2, 0, 0, 0, 0, 0, 0}},          /* no such flag */
-        {{1, 7, 0, 0, 1, 0, 0, 0, 0, 0}},          /* open, but gone */
-        {{1, 7, 2, 0, 1, 0, 0, 0, 0, 0}},          /* expired, but gone */
-        {{1, 7, 1, 0, 0, 0, 0, 0, 0, 0}},          /* closed without a record: had gone */
-        {{1, 7, 2, 1, 0, 0, 0, 0, 0, 0}},          /* past retention without a record: had gone */
-        {{1, 7, 0, 0, 0, 1, 2, 1, 0, 0}},          /* range upside down */
-        {{1, 7, 0, 0, 0, 2, 1, 2, 3, 4}},          /* ranges touch */
-        {{1, 7, 0, 0, 0, 2, 5, 6, 1, 2}},          /* ranges not sorted */
-        {{1, 7, 0, 0, 0, 2, 1, UINT64_MAX, 0, 0}}, /* nothing is beyond */
-        {{1, 7, 0, 0, 0, UINT64_MAX, 1, 1, 0, 0}}, /* a count that lies */
-        {{1, 7, 0, 0, 0, 0, 0, 0, 0, 0}, {1, 8, 2, 0, 0, 0, 0, 0, 0, 0}}, /* twice */
-        {{1, 7, 0, 0, 0, 0, 0, 0, 0, 0}, {2, 7, 0, 0, 0, 0, 0, 0, 0, 0}}, /* one nonce open twice */
+        {{0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0}},          /* never given out */
+        {{3, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0}},          /* not yet given out */
+        {{1, 7, 3, 0, 0, 0, 0, 0, 0, 0, 0}},          /* no such state */
+        {{1, 7, 0, 1, 0, 0, 0, 0, 0, 0, 0}},          /* open, but past retention */
+        {{1, 7, 0, 2, 0, 0, 0, 0, 0, 0, 0}},          /* no such flag */
+        {{1, 7, 0, 0, 1, 0, 0, 0, 0, 0, 0}},          /* open, but gone */
+        {{1, 7, 2, 0, 1, 0, 0, 0, 0, 0, 0}},          /* expired, but gone */
+        {{1, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0}},          /* closed without a record: had gone */
+        {{1, 7, 2, 1, 0, 0, 0, 0, 0, 0, 0}},          /* past retention without a record: had gone */
+        {{1, 7, 0, 0, 0, 1, 2, 1, 0, 0, 0}},          /* range upside down */
+        {{1, 7, 0, 0, 0, 2, 1, 2, 3, 4, 0}},          /* ranges touch */
+        {{1, 7, 0, 0, 0, 2, 5, 6, 1, 2, 0}},          /* ranges not sorted */
+        {{1, 7, 0, 0, 0, 2, 1, UINT64_MAX, 0, 0, 0}}, /* nothing is beyond */
+        {{1, 7, 0, 0, 0, UINT64_MAX, 1, 1, 0, 0, 0}}, /* a count that lies */
+        {{1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {1, 8, 2, 0, 0, 0, 0, 0, 0, 0, 0}}, /* twice */
+        {{1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {2, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0}}, /* one nonce open twice */
     };
     static const struct decision_bytes none[2];
 
@@ -347,8 +435,8 @@ static void test_sessions_refused(void **state)
 static void test_decisions_refused(void **state)
 {
     static const struct session_bytes sessions[] = {
-        {1, 7, SESSION_OPEN, 0, 0, 1, 9, 9, 0, 0},
-        {2, 8, SESSION_EXPIRED, 0, 0, 0, 0, 0, 0, 0},
+        {1, 7, SESSION_OPEN, 0, 0, 1, 9, 9, 0, 0, 0},
+        {2, 8, SESSION_EXPIRED, 0, 0, 0, 0, 0, 0, 0, 0},
     };
     static const struct decision_bytes good[] = {
         {1, 1, VERDICT_COMMIT, 0, 0, 1, 0, 2, 0, 0, "a", NULL},
@@ -417,7 +505,7 @@ static void test_apply_out_of_memory(void **state)
     static const struct range ranges[] = {{100, 100}, {200, 200}, {300, 300}, {400, 400}, {500, 500}};
 
     (void)state;
-    assert_apply_survives((struct record){.type = RECORD_OPEN_SESSION, .open_session = {99, 1, 1, "a"}});
+    assert_apply_survives((struct record){.type = RECORD_OPEN_SESSION, .open_session = {99, 1, 1, "a", {0}}});
     assert_apply_survives(
         (struct record){.type = RECORD_DECIDE,
                         .session = 1,
@@ -436,6 +524,8 @@ static void test_apply_out_of_memory(void **state)
     assert_apply_survives(
         (struct record){.type = RECORD_ADD_RESOURCE, .resource = {.name = "bank_c", .kind = "redis"}});
     assert_apply_survives((struct record){.type = RECORD_ADD_NODE, .node = {3, "tcp://10.0.0.3:7401"}});
+    assert_apply_survives((struct record){.type = RECORD_ADD_KEY, .key = {{9}, "web", ROLE_CLIENT, ""}});
+    assert_apply_survives((struct record){.type = RECORD_REVOKE_KEY, .key = {.key = {9}, .name = "web"}});
 }
 
 static void test_tables_out_of_memory(void **state)
@@ -445,7 +535,7 @@ static void test_tables_out_of_memory(void **state)
         struct kit k;
 
         kit_init(&k);
-        apply_with(&k, &(struct record){.type = RECORD_OPEN_SESSION, .open_session = {1, 1, 1, "a"}}, n);
+        apply_with(&k, &(struct record){.type = RECORD_OPEN_SESSION, .open_session = {1, 1, 1, "a", {0}}}, n);
         apply_with(
             &k, &(struct record){.type = RECORD_DECIDE, .session = 1, .sequence = 1, .decide = {.verdict = 1}},
             n);
@@ -453,6 +543,7 @@ static void test_tables_out_of_memory(void **state)
             &k, &(struct record){.type = RECORD_ADD_RESOURCE, .resource = {.name = "bank_c", .kind = "redis"}},
             n);
         apply_with(&k, &(struct record){.type = RECORD_ADD_NODE, .node = {3, "tcp://10.0.0.3:7401"}}, n);
+        apply_with(&k, &(struct record){.type = RECORD_ADD_KEY, .key = {{9}, "web", ROLE_CLIENT, ""}}, n);
         kit_release(&k);
     }
 }
@@ -491,7 +582,8 @@ int main(void)
         cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_every_byte_flipped),
         cmocka_unit_test(test_header),
-        cmocka_unit_test(test_version_1),
+        cmocka_unit_test(test_old_versions),
+        cmocka_unit_test(test_keys_refused),
         cmocka_unit_test(test_sessions_refused),
         cmocka_unit_test(test_decisions_refused),
 #if OWN_MALLOC

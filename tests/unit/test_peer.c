@@ -12,7 +12,8 @@
 
 #include <cmocka.h>
 #include <nanomsg/nn.h>
-#include <nanomsg/pipeline.h>
+#include <nanomsg/reqrep.h>
+#include <sodium.h>
 
 #include "coordinator/peer.h"
 
@@ -27,11 +28,32 @@ struct node {
     char last[64], clients[64];
     size_t last_len;
     bool refuses; /* what it hears */
+    struct identity identity;
+    struct channel_security security;
+    unsigned impersonated;
 };
 
 static uv_loop_t loop;
-static struct node a, b;
+static struct node a, b, c;
 static unsigned ports;
+static bool secured;
+static const uint8_t *revoked; /* a key that nobody believes */
+
+/* There are coordinators' keys alone, but for those that are revoked. */
+static bool on_accept(void *ctx, const uint8_t key[KEY_SIZE])
+{
+    (void)ctx;
+    return revoked == NULL || !key_equal(key, revoked);
+}
+
+static void on_impersonated(void *ctx, uint64_t id, const uint8_t key[KEY_SIZE])
+{
+    struct node *n = ctx;
+
+    (void)id;
+    (void)key;
+    n->impersonated++;
+}
 
 static bool on_receive(void *ctx, uint64_t from, const void *data, size_t len)
 {
@@ -68,10 +90,13 @@ static void node_listen(struct node *n, uint64_t id)
                                    .address = n->address,
                                    .receive = on_receive,
                                    .greeted = on_greeted,
-                                   .ctx = n};
+                                   .impersonated = on_impersonated,
+                                   .ctx = n,
+                                   .security = secured ? &n->security : NULL};
     struct tx_error e;
 
     n->id = id;
+    n->security = (struct channel_security){.self = &n->identity, .accept = on_accept};
     snprintf(n->address, sizeof n->address, "ipc:///tmp/assent-peer-%d-%u", (int)getpid(), ++ports);
     if (peers_open(&n->peers, &loop, &options, &e) != TX_OK)
         fail_msg("%s", e.msg);
@@ -88,10 +113,21 @@ static int set_up(void **state)
     (void)state;
     memset(&a, 0, sizeof a);
     memset(&b, 0, sizeof b);
+    memset(&c, 0, sizeof c);
+    identity_generate(&a.identity);
+    identity_generate(&b.identity);
+    identity_generate(&c.identity);
+    revoked = NULL;
     uv_loop_init(&loop);
     node_listen(&a, 1);
     node_listen(&b, 2);
     return 0;
+}
+
+static int set_up_secured(void **state)
+{
+    secured = true;
+    return set_up(state);
 }
 
 static int tear_down(void **state)
@@ -100,6 +136,7 @@ static int tear_down(void **state)
     node_end(&a);
     node_end(&b);
     uv_run(&loop, UV_RUN_DEFAULT);
+    secured = false;
     return uv_loop_close(&loop);
 }
 
@@ -188,7 +225,7 @@ static int mute_listener(char address[64])
 
 static int mute_accept(int listener, const char *address)
 {
-    static const char greeting[8] = {0, 'S', 'P', 0, 0, NN_PULL, 0, 0};
+    static const char greeting[8] = {0, 'S', 'P', 0, 0, NN_REP, 0, 0};
     const struct peer_greeting g = {.clients = "tcp://a:7401"};
     int s;
 
@@ -241,10 +278,7 @@ static void test_a_peer_that_moved_is_found(void **state)
 /* One that has a member's number, and is none. */
 static void test_a_stranger_takes_nobodys_place(void **state)
 {
-    static struct node c;
-
     (void)state;
-    memset(&c, 0, sizeof c);
     node_listen(&c, b.id);
     send_until_heard(&b, &a, a.address, "here");
     a.refuses = true;
@@ -282,22 +316,84 @@ static void test_garbage(void **state)
 {
     static const char *const garbage[] = {"", "R", "X\1\1", "R\3\1"};
     static const uint8_t whole[] = {'R', 2, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 'a', ':', 0, 'z'};
-    int s = nn_socket(AF_SP, NN_PUSH);
+    struct channel s;
 
     (void)state;
-    assert_true(s >= 0 && nn_connect(s, a.address) >= 0);
+    assert_int_equal(channel_dial(&s, a.address, 1 << 20, NULL, NULL), TX_OK);
+    while (!channel_ready(&s))
+        turn();
     for (size_t i = 0; i < sizeof garbage / sizeof *garbage; i++)
-        assert_true(nn_send(s, garbage[i], strlen(garbage[i]), 0) >= 0);
+        assert_int_equal(channel_send(&s, 1, garbage[i], strlen(garbage[i])), TX_OK);
     for (size_t n = 0; n + 1 < sizeof whole; n++)
-        assert_true(nn_send(s, whole, n, 0) >= 0);
+        assert_int_equal(channel_send(&s, 1, whole, n), TX_OK);
     for (int i = 0; i < 100; i++)
         turn();
     assert_int_equal(a.received + a.greeted, 0);
-    assert_true(nn_send(s, whole, sizeof whole, 0) >= 0);
+    assert_int_equal(channel_send(&s, 1, whole, sizeof whole), TX_OK);
     for (int i = 0; a.received == 0 && i < PATIENCE_MS; i++)
         turn();
-    assert_string_equal(a.last, "z");
-    nn_close(s);
+    if (secured)
+        assert_int_equal(a.received, 0); /* whatever is in clear text */
+    else
+        assert_string_equal(a.last, "z");
+    channel_close(&s);
+}
+
+/* Sends for a while; how many of it came. */
+static unsigned say(struct node *from, struct node *to, int ms)
+{
+    unsigned before = to->received;
+
+    for (int i = 0; i < ms; i++) {
+        peer_send(from->peers, to->id, to->address, "x", 1);
+        turn();
+    }
+    return to->received - before;
+}
+
+static void test_a_key_that_is_not_believed(void **state)
+{
+    (void)state;
+    revoked = a.identity.public_key;
+    assert_int_equal(say(&a, &b, 400), 0);
+    revoked = NULL;
+    send_until_heard(&a, &b, b.address, "now");
+}
+
+/* At once, whatever sessions there are. */
+static void test_a_key_is_revoked(void **state)
+{
+    (void)state;
+    send_until_heard(&a, &b, b.address, "hello");
+    revoked = a.identity.public_key;
+    assert_int_equal(say(&a, &b, 100), 0);
+    peers_drop(b.peers, a.identity.public_key);
+    assert_int_equal(say(&a, &b, 400), 0);
+}
+
+/* A coordinator's key that is not this node's, while that is heard of by another. */
+static void test_a_number_belongs_to_a_key(void **state)
+{
+    (void)state;
+    send_until_heard(&b, &a, a.address, "here");
+    node_listen(&c, b.id);
+    assert_int_equal(say(&c, &a, 400), 0);
+    assert_true(a.impersonated > 0);
+    revoked = b.identity.public_key; /* the node has another key now */
+    send_until_heard(&c, &a, a.address, "here I am");
+    node_end(&c);
+}
+
+static void test_the_other_end_is_restarted(void **state)
+{
+    (void)state;
+    send_until_heard(&a, &b, b.address, "hello");
+    node_end(&b);
+    turn();
+    b.received = 0;
+    node_listen(&b, 2);
+    send_until_heard(&b, &a, a.address, "I am back");
+    send_until_heard(&a, &b, b.address, "so you are");
 }
 
 static void test_no_line(void **state)
@@ -318,22 +414,33 @@ static void test_no_line(void **state)
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define SECURED(f)                                        \
+    {                                                     \
+        "secured_" #f, f, set_up_secured, tear_down, NULL \
+    }
+#define BOTH(f) TEST(f), SECURED(f)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_messages),
-        TEST(test_burst),
-        TEST(test_greetings),
-        TEST(test_silent_peer_is_dialled_anew),
-        TEST(test_nobody_there),
-        TEST(test_a_peer_that_moved_is_found),
+        BOTH(test_messages),
+        BOTH(test_burst),
+        BOTH(test_greetings),
+        BOTH(test_silent_peer_is_dialled_anew),
+        BOTH(test_nobody_there),
+        BOTH(test_a_peer_that_moved_is_found),
         TEST(test_a_stranger_takes_nobodys_place),
-        TEST(test_those_not_kept_are_forgotten),
-        TEST(test_large_messages),
-        TEST(test_garbage),
+        BOTH(test_those_not_kept_are_forgotten),
+        BOTH(test_large_messages),
+        BOTH(test_garbage),
         TEST(test_no_line),
+        SECURED(test_a_key_that_is_not_believed),
+        SECURED(test_a_key_is_revoked),
+        SECURED(test_a_number_belongs_to_a_key),
+        BOTH(test_the_other_end_is_restarted),
     };
 
+    if (sodium_init() < 0)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

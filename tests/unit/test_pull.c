@@ -162,7 +162,7 @@ static void run(unsigned limit_ms)
     uv_loop_init(&x.loop);
     for (unsigned port = 23000 + (unsigned)getpid() % 8000; rc == TX_EIO; port++) {
         snprintf(address, sizeof address, "tcp://127.0.0.1:%u", port);
-        rc = channel_listen(&x.server, address, MESSAGE_LIMIT, &e);
+        rc = channel_listen(&x.server, address, MESSAGE_LIMIT, NULL, &e);
     }
     assert_int_equal(rc, TX_OK);
     uv_poll_init(&x.loop, &x.listening, channel_fd(&x.server));

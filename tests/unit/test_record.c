@@ -17,6 +17,13 @@ static char text255[256], text256[257], proof127[128], proof128[129];
 static struct branch_ref branches[BRANCH_LIMIT];
 static struct range ranges[RANGE_LIMIT];
 
+static char grant511[KEY_GRANT_LIMIT + 1], grant512[KEY_GRANT_LIMIT + 2];
+
+enum { MOST_SAMPLES = 24 };
+#define SOME_KEY                     \
+    {                                \
+        7, 1, [KEY_SIZE - 1] = 0xFF, \
+    }
 static char settings1023[SETTINGS_LIMIT + 1], settings1024[SETTINGS_LIMIT + 2];
 
 static int set_up(void **state)
@@ -26,6 +33,8 @@ static int set_up(void **state)
     memset(text256, 't', sizeof text256 - 1);
     memset(settings1023, 's', sizeof settings1023 - 1);
     memset(settings1024, 's', sizeof settings1024 - 1);
+    memset(grant511, 'g', sizeof grant511 - 1);
+    memset(grant512, 'g', sizeof grant512 - 1);
     memset(proof127, 'p', sizeof proof127 - 1);
     memset(proof128, 'p', sizeof proof128 - 1);
     for (uint16_t i = 0; i < BRANCH_LIMIT; i++)
@@ -36,12 +45,12 @@ static int set_up(void **state)
 }
 
 /* One of each type, at its bounds where it has any. */
-static size_t samples(struct record out[20])
+static size_t samples(struct record out[MOST_SAMPLES])
 {
     size_t n = 0;
 
-    out[n++] =
-        (struct record){.type = RECORD_OPEN_SESSION, .at_ms = 5, .open_session = {UINT64_MAX, 1, 2, name63}};
+    out[n++] = (struct record){
+        .type = RECORD_OPEN_SESSION, .at_ms = 5, .open_session = {UINT64_MAX, 1, 2, name63, SOME_KEY}};
     out[n++] = (struct record){.type = RECORD_CLOSE_SESSION, .session = 7};
     out[n++] = (struct record){.type = RECORD_EXPIRE_SESSION, .session = UINT64_MAX, .at_ms = UINT64_MAX};
     out[n++] = (struct record){.type = RECORD_DROP_SESSION, .session = 9};
@@ -64,6 +73,9 @@ static size_t samples(struct record out[20])
     out[n++] = (struct record){.type = RECORD_ADD_NODE, .node = {UINT64_MAX, proof127}};
     out[n++] = (struct record){.type = RECORD_REMOVE_NODE, .node = {.id = 3}};
     out[n++] = (struct record){.type = RECORD_RESTORE, .restore = {245, 500, 255, (const uint8_t *)text255}};
+    out[n++] = (struct record){.type = RECORD_ADD_KEY, .key = {SOME_KEY, name63, ROLES_ALL, grant511}};
+    out[n++] = (struct record){.type = RECORD_ADD_KEY, .key = {SOME_KEY, "a", ROLE_CLIENT, ""}};
+    out[n++] = (struct record){.type = RECORD_REVOKE_KEY, .key = {.key = SOME_KEY, .name = name63}};
     return n;
 }
 
@@ -97,6 +109,14 @@ static void assert_same_body(const struct record *a, const struct record *b)
         assert_int_equal(a->open_session.session_timeout_ms, b->open_session.session_timeout_ms);
         assert_int_equal(a->open_session.transaction_timeout_ms, b->open_session.transaction_timeout_ms);
         assert_same_text(a->open_session.name, b->open_session.name);
+        assert_memory_equal(a->open_session.owner, b->open_session.owner, KEY_SIZE);
+        break;
+    case RECORD_ADD_KEY:
+    case RECORD_REVOKE_KEY:
+        assert_memory_equal(a->key.key, b->key.key, KEY_SIZE);
+        assert_same_text(a->key.name, b->key.name);
+        assert_int_equal(a->key.roles, b->key.roles);
+        assert_same_text(a->key.grant, b->key.grant);
         break;
     case RECORD_DECIDE:
         assert_same_decide(a, b);
@@ -179,7 +199,7 @@ static int read_all(const void *data, size_t len, size_t *n, struct tx_error *e)
 static void test_there_and_back(void **state)
 {
     struct record_reader reader;
-    struct record sample[20], read;
+    struct record sample[MOST_SAMPLES], read;
     size_t n = samples(sample);
     struct buf entry;
 
@@ -213,7 +233,7 @@ static void test_empty_and_version(void **state)
 /* Cut anywhere within a record: damaged. */
 static void test_every_truncation(void **state)
 {
-    struct record sample[20];
+    struct record sample[MOST_SAMPLES];
     size_t n = samples(sample), read;
 
     (void)state;
@@ -236,7 +256,7 @@ static void test_every_truncation(void **state)
 static void test_every_byte_flipped(void **state)
 {
     static const uint8_t flips[] = {0x01, 0x08, 0x80, 0xff};
-    struct record sample[20];
+    struct record sample[MOST_SAMPLES];
     size_t n = samples(sample), read;
     struct buf entry;
 
@@ -264,7 +284,7 @@ static void test_append_refuses(void **state)
     static const struct range upside_down = {2, 1};
     const struct record bad[] = {
         {.type = (enum record_type)0},
-        {.type = (enum record_type)(RECORD_ALTER_RESOURCE + 1)},
+        {.type = (enum record_type)(RECORD_REVOKE_KEY + 1)},
         {.type = RECORD_OPEN_SESSION},
         {.type = RECORD_OPEN_SESSION, .open_session = {.name = name64}},
         {.type = RECORD_DECIDE},
@@ -302,6 +322,16 @@ static void test_append_refuses(void **state)
         {.type = RECORD_RESTORE, .restore = {0, 1, 0, NULL}},
         {.type = RECORD_RESTORE, .restore = {1, 1, 1, (const uint8_t *)"a"}},
         {.type = RECORD_RESTORE, .restore = {2, 1, 1, (const uint8_t *)"a"}},
+        {.type = RECORD_ADD_KEY, .key = {{0}, "a", ROLE_CLIENT, ""}},
+        {.type = RECORD_ADD_KEY, .key = {SOME_KEY, NULL, ROLE_CLIENT, ""}},
+        {.type = RECORD_ADD_KEY, .key = {SOME_KEY, "", ROLE_CLIENT, ""}},
+        {.type = RECORD_ADD_KEY, .key = {SOME_KEY, name64, ROLE_CLIENT, ""}},
+        {.type = RECORD_ADD_KEY, .key = {SOME_KEY, "a", 0, ""}},
+        {.type = RECORD_ADD_KEY, .key = {SOME_KEY, "a", ROLES_ALL + 1, ""}},
+        {.type = RECORD_ADD_KEY, .key = {SOME_KEY, "a", ROLE_CLIENT, NULL}},
+        {.type = RECORD_ADD_KEY, .key = {SOME_KEY, "a", ROLE_CLIENT, grant512}},
+        {.type = RECORD_REVOKE_KEY, .key = {.name = "a"}},
+        {.type = RECORD_REVOKE_KEY, .key = {.key = SOME_KEY, .name = ""}},
     };
 
     (void)state;
@@ -342,7 +372,8 @@ static void test_malformed(void **state)
                                   .decide = {.verdict = VERDICT_COMMIT, .n_branches = 1, .branches = &branch}};
     const struct record acknowledge = {.type = RECORD_ACKNOWLEDGE, .acknowledge = {1, &range}};
     const struct record heuristic = {.type = RECORD_HEURISTIC, .heuristic = {1, HEURISTIC_COMMIT, "abc", NULL}};
-    const struct record open = {.type = RECORD_OPEN_SESSION, .open_session = {1, 1, 1, "abc"}};
+    const struct record open = {.type = RECORD_OPEN_SESSION, .open_session = {.nonce = 1, .name = "abc"}};
+    const struct record add = {.type = RECORD_ADD_KEY, .key = {SOME_KEY, "abc", ROLE_AGENT, "*"}};
     const struct {
         const struct record *r;
         size_t at;
@@ -368,6 +399,10 @@ static void test_malformed(void **state)
         {&heuristic, 3, "\0\0\0\0", 4},      /* no resource */
         {&open, 16, "\0\0\0\0", 4},          /* no name */
         {&open, 16, "\377\377\377\377", 4},  /* a name beyond the end */
+        {&add, 32, "\0\0\0\0", 4},           /* no name */
+        {&add, 40, "\0", 1},                 /* no role */
+        {&add, 40, "\40", 1},                /* no such role */
+        {&add, 41, "\377\377\377\377", 4},   /* a grant beyond the end */
     };
 
     (void)state;
@@ -379,7 +414,7 @@ static void test_malformed(void **state)
 static void test_unknown_type(void **state)
 {
     const struct record r = {.type = RECORD_END, .session = 1, .sequence = 1};
-    const uint8_t types[] = {0, RECORD_ALTER_RESOURCE + 1, 255};
+    const uint8_t types[] = {0, RECORD_REVOKE_KEY + 1, 255};
     struct buf entry;
     size_t n;
 
@@ -388,6 +423,29 @@ static void test_unknown_type(void **state)
     for (size_t i = 0; i < sizeof types; i++) {
         entry.data[1] = types[i];
         assert_int_equal(read_all(entry.data, entry.len, &n, NULL), TX_ECORRUPT);
+    }
+    buf_release(&entry);
+}
+
+/* As programs wrote it that knew no keys: nobody's session. */
+static void test_old_versions(void **state)
+{
+    static const uint8_t nobody[KEY_SIZE];
+    const struct record open = {.type = RECORD_OPEN_SESSION, .open_session = {7, 1, 2, "shop", SOME_KEY}};
+    struct record_reader reader;
+    struct record read;
+    struct buf entry;
+
+    (void)state;
+    entry_of(&entry, &open, 1);
+    for (uint8_t version = 1; version < RECORD_VERSION; version++) {
+        entry.data[0] = version;
+        assert_int_equal(record_open(&reader, entry.data, entry.len - KEY_SIZE, NULL), 0);
+        assert_int_equal(record_next(&reader, &read, NULL), 1);
+        assert_int_equal(read.open_session.nonce, 7);
+        assert_string_equal(read.open_session.name, "shop");
+        assert_memory_equal(read.open_session.owner, nobody, KEY_SIZE);
+        assert_int_equal(record_next(&reader, &read, NULL), 0);
     }
     buf_release(&entry);
 }
@@ -411,7 +469,7 @@ static void test_damage_sticks(void **state)
 static void test_type_names(void **state)
 {
     (void)state;
-    for (int t = RECORD_OPEN_SESSION; t <= RECORD_ALTER_RESOURCE; t++)
+    for (int t = RECORD_OPEN_SESSION; t <= RECORD_REVOKE_KEY; t++)
         assert_string_not_equal(record_type_name((enum record_type)t), "unknown");
     assert_string_equal(record_type_name((enum record_type)0), "unknown");
     assert_string_equal(record_type_name((enum record_type)200), "unknown");
@@ -424,7 +482,7 @@ int main(void)
         cmocka_unit_test(test_every_truncation), cmocka_unit_test(test_every_byte_flipped),
         cmocka_unit_test(test_append_refuses),   cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_unknown_type),     cmocka_unit_test(test_damage_sticks),
-        cmocka_unit_test(test_type_names),
+        cmocka_unit_test(test_type_names),       cmocka_unit_test(test_old_versions),
     };
 
     return cmocka_run_group_tests(tests, set_up, NULL);

@@ -54,6 +54,8 @@ static void counts_over_the_bounds_are_refused(void **state)
     raise_count(&pull, 4 + 16 + 6 + 4 + 2, REPORT_LIMIT, "pull message: reports");
     raise_count(&work, 4 + 17, REPORT_LIMIT, "work message: items");
     raise_count(&work, 4 + 17 + 2, RESOURCE_LIMIT, "work message: definitions");
+    raise_count(&work, 4 + 17 + 6, NODE_KEY_LIMIT, "work message: nodes' keys");
+    raise_count(&work, 4 + 17 + 8 + 8, KEY_LIMIT, "work message: clients");
 }
 
 static void assert_too_big(const struct wire_message *m)
@@ -79,6 +81,9 @@ static void encoder_keeps_the_counts(void **state)
     static char long_settings[SETTINGS_LIMIT + 2];
     static const struct wire_definition too_long = {"a", 1, "postgresql", long_settings};
     static const char *const nodes[NODE_LIMIT + 1];
+    static const uint8_t keys[(NODE_KEY_LIMIT + 1) * KEY_SIZE];
+    static const struct wire_client_key clients[KEY_LIMIT + 1];
+    static const struct wire_client_key long_name = {keys, long_settings};
     struct wire_message cases[] = {
         {WIRE_DECIDE, .decide = {.n_branches = BRANCH_LIMIT + 1, .branches = branches}},
         {WIRE_HEARTBEAT, .heartbeat = {1, 1, {RANGE_LIMIT + 1, 0, ranges, NULL}}},
@@ -88,7 +93,10 @@ static void encoder_keeps_the_counts(void **state)
         {WIRE_WORK, .work = {.n_items = REPORT_LIMIT + 1, .items = items}},
         {WIRE_WORK, .work = {.n_definitions = RESOURCE_LIMIT + 1, .definitions = definitions}},
         {WIRE_WORK, .work = {.n_definitions = 1, .definitions = &too_long}},
-        {WIRE_HEARTBEAT_OK, .heartbeat_ok = {{NODE_LIMIT + 1, nodes}}},
+        {WIRE_HEARTBEAT_OK, .heartbeat_ok = {{NODE_LIMIT + 1, nodes, 0, NULL}}},
+        {WIRE_HEARTBEAT_OK, .heartbeat_ok = {{0, NULL, NODE_KEY_LIMIT + 1, keys}}},
+        {WIRE_WORK, .work = {.n_clients = KEY_LIMIT + 1, .clients = clients}},
+        {WIRE_WORK, .work = {.n_clients = 1, .clients = &long_name}},
     };
 
     (void)state;
@@ -115,7 +123,7 @@ static void encoder_keeps_the_lengths(void **state)
                                 .exec = {.id = id, .branch = 1, .number = 1, .resource = "a", .statement = s}};
     struct wire_message admin = {WIRE_ADMIN, .admin = {s + ROWS_LIMIT - MESSAGE_LIMIT / 2 - 1}};
     struct wire_message locate = {WIRE_LOCATE, .locate = {s + ROWS_LIMIT - NAME_LIMIT - 1}};
-    struct wire_message located = {WIRE_LOCATED, .located = {s + ROWS_LIMIT - ADDRESS_LIMIT - 1}};
+    struct wire_message located = {WIRE_LOCATED, .located = {s + ROWS_LIMIT - ADDRESS_LIMIT - 1, NULL}};
     struct wire_message finish = {WIRE_FINISH,
                                   .finish = {FINISH_STATUS, id, 1, "a", s + ROWS_LIMIT - PROOF_LIMIT - 1}};
     struct buf b;
@@ -163,6 +171,77 @@ static void whole_message_has_a_bound(void **state)
         buf_put_u64(&b, 0);
     assert_refused(&b, "the limit is 1048576");
     free(s);
+}
+
+/* keys */
+
+static const uint8_t key[KEY_SIZE] = {1}, nobody[KEY_SIZE];
+
+/* Zeros would say that nobody was asked for a key. */
+static void no_key_is_all_zeros(void **state)
+{
+    const struct wire_client_key client = {nobody, "shop"};
+    uint8_t two[2 * KEY_SIZE] = {1};
+    struct wire_message cases[] = {
+        {WIRE_LOCATED, .located = {"tcp://10.0.0.1:7501", nobody}},
+        {WIRE_HEARTBEAT_OK, .heartbeat_ok = {{0, NULL, 1, nobody}}},
+        {WIRE_HEARTBEAT_OK, .heartbeat_ok = {{0, NULL, 2, two}}},
+        {WIRE_WORK, .work = {.keys_version = 1, .n_clients = 1, .clients = &client}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf b = encoded(&cases[i]);
+
+        assert_refused(&b, "key");
+    }
+}
+
+static void clients_are_named_and_versioned(void **state)
+{
+    static const struct wire_client_key unnamed = {key, ""}, odd = {key, "a b"}, good = {key, "shop"};
+    const struct wire_client_key *bad[] = {&unnamed, &odd};
+    struct wire_message m = {WIRE_WORK, .work = {.keys_version = 1, .n_clients = 1}};
+    struct buf b;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        m.work.clients = bad[i];
+        b = encoded(&m);
+        assert_refused(&b, "work message: client");
+    }
+    m.work.clients = &good;
+    m.work.keys_version = 0;
+    b = encoded(&m);
+    assert_refused(&b, "work message: keys' version");
+}
+
+static void a_key_is_there_or_not(void **state)
+{
+    struct wire_message m = {WIRE_LOCATED, .located = {"a", key}};
+    struct buf b = encoded(&m);
+
+    (void)state;
+    b.data[b.len - KEY_SIZE - 1] = 2;
+    assert_refused(&b, "located message: key");
+}
+
+/* All the keys that a group may have fit into one message. */
+static void every_client_fits(void **state)
+{
+    static struct wire_client_key clients[KEY_LIMIT];
+    struct wire_message m = {WIRE_WORK,
+                             .work = {.keys_version = 1, .n_clients = KEY_LIMIT, .clients = clients}};
+    char *name = letters(NAME_LIMIT);
+    struct buf b;
+
+    (void)state;
+    for (size_t i = 0; i < KEY_LIMIT; i++)
+        clients[i] = (struct wire_client_key){key, name};
+    b = encoded(&m);
+    assert_int_equal(decode_exact(b.data, b.len, NULL), 0);
+    buf_release(&b);
+    free(name);
 }
 
 /* texts for people */
@@ -271,6 +350,34 @@ static void columns_have_names(void **state)
     assert_refused(&b, "rows message: cells");
 }
 
+/* content */
+
+static void ranges_upside_down_are_refused(void **state)
+{
+    static const struct range bad[] = {{0, 5}, {6, 5}};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct wire_message m = {WIRE_HEARTBEAT, .heartbeat = {1, 1, {1, 0, &bad[i], NULL}}};
+        struct wire_message n = {WIRE_HEARTBEAT, .heartbeat = {1, 1, {0, 1, NULL, &bad[i]}}};
+        struct buf b = encoded(&m), c = encoded(&n);
+
+        assert_refused(&b, "acknowledged");
+        assert_refused(&c, "resolved");
+    }
+}
+
+static void required_strings_may_not_be_null(void **state)
+{
+    struct buf b;
+
+    (void)state;
+    buf_init(&b);
+    buf_put_bytes(&b, (const uint8_t[]){'A', WIRE_VERSION, WIRE_LOCATE, 0}, 4);
+    buf_put_str(&b, NULL);
+    assert_refused(&b, "resource");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +390,12 @@ int main(void)
         cmocka_unit_test(values_are_counted),
         cmocka_unit_test(cells_are_counted),
         cmocka_unit_test(columns_have_names),
+        cmocka_unit_test(no_key_is_all_zeros),
+        cmocka_unit_test(clients_are_named_and_versioned),
+        cmocka_unit_test(a_key_is_there_or_not),
+        cmocka_unit_test(every_client_fits),
+        cmocka_unit_test(ranges_upside_down_are_refused),
+        cmocka_unit_test(required_strings_may_not_be_null),
     };
 
     return cmocka_run_group_tests(tests, blocks_init, blocks_release);
