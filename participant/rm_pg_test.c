@@ -149,6 +149,7 @@ static const char *connect_remedy(const char *why)
          "sslrootcert=FILE (txadmin resource alter), or see its pg_hba.conf"},
         {"root certificate file", "put the certificate that the server's is signed by where sslrootcert says "
                                   "(~/.postgresql/root.crt), for the agent's user to read"},
+        {"certificate file", "let the agent's user read it (sslcert; ~/.postgresql/postgresql.crt)"},
         {"client certificate", "give the agent a certificate for its role (sslcert, sslkey), signed by what "
                                "the server's ssl_ca_file has"},
         {"private key file", "let the agent's user alone read it (chmod 600)"},

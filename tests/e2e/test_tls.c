@@ -61,6 +61,7 @@ static void open_mariadb(void)
 static int open_group(void **state)
 {
     struct world_options options = {.name = "tls", .no_fsync = true, .fail = fail_test};
+    static char home[WORLD_PATH_SIZE + 8];
 
     (void)state;
     kit.world = world_new(&options);
@@ -75,7 +76,8 @@ static int open_group(void **state)
     kit.coordinator = world_coordinator_new(kit.world, "coordinator", NULL);
     kit.agent[0] = world_agent_new(kit.world, "agent", NULL, 0, WORLD_ARGS("--serve", "pg,maria"));
     world_process_start_ready(kit.coordinator, NULL);
-    world_process_start_ready(kit.agent[0], NULL);
+    snprintf(home, sizeof home, "HOME=%s", world_dir(kit.world)); /* no ~/.postgresql of whoever runs this */
+    world_process_start_ready(kit.agent[0], home);
     kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "pg", "postgresql", "host=nowhere.invalid"), DONE, "");
     kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "maria", "mariadb", "host=nowhere.invalid user=x"),
                      DONE, "");
