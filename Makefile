@@ -30,9 +30,11 @@ say  := $(if $(VERBOSE),@:,@printf '  %-4s %s\n')
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
 SHARED := $(call obj,$(wildcard libtx/shared/*.c))
+# What is a whole process's business is none of a library's.
+DAEMON := $(call obj,libtx/shared/harden.c libtx/shared/notify.c)
 # A program that embeds a participant has the agent inside, without the drivers.
 EMBED  := $(call obj,$(filter-out participant/main.c participant/rm%.c,$(wildcard participant/*.c)))
-LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(EMBED) $(SHARED)
+LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(EMBED) $(filter-out $(DAEMON),$(SHARED))
 COORD  := $(call obj,$(filter-out coordinator/main.c,$(wildcard coordinator/*.c)))
 AGENT  := $(call obj,$(filter-out participant/main.c,$(wildcard participant/*.c)))
 ADMIN  := $(call obj,$(wildcard coordinator/txadmin/*.c))
@@ -102,7 +104,7 @@ $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
 
 # A test is linked with everything but the mains, from archives, so that it takes just what it uses.
 # (q, not r: some files of different directories have one name.)
-$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(TLIB))
+$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(DAEMON) $(TLIB))
 	$(say) AR $@
 	$(Q)rm -f $@ && ar qcs $@ $^
 $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
@@ -153,9 +155,14 @@ bench-group: deps ; @$(call released,demo/demo) --group
 bench-failover: deps ; @$(call released,failover/failover) $(BENCH_ARGS)
 bench-recovery: deps ; @$(call released,recovery/recovery) $(BENCH_ARGS)
 
+# A systemd unit, with what both have in common.
+unit = sed -e '/@HARDENING@/{r libtx/shared/unit-hardening.in' -e 'd}' -e 's|@PREFIX@|$(PREFIX)|' $(1)
+UNIT_FILES := coordinator/txcoordd.service participant/txagentd.service
+
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
-	  $(DESTDIR)$(PREFIX)/share/man/man3 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/assent/sql
+	  $(DESTDIR)$(PREFIX)/share/man/man3 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/assent/sql \
+	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
 	install -m755 $(B)/txcoordd $(B)/txagentd $(DESTDIR)$(PREFIX)/sbin
 	install -m755 $(B)/txadmin $(B)/txbench $(DESTDIR)$(PREFIX)/bin
 	install -m755 $(B)/libtx.so.0 $(DESTDIR)$(PREFIX)/lib && ln -sf libtx.so.0 $(DESTDIR)$(PREFIX)/lib/libtx.so
@@ -165,7 +172,14 @@ install: all
 	install -m644 docs/man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3
 	install -m644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m644 sql/* $(DESTDIR)$(PREFIX)/share/assent/sql
+	$(foreach u,$(UNIT_FILES),$(call unit,$(u).in) > $(DESTDIR)$(PREFIX)/lib/systemd/system/$(notdir $(u)) &&) :
+	install -m644 libtx/shared/assent.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/assent.conf
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+
+# What systemd thinks of the units: 0 is the safest, 10 the most exposed.
+systemd-score:
+	@mkdir -p $(B) && $(foreach u,$(UNIT_FILES),$(call unit,$(u).in) > $(B)/$(notdir $(u)) && \
+	  systemd-analyze security --offline=true --no-pager $(B)/$(notdir $(u)) | tail -n 1 &&) :
 
 clean:
 	rm -rf build
@@ -174,6 +188,7 @@ help:
 	@echo 'make                 build what is installed'
 	@echo 'make install         PREFIX=/usr/local DESTDIR='
 	@echo 'make deps            install what is missing (apt)'
+	@echo 'make systemd-score   how exposed the installed systemd units are'
 	@echo 'make clean'
 	@echo
 	@echo 'make demo            the main job, before your eyes'
@@ -191,6 +206,6 @@ help:
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps install clean help demo run soak bench bench-group bench-failover bench-recovery \
+.PHONY: all check-raft deps install systemd-score clean help demo run soak bench bench-group bench-failover bench-recovery \
         build-tests test asan tsan run-tests run-thread-tests
 .SECONDARY:

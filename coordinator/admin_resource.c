@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "coordinator/admin_task.h"
+#include "libtx/shared/secret.h"
 
 /* resources: {limit, after} -> resources, a page */
 
@@ -111,41 +111,9 @@ static int check_name(const char *name, const char *what, struct tx_error *e)
                                            what, NAME_LIMIT);
 }
 
-/* A keyword and its «=», with or without blanks between, as libpq and its like read them; also as the end of a
- * longer keyword (sslpassword). */
-static bool has_keyword(const char *settings, const char *keyword)
-{
-    for (const char *p = settings; (p = strcasestr(p, keyword)) != NULL; p++) {
-        const char *behind = p + strlen(keyword);
-
-        behind += strspn(behind, " \t\n");
-        if (*behind == '=')
-            return true;
-    }
-    return false;
-}
-
-/* scheme://user:secret@host */
-static bool has_login(const char *settings)
-{
-    const char *begin = strstr(settings, "://"), *at, *colon;
-
-    if (begin == NULL)
-        return false;
-    begin += 3;
-    at = memchr(begin, '@', strcspn(begin, "/? "));
-    colon = strchr(begin, ':');
-    return at != NULL && colon != NULL && colon < at;
-}
-
 static int check_settings(const char *settings, struct tx_error *e)
 {
-    static const char *const secrets[] = {"password", "passwd", "pwd", "secret", "token", NULL};
-    bool secret = has_login(settings);
-
-    for (const char *const *s = secrets; *s != NULL; s++)
-        secret = secret || has_keyword(settings, *s);
-    if (secret)
+    if (secret_within(settings))
         return err_set(
             e, TX_EREFUSED,
             "the settings have a secret in them, and the registry is no place for it: name a file at the "
@@ -205,9 +173,14 @@ static int declare(struct admin_task *t, const char *verb, struct driver_declara
     if (rc != TX_OK)
         return rc;
     rc = check_settings(d->settings, e);
-    if (rc == TX_OK && cJSON_AddStringToObject(t->answer, "settings", d->settings) == NULL)
-        rc = err_set(e, TX_ENOMEM, "no memory for the answer");
-    return rc;
+    if (rc != TX_OK)
+        return rc;
+    if (d->kind != NULL)
+        admin_act_tell(t, "kind", d->kind);
+    admin_act_tell(t, "settings", d->settings);
+    return cJSON_AddStringToObject(t->answer, "settings", d->settings) != NULL
+               ? TX_OK
+               : err_set(e, TX_ENOMEM, "no memory for the answer");
 }
 
 /* add_resource: {name, kind, settings} -> resource, settings, kind, maybe a note */
@@ -223,7 +196,7 @@ int admin_add_resource(struct admin_task *t, struct tx_error *e)
         rc = declare(t, "add_resource", &d, e);
     if (rc == TX_OK)
         rc = driver_add_resource(t->with->driver, t->now, t->wall, &d, on_declared, t, e);
-    return admin_act_begin(t, rc, e);
+    return admin_act_begin(t, rc);
 }
 
 /* alter_resource: {name, settings} -> the same */
@@ -237,7 +210,7 @@ int admin_alter_resource(struct admin_task *t, struct tx_error *e)
         rc = driver_alter_resource(t->with->driver, t->now, t->wall, &d, on_declared, t, e);
     if (rc == TX_OK)
         warn_local(t, d.name);
-    return admin_act_begin(t, rc, e);
+    return admin_act_begin(t, rc);
 }
 
 /* remove_resource: {name} -> resource */
@@ -259,8 +232,7 @@ int admin_remove_resource(struct admin_task *t, struct tx_error *e)
         rc = admin_act_note(t, "remove_resource", "resource", name, e);
     if (rc != TX_OK)
         return rc;
-    return admin_act_begin(t, driver_remove_resource(t->with->driver, t->now, t->wall, name, on_removed, t, e),
-                           e);
+    return admin_act_begin(t, driver_remove_resource(t->with->driver, t->now, t->wall, name, on_removed, t, e));
 }
 
 /* test_resource: {name} -> resource, agents [{agent, tested: {checks: [{check, ok, text, remedy}]} or

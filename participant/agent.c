@@ -116,6 +116,8 @@ static bool agent_group(struct agent *a, uint64_t group)
     a->group = group;
     log_line(LOG_INFO, "ready", "agent=%s group=%016" PRIx64 " listen=%s resources=%zu", a->options.name, group,
              a->options.listen == NULL ? "none" : a->options.listen, a->n_resources);
+    if (a->options.ready != NULL)
+        a->options.ready(a->options.ready_arg);
     return true;
 }
 

@@ -43,6 +43,8 @@ struct agent_options {
     /* The kinds that the registry may define (rm.h); NULL where no resource is left to it. */
     const struct rm_ops *(*find_kind)(const char *kind);
     const char *(*kinds)(void);
+    void (*ready)(void *arg); /* has reached a coordinator for the first time; NULL: nobody asks */
+    void *ready_arg;
 };
 
 struct agent {

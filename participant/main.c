@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include "libtx/shared/conf.h"
+#include "libtx/shared/harden.h"
 #include "libtx/shared/log.h"
+#include "libtx/shared/notify.h"
 #include "participant/agent.h"
 
 static struct {
@@ -34,6 +36,10 @@ static int resource_parse(struct agent_resource *r, const char *name, const char
     char kind[NAME_LIMIT + 1];
 
     snprintf(kind, sizeof kind, "%.*s", (int)n, value);
+    /* It may be anything, a password too, where the kind was forgotten. */
+    if (!wire_name_valid(kind))
+        return err_set(e, TX_EINVAL, "resource %s: its kind comes first; write KIND SETTINGS, with KIND %s",
+                       name, rm_kinds());
     r->ops = rm_find(kind);
     if (r->ops == NULL)
         return err_set(e, TX_EINVAL,
@@ -208,8 +214,15 @@ static void run_signal(uv_signal_t *handle, int number)
 
     if (run->agent.stopping)
         return;
+    notify("STOPPING=1");
     log_line(LOG_INFO, "stopping", "signal=%d", number);
     agent_stop(&run->agent, run_stopped, run);
+}
+
+static void run_ready(void *arg)
+{
+    (void)arg;
+    notify("READY=1\nSTATUS=Serves %zu resources", resources.n);
 }
 
 static int run_options(struct agent_options *o, char hostname[NAME_LIMIT + 1], struct tx_error *e)
@@ -242,6 +255,7 @@ static int run_options(struct agent_options *o, char hostname[NAME_LIMIT + 1], s
     o->resources = resources.list;
     o->find_kind = rm_find;
     o->kinds = rm_kinds;
+    o->ready = run_ready;
     return TX_OK;
 }
 
@@ -259,8 +273,10 @@ static int run_load(struct run *run, struct agent_options *o, struct tx_error *e
     return rc;
 }
 
-static void run_watch(struct run *run, uv_loop_t *loop)
+static void run_begin(struct run *run, uv_loop_t *loop)
 {
+    harden_warn("txagentd");
+    notify("STATUS=Waits for a coordinator");
     uv_signal_init(loop, &run->term);
     uv_signal_init(loop, &run->interrupt);
     run->term.data = run;
@@ -279,13 +295,15 @@ static int run_agent(struct tx_error *e)
     int rc = run_options(&options, hostname, e);
 
     if (rc == TX_OK)
+        rc = harden(harden_has_low_port(options.listen), e);
+    if (rc == TX_OK)
         rc = run_load(&run, &options, e);
     if (rc != TX_OK)
         return rc;
     uv_loop_init(&loop);
     rc = agent_open(&run.agent, &loop, &options, e);
     if (rc == TX_OK)
-        run_watch(&run, &loop);
+        run_begin(&run, &loop);
     else
         agent_stop(&run.agent, run_stopped, &run);
     uv_run(&loop, UV_RUN_DEFAULT);

@@ -44,12 +44,36 @@ static void test_end(struct maria_test *t)
     free(t);
 }
 
+/* What is to be done, by the words of the client library and of the session's check; others get the general
+ * remedy. */
+static const char *connect_remedy(const char *why)
+{
+    static const struct {
+        const char *part, *remedy;
+    } known[] = {
+        {"does not support", "switch TLS on in the server (ssl-cert, ssl-key), for the settings ask for it"},
+        {"does not offer TLS", "switch TLS on in the server (ssl-cert, ssl-key), for the settings ask for it"},
+        {"SSL",
+         "let ssl-ca name the certificate that the server's is signed by, and host the name that it is issued "
+         "for (txadmin resource alter); where neither was changed, somebody may stand between"},
+        {"Access denied",
+         "put the user's password into the agent's passfile (passfile=…, MYSQL_PWD), and let the user "
+         "in from the agent's host; REQUIRE SSL wants ssl-ca=FILE"},
+    };
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strstr(why, known[i].part) != NULL)
+            return known[i].remedy;
+    }
+    return "start the server, or correct what is named (txadmin resource alter)";
+}
+
 static void test_dropped(struct maria_job *job, int code, const char *text)
 {
     struct maria_test *t = (struct maria_test *)job;
 
     (void)code;
-    test_add(t, "connection", text, "start the server, or correct what is named (txadmin resource alter)");
+    test_add(t, "connection", text, connect_remedy(text));
     test_end(t);
 }
 

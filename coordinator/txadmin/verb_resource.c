@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "coordinator/txadmin/act.h"
 #include "coordinator/txadmin/list.h"
 #include "coordinator/txadmin/txadmin.h"
 
@@ -185,26 +186,14 @@ static enum exit_status resource_test(const struct arguments *a)
 
 enum exit_status verb_resource(const struct arguments *a)
 {
-    static const struct {
-        const char *name, *usage;
-        int min, max; /* operands, itself among them */
-        enum exit_status (*run)(const struct arguments *a);
-    } acts[] = {
-        {"list", "list", 1, 1, resource_list},
-        {"add", "add NAME KIND [\"SETTINGS\"]", 3, 4, resource_add},
-        {"alter", "alter NAME \"SETTINGS\"", 3, 3, resource_alter},
-        {"remove", "remove NAME", 2, 2, resource_remove},
-        {"test", "test NAME", 2, 2, resource_test},
+    static const struct act acts[] = {
+        {"list", "", 1, 1, resource_list},
+        {"add", " NAME KIND [\"SETTINGS\"]", 3, 4, resource_add},
+        {"alter", " NAME \"SETTINGS\"", 3, 3, resource_alter},
+        {"remove", " NAME", 2, 2, resource_remove},
+        {"test", " NAME", 2, 2, resource_test},
+        {NULL, NULL, 0, 0, NULL},
     };
 
-    for (size_t i = 0; i < sizeof acts / sizeof *acts; i++) {
-        if (strcmp(acts[i].name, a->operands[0]) != 0)
-            continue;
-        if (a->n_operands >= acts[i].min && a->n_operands <= acts[i].max)
-            return acts[i].run(a);
-        complain("usage: txadmin resource %s", acts[i].usage);
-        return EXIT_USAGE;
-    }
-    complain("«resource %s» is nothing that can be done; see txadmin help resource", a->operands[0]);
-    return EXIT_USAGE;
+    return act_run(a, "resource", acts);
 }

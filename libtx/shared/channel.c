@@ -266,23 +266,6 @@ static bool handshake_due(const struct channel_caller *k, uint64_t now)
     return k->begun_ms == 0 || now - k->begun_ms >= (k->refused ? CHANNEL_REFUSED_MS : CHANNEL_HANDSHAKE_MS);
 }
 
-void channel_keep(struct channel *c)
-{
-    uint8_t header[4], hello[SECURE_HANDSHAKE_MAX];
-    uint64_t now;
-    size_t len;
-
-    if (c->caller == NULL)
-        return;
-    now = now_ms();
-    if (!handshake_due(c->caller, now))
-        return;
-    len = secure_caller_hello(&c->caller->secure, hello);
-    request_header(header, HANDSHAKE_REQUEST);
-    if (channel_send_clear(c, header, sizeof header, hello, len) == TX_OK)
-        c->caller->begun_ms = now;
-}
-
 const char *channel_why(const struct channel *c)
 {
     if (c->mismatch)
@@ -439,6 +422,34 @@ int channel_receive(struct channel *c, struct channel_message *m)
         channel_release(m);
     }
     return 0;
+}
+
+/* While no session is open nothing else can come. */
+static void take_handshake(struct channel *c)
+{
+    struct channel_message m;
+
+    if (channel_receive(c, &m) == 1)
+        channel_release(&m);
+}
+
+void channel_keep(struct channel *c)
+{
+    uint8_t header[4], hello[SECURE_HANDSHAKE_MAX];
+    uint64_t now;
+    size_t len;
+
+    if (c->caller == NULL)
+        return;
+    if (!c->caller->secure.open)
+        take_handshake(c);
+    now = now_ms();
+    if (!handshake_due(c->caller, now))
+        return;
+    len = secure_caller_hello(&c->caller->secure, hello);
+    request_header(header, HANDSHAKE_REQUEST);
+    if (channel_send_clear(c, header, sizeof header, hello, len) == TX_OK)
+        c->caller->begun_ms = now;
 }
 
 void channel_release(struct channel_message *m)

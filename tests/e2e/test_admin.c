@@ -336,23 +336,13 @@ static void test_doctor_finds_a_name_that_is_no_branch(void **state)
     PQfinish(conn);
 }
 
-static void let_in(struct world_server *s, const char *method)
-{
-    world_sql(
-        s,
-        "DO $$ BEGIN EXECUTE format('COPY (VALUES (''host all assent_agent all %s''), (''host all all all "
-        "trust'')) TO %%L', current_setting('hba_file')); END $$",
-        method);
-    world_sql(s, "SELECT pg_reload_conf()");
-}
-
 /* The reason is told as it is now, with what to do, and the agent is back when it has been mended. */
 static void test_a_wrong_password(void **state)
 {
     (void)state;
     assert_int_equal(world_process_stop(kit.agent[1]), 0);
     world_sql(kit.bank[1], "ALTER ROLE assent_agent PASSWORD 'right'");
-    let_in(kit.bank[1], "scram-sha-256");
+    world_server_let_in(kit.bank[1], "host all assent_agent all scram-sha-256");
     world_server_stop(kit.bank[1]);
     world_process_start_ready(kit.agent[1], "PGPASSWORD=wrong");
     await_json(WORLD_ARGS("resources"), "refused"); /* the connection */
@@ -364,7 +354,7 @@ static void test_a_wrong_password(void **state)
     world_sql(kit.bank[1], "ALTER ROLE assent_agent PASSWORD 'wrong'");
     kit_await_agents(&kit);
     assert_false(json_has(WORLD_ARGS("resources"), "password"));
-    let_in(kit.bank[1], "trust");
+    world_server_let_in(kit.bank[1], "host all assent_agent all trust");
     assert_int_equal(world_process_stop(kit.agent[1]), 0);
 }
 

@@ -123,13 +123,14 @@ static double begin_backup_at(unsigned id)
 
     buf_init(&out);
     assert_int_equal(wire_encode(&m, &out), TX_OK);
-    assert_int_equal(channel_dial(&channel, world_node_address(kit.world, id), MESSAGE_LIMIT, NULL, NULL),
+    assert_int_equal(channel_dial(&channel, world_node_address(kit.world, id), MESSAGE_LIMIT,
+                                  world_security(kit.world, "operator"), NULL),
                      TX_OK);
     while (channel_send(&channel, 1, out.data, out.len) != TX_OK)
         world_sleep_ms(10);
     p = (struct pollfd){.fd = channel_fd(&channel), .events = POLLIN};
-    assert_int_equal(poll(&p, 1, KIT_SETTLE_MS), 1);
-    assert_int_equal(channel_receive(&channel, &in), 1);
+    while (channel_receive(&channel, &in) != 1)
+        assert_int_equal(poll(&p, 1, KIT_SETTLE_MS), 1);
     assert_int_equal(wire_decode(&reply, in.data, in.len, &scratch, NULL), TX_OK);
     assert_int_equal(reply.type, WIRE_ADMIN_REPLY);
     answer = cJSON_Parse(reply.admin.json);

@@ -313,16 +313,6 @@ static void test_a_server_that_is_down(void **state)
     assert_test(DONE, "ok");
 }
 
-static void let_in(const char *method)
-{
-    world_sql(
-        kit.bank[1],
-        "DO $$ BEGIN EXECUTE format('COPY (VALUES (''host all assent_agent all %s''), (''host all all all "
-        "trust'')) TO %%L', current_setting('hba_file')); END $$",
-        method);
-    world_sql(kit.bank[1], "SELECT pg_reload_conf()");
-}
-
 static bool test_names_the_password(void *arg)
 {
     struct world_output o = world_admin(kit.world, WORLD_ARGS("resource", "test", "bank_b"));
@@ -337,9 +327,9 @@ static void test_a_wrong_password(void **state)
 {
     (void)state;
     world_sql(kit.bank[1], "ALTER ROLE assent_agent PASSWORD 'right'");
-    let_in("scram-sha-256");
+    world_server_let_in(kit.bank[1], "host all assent_agent all scram-sha-256");
     assert_true(world_wait(KIT_SETTLE_MS, test_names_the_password, NULL));
-    let_in("trust");
+    world_server_let_in(kit.bank[1], "host all assent_agent all trust");
     kit_await_agents(&kit);
 }
 

@@ -36,6 +36,8 @@ static struct world_process *make_on(struct world_host *h, struct world *w, cons
 struct world_process *world_coordinator_new(struct world *w, const char *name, const char *const *flags)
 {
     char program[WORLD_PATH_SIZE], data[2 * WORLD_PATH_SIZE], listen[WORLD_NAME_SIZE];
+    const char *argv[WORLD_ARG_LIMIT + 1] = {world_program(w, "txcoordd", program), "--data_dir", data,
+                                             "--listen", listen};
     struct world_host *h = new_host(w);
 
     snprintf(data, sizeof data, "%s/%s.data", w->dir, name);
@@ -44,9 +46,8 @@ struct world_process *world_coordinator_new(struct world *w, const char *name, c
     new_address(w, h, listen);
     if (w->coordinators[0] == 0)
         memcpy(w->coordinators, listen, sizeof listen);
-    return make_on(h, w, name,
-                   WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen", listen),
-                   flags);
+    world_keys_flags(w, "node_0", argv, 5);
+    return make_on(h, w, name, argv, flags);
 }
 
 struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags)
@@ -55,6 +56,17 @@ struct world_process *world_node_new(struct world *w, unsigned id, bool listed, 
     char peer_listen[WORLD_NAME_SIZE];
     struct world_host *h = new_host(w);
     char *peer = w->node_peers[id], *listen = w->node_addresses[id];
+    const char *argv[WORLD_ARG_LIMIT + 1] = {world_program(w, "txcoordd", program),
+                                             "--data_dir",
+                                             data,
+                                             "--listen",
+                                             listen,
+                                             "--peer_listen",
+                                             peer_listen,
+                                             "--peer_advertise",
+                                             peer,
+                                             "--node_id",
+                                             number};
     size_t n = strlen(w->coordinators);
 
     snprintf(name, sizeof name, "node_%u", id);
@@ -69,10 +81,8 @@ struct world_process *world_node_new(struct world *w, unsigned id, bool listed, 
     }
     if (listed)
         snprintf(w->coordinators + n, sizeof w->coordinators - n, "%s%s", n > 0 ? "," : "", listen);
-    return make_on(h, w, name,
-                   WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen", listen,
-                              "--peer_listen", peer_listen, "--peer_advertise", peer, "--node_id", number),
-                   flags);
+    world_keys_flags(w, name, argv, 11);
+    return make_on(h, w, name, argv, flags);
 }
 
 const char *world_node_peer(const struct world *w, unsigned id)
@@ -130,6 +140,7 @@ struct world_process *world_agent_new(struct world *w, const char *name, struct 
                  servers[i]->engine->kind, world_server_conninfo(servers[i], "assent_agent", conninfo));
         argv[argc++] = resources[i];
     }
+    world_keys_flags(w, "agent", argv, argc);
     return make_on(h, w, name, argv, flags);
 }
 
