@@ -306,6 +306,12 @@ static struct call *calls_find(struct calls *cs, uint32_t id)
     return NULL;
 }
 
+void calls_look(struct calls *cs, struct peer *p, uint64_t now)
+{
+    if (peer_look(cs, p, now))
+        calls_each(cs, p, now, call_opened);
+}
+
 /* A message that does not decode counts as lost, and the call asks again. */
 void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
 {
@@ -325,9 +331,8 @@ void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
         if (m.data != NULL)
             channel_release(&m);
     }
-    if (peer_look(cs, p, now))
-        calls_each(cs, p, now, call_opened);
-    else if (!p->open && believed_channel(&cs->believed) == NULL)
+    calls_look(cs, p, now);
+    if (!p->open && believed_channel(&cs->believed) == NULL)
         calls_each(cs, p, now, call_mismatched);
 }
 

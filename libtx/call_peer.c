@@ -169,6 +169,7 @@ int calls_keep(struct calls *cs, uint64_t now)
         struct peer *p = cs->peers[i];
 
         channel_keep(&p->channel);
+        calls_look(cs, p, now);
         its = channel_state(&p->channel).open       ? PEER_KEEP_NEVER_MS
               : now - p->dialled_ms < PEER_FRESH_MS ? PEER_KEEP_FRESH_MS
                                                     : PEER_KEEP_MS;
