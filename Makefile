@@ -31,10 +31,10 @@ obj = $(patsubst %.c,$(B)/%.o,$(1))
 
 SHARED := $(call obj,$(wildcard libtx/shared/*.c))
 # What is a whole process's business is none of a library's.
-DAEMON := $(call obj,libtx/shared/harden.c libtx/shared/notify.c)
+DAEMON := $(call obj,$(wildcard libtx/shared/daemon/*.c))
 # A program that embeds a participant has the agent inside, without the drivers.
 EMBED  := $(call obj,$(filter-out participant/main.c participant/rm%.c,$(wildcard participant/*.c)))
-LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(EMBED) $(filter-out $(DAEMON),$(SHARED))
+LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(EMBED) $(SHARED)
 COORD  := $(call obj,$(filter-out coordinator/main.c,$(wildcard coordinator/*.c)))
 AGENT  := $(call obj,$(filter-out participant/main.c,$(wildcard participant/*.c)))
 ADMIN  := $(call obj,$(wildcard coordinator/txadmin/*.c))
@@ -71,10 +71,10 @@ $(B)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(B)/txcoordd: $(B)/coordinator/main.o $(COORD) $(SHARED)
+$(B)/txcoordd: $(B)/coordinator/main.o $(COORD) $(SHARED) $(DAEMON)
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lraft -luv -lcjson $(MSG_LIBS)
-$(B)/txagentd: $(B)/participant/main.o $(AGENT) $(SHARED)
+$(B)/txagentd: $(B)/participant/main.o $(AGENT) $(SHARED) $(DAEMON)
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 $(B)/txadmin: $(ADMIN) $(SHARED)
@@ -104,7 +104,7 @@ $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
 
 # A test is linked with everything but the mains, from archives, so that it takes just what it uses.
 # (q, not r: some files of different directories have one name.)
-$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(DAEMON) $(TLIB))
+$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(filter-out %/connections.o,$(DAEMON)) $(TLIB))
 	$(say) AR $@
 	$(Q)rm -f $@ && ar qcs $@ $^
 $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a

@@ -160,7 +160,7 @@ static void test_what_is_no_key(void **state)
     assert_admin(WORLD_ARGS("key", "dance"), USAGE, "help key");
 }
 
-/* Its state as txadmin lists it; "" where it is gone. Owned by the caller. */
+/* As txadmin lists it. */
 static bool session_is(uint64_t id, const char *state)
 {
     cJSON *answer = world_admin_json(world, WORLD_ARGS("sessions"), NULL), *s;

@@ -128,6 +128,7 @@ static void test_verbs(void **state)
 static void test_denials_are_audited(void **state)
 {
     char text[KEY_TEXT_SIZE], words[256];
+    unsigned before;
 
     (void)state;
     world_sleep_ms(1500); /* nothing is counted any more that was denied before */
@@ -136,7 +137,7 @@ static void test_denials_are_audited(void **state)
         snprintf(words, sizeof words,
                  "name=observer key=%.8s act=%s |outcome=denied error=", key_of("observer", text),
                  verbs[i].verb);
-        unsigned before = audited(words);
+        before = audited(words);
 
         (void)deny_verb(verbs[i].verb);
         if (audited(words) != before + verbs[i].acts)
@@ -158,10 +159,17 @@ static void test_refusals_are_audited_once(void **state)
     line_close(&line);
 }
 
-/* An act that is done: its beginning and its end. */
+/* An act that is done: its beginning and its end; or a single line, where they are one. */
 static void test_acts_are_audited(void **state)
 {
+    char file[WORLD_PATH_SIZE];
+    unsigned before;
+
     (void)state;
+    before = audited("name=operator |act=backup outcome=ok"); /* of test_verbs */
+    snprintf(file, sizeof file, "%s/ledger", world_dir(world));
+    assert_admin(WORLD_ARGS("backup", file), DONE, "log index");
+    assert_int_equal(audited("name=operator |act=backup outcome=ok"), before + 1);
     assert_admin(WORLD_ARGS("resource", "add", "bank_z", "postgresql", "host=nowhere"), DONE, "bank_z");
     assert_int_equal(audited("name=operator |act=add_resource what=bank_z kind=postgresql |outcome=begun"), 1);
     assert_int_equal(audited("name=operator |act=add_resource what=bank_z kind=postgresql |outcome=ok"), 1);
@@ -173,12 +181,13 @@ static void test_acts_are_audited(void **state)
 
 static void test_txadmin_says_what_is_missing(void **state)
 {
-    char path[WORLD_PATH_SIZE];
+    char path[WORLD_PATH_SIZE], file[2 * WORLD_PATH_SIZE];
 
     (void)state;
+    snprintf(file, sizeof file, "%s/backup", world_dir(world));
     assert_status_as("observer", DONE, "leader");
-    assert_admin(WORLD_ARGS("--identity", world_identity(world, "observer", path), "backup", "/dev/null"),
-                 DENIED, "observer|may not|an operator's key is needed");
+    assert_admin(WORLD_ARGS("--identity", world_identity(world, "observer", path), "backup", file), DENIED,
+                 "observer|may not|an operator's key is needed");
     assert_admin(WORLD_ARGS("--json", "--identity", world_identity(world, "client", path), "status"), DENIED,
                  "\"code\":\t-20|client");
 }
