@@ -31,10 +31,10 @@ obj = $(patsubst %.c,$(B)/%.o,$(1))
 
 SHARED := $(call obj,$(wildcard libtx/shared/*.c))
 # What is a whole process's business is none of a library's.
-DAEMON := $(call obj,libtx/shared/harden.c libtx/shared/notify.c)
+DAEMON := $(call obj,$(wildcard libtx/shared/daemon/*.c))
 # A program that embeds a participant has the agent inside, without the drivers.
 EMBED  := $(call obj,$(filter-out participant/main.c participant/rm%.c,$(wildcard participant/*.c)))
-LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(EMBED) $(filter-out $(DAEMON),$(SHARED))
+LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(EMBED) $(SHARED)
 COORD  := $(call obj,$(filter-out coordinator/main.c,$(wildcard coordinator/*.c)))
 AGENT  := $(call obj,$(filter-out participant/main.c,$(wildcard participant/*.c)))
 ADMIN  := $(call obj,$(wildcard coordinator/txadmin/*.c))
@@ -71,10 +71,10 @@ $(B)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(B)/txcoordd: $(B)/coordinator/main.o $(COORD) $(SHARED)
+$(B)/txcoordd: $(B)/coordinator/main.o $(COORD) $(SHARED) $(DAEMON)
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lraft -luv -lcjson $(MSG_LIBS)
-$(B)/txagentd: $(B)/participant/main.o $(AGENT) $(SHARED)
+$(B)/txagentd: $(B)/participant/main.o $(AGENT) $(SHARED) $(DAEMON)
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 $(B)/txadmin: $(ADMIN) $(SHARED)
@@ -104,7 +104,7 @@ $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
 
 # A test is linked with everything but the mains, from archives, so that it takes just what it uses.
 # (q, not r: some files of different directories have one name.)
-$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(DAEMON) $(TLIB))
+$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(filter-out %/connections.o,$(DAEMON)) $(TLIB))
 	$(say) AR $@
 	$(Q)rm -f $@ && ar qcs $@ $^
 $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
@@ -151,6 +151,8 @@ soak: deps
 released = $(call build,release,$(1)) && tests/lib/in-temporary build/release/tests/$(1)
 run: deps ; @$(call released,demo/demo) --run
 bench: deps ; @$(call released,demo/demo) --bench $(BENCH_ARGS)
+bench-security: deps
+	@$(call released,demo/demo) --bench --modes=clear,direct --base=clear $(BENCH_ARGS)
 bench-group: deps ; @$(call released,demo/demo) --group
 bench-failover: deps ; @$(call released,failover/failover) $(BENCH_ARGS)
 bench-recovery: deps ; @$(call released,recovery/recovery) $(BENCH_ARGS)
@@ -200,12 +202,13 @@ help:
 	@echo 'make soak            MINUTES=1 SEED=s: random faults, and whether every record agrees with the banks'
 	@echo
 	@echo 'make bench           what atomicity costs'
+	@echo 'make bench-security  what encryption and authentication cost'
 	@echo 'make bench-group     coordinators alone, one and three'
 	@echo 'make bench-failover  what a failover takes'
 	@echo 'make bench-recovery  how fast branches in doubt are resolved'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps install systemd-score clean help demo run soak bench bench-group bench-failover bench-recovery \
+.PHONY: all check-raft deps install systemd-score clean help demo run soak bench bench-security bench-group bench-failover bench-recovery \
         build-tests test asan tsan run-tests run-thread-tests
 .SECONDARY:

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,14 +22,14 @@
 #include "coordinator/restore.h"
 #include "coordinator/server.h"
 #include "coordinator/settings.h"
-#include "libtx/shared/harden.h"
+#include "libtx/shared/daemon/connections.h"
+#include "libtx/shared/daemon/harden.h"
+#include "libtx/shared/daemon/notify.h"
 #include "libtx/shared/log.h"
-#include "libtx/shared/notify.h"
 
 enum {
     TRANSFER_MS = 1000, /* for another node to take the lead, at the end of this one */
     FAREWELL_MS = 50,   /* behind it, to tell those who ask who that is */
-    FILES_MIN = 256,    /* open files; nanomsg gives up with less than its own, and connections come on top */
 };
 
 static const struct settings *settings;
@@ -225,6 +224,7 @@ static void node_close(void)
     uv_close((uv_handle_t *)&node.interrupt, NULL);
     uv_close((uv_handle_t *)&node.hangup, NULL);
     uv_close((uv_handle_t *)&node.look, NULL);
+    connections_unwatch();
     replog_close(node.replog, on_log_closed, NULL);
 }
 
@@ -281,25 +281,6 @@ static void node_release(void)
 }
 
 /* Starting */
-
-/* Every connection is one, and so is every file that the log needs next: the node takes all it may have. */
-static int files_prepare(struct tx_error *e)
-{
-    struct rlimit files;
-
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-        return err_set(e, TX_EIO, "limit of open files: %s", strerror(errno));
-    if (files.rlim_max < FILES_MIN)
-        return err_set(e, TX_EIO,
-                       "limit of open files: %lu are too few, for each connection is one; allow %d at least "
-                       "(ulimit -n, LimitNOFILE)",
-                       (unsigned long)files.rlim_max, FILES_MIN);
-    files.rlim_cur = files.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &files) != 0)
-        return err_set(e, TX_EIO, "limit of open files: cannot raise it to %lu: %s",
-                       (unsigned long)files.rlim_max, strerror(errno));
-    return TX_OK;
-}
 
 static int data_dir_prepare(const char *path, struct tx_error *e)
 {
@@ -387,6 +368,7 @@ static int admin_open(struct tx_error *e)
 
 static void signals_open(void)
 {
+    connections_watch(&node.loop);
     uv_timer_init(&node.loop, &node.farewell);
     uv_signal_init(&node.loop, &node.terminate);
     uv_signal_init(&node.loop, &node.interrupt);
@@ -508,7 +490,7 @@ int main(int argc, char **argv)
     if (rc == TX_OK)
         rc = harden(harden_has_low_port(settings->listen) || harden_has_low_port(settings->peer_listen), &e);
     if (rc == TX_OK)
-        rc = files_prepare(&e);
+        rc = connections_limit(settings->max_connections, &e);
     if (rc == TX_OK)
         rc = data_dir_prepare(settings->data_dir, &e);
     if (rc == TX_OK)
