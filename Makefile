@@ -151,6 +151,8 @@ soak: deps
 released = $(call build,release,$(1)) && tests/lib/in-temporary build/release/tests/$(1)
 run: deps ; @$(call released,demo/demo) --run
 bench: deps ; @$(call released,demo/demo) --bench $(BENCH_ARGS)
+bench-security: deps
+	@$(call released,demo/demo) --bench --modes=clear,direct --base=clear $(BENCH_ARGS)
 bench-group: deps ; @$(call released,demo/demo) --group
 bench-failover: deps ; @$(call released,failover/failover) $(BENCH_ARGS)
 bench-recovery: deps ; @$(call released,recovery/recovery) $(BENCH_ARGS)
@@ -200,12 +202,13 @@ help:
 	@echo 'make soak            MINUTES=1 SEED=s: random faults, and whether every record agrees with the banks'
 	@echo
 	@echo 'make bench           what atomicity costs'
+	@echo 'make bench-security  what encryption and authentication cost'
 	@echo 'make bench-group     coordinators alone, one and three'
 	@echo 'make bench-failover  what a failover takes'
 	@echo 'make bench-recovery  how fast branches in doubt are resolved'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps install systemd-score clean help demo run soak bench bench-group bench-failover bench-recovery \
+.PHONY: all check-raft deps install systemd-score clean help demo run soak bench bench-security bench-group bench-failover bench-recovery \
         build-tests test asan tsan run-tests run-thread-tests
 .SECONDARY:

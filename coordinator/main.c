@@ -40,6 +40,7 @@ static const struct settings *settings;
 static struct node {
     uv_loop_t loop;
     uv_signal_t terminate, interrupt, hangup;
+    uv_prepare_t look;   /* whether a key was revoked */
     uv_timer_t farewell; /* while the lead is handed over, before it stops */
     bool stopping, closing, ready;
     struct audit *audit;
@@ -74,31 +75,29 @@ static void drop_key(const uint8_t key[KEY_SIZE])
         group_drop(node.group, key);
 }
 
+/* At the end of the turn in which it was applied, before anything more is read: who has revoked his own key
+ * gets the answer. */
+static void on_look(uv_prepare_t *prepare)
+{
+    (void)prepare;
+    gate_look(&node.gate, drop_key);
+}
+
 static int on_apply(void *ctx, uint64_t index, const void *data, size_t len, struct tx_error *e)
 {
-    int rc;
-
     (void)ctx;
     learn_group();
-    rc = driver_apply(node.driver, uv_now(&node.loop), index, data, len, e);
-    if (rc == TX_OK)
-        gate_look(&node.gate, drop_key);
-    return rc;
+    return driver_apply(node.driver, uv_now(&node.loop), index, data, len, e);
 }
 
 /* The first time comes from inside replog_open(), when the group's name, which the driver needs, is not known
  * to us yet: the bytes wait. */
 static int on_restore(void *ctx, const void *data, size_t len, struct tx_error *e)
 {
-    int rc;
-
     (void)ctx;
     if (node.driver != NULL) {
         learn_group();
-        rc = driver_restore(node.driver, data, len, e);
-        if (rc == TX_OK)
-            gate_look(&node.gate, drop_key);
-        return rc;
+        return driver_restore(node.driver, data, len, e);
     }
     buf_reset(&node.snapshot);
     buf_put_bytes(&node.snapshot, data, len);
@@ -224,6 +223,7 @@ static void node_close(void)
     uv_close((uv_handle_t *)&node.terminate, NULL);
     uv_close((uv_handle_t *)&node.interrupt, NULL);
     uv_close((uv_handle_t *)&node.hangup, NULL);
+    uv_close((uv_handle_t *)&node.look, NULL);
     connections_unwatch();
     replog_close(node.replog, on_log_closed, NULL);
 }
@@ -376,6 +376,8 @@ static void signals_open(void)
     uv_signal_start(&node.interrupt, on_signal, SIGINT);
     uv_signal_init(&node.loop, &node.hangup);
     uv_signal_start(&node.hangup, on_hangup, SIGHUP);
+    uv_prepare_init(&node.loop, &node.look);
+    uv_prepare_start(&node.look, on_look);
 }
 
 static int line_open(struct tx_error *e)

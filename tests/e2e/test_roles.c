@@ -144,6 +144,14 @@ static void test_denials_are_audited(void **state)
             fail_msg("%s: %u lines in the audit, before it %u", verbs[i].verb, audited(words), before);
     }
     line_close(&line);
+    /* Who may ask nothing at all. */
+    assert_true(line_open(&line, "client"));
+    before = audited("name=client |act=status outcome=denied error=");
+    assert_true(deny_verb("status"));
+    assert_true(deny_verb("no_such_verb"));
+    assert_int_equal(audited("name=client |act=status outcome=denied error="), before + 1);
+    assert_int_equal(audited("name=client |act=unknown outcome=denied error="), 1);
+    line_close(&line);
 }
 
 static void test_refusals_are_audited_once(void **state)
