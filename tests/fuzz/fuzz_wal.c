@@ -213,7 +213,7 @@ static void build(struct model *m, struct cur *c)
     if ((flags & 2) != 0 && m->n_segments < SEGMENTS)
         add_segment(m); /* made ready, and not written to yet */
     m->meta.last_segment = m->n_segments;
-    while (c->p < c->end)
+    while (!c->bad && c->p < c->end)
         add_patch(m, c);
 }
 
