@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,20 +16,20 @@
 
 #include "coordinator/admin.h"
 #include "coordinator/driver.h"
+#include "coordinator/gate.h"
 #include "coordinator/group.h"
 #include "coordinator/replog.h"
 #include "coordinator/restore.h"
 #include "coordinator/server.h"
 #include "coordinator/settings.h"
-#include "coordinator/gate.h"
-#include "libtx/shared/harden.h"
+#include "libtx/shared/daemon/connections.h"
+#include "libtx/shared/daemon/harden.h"
+#include "libtx/shared/daemon/notify.h"
 #include "libtx/shared/log.h"
-#include "libtx/shared/notify.h"
 
 enum {
     TRANSFER_MS = 1000, /* for another node to take the lead, at the end of this one */
     FAREWELL_MS = 50,   /* behind it, to tell those who ask who that is */
-    FILES_MIN = 256,    /* open files; nanomsg gives up with less than its own, and connections come on top */
 };
 
 static const struct settings *settings;
@@ -41,6 +40,7 @@ static const struct settings *settings;
 static struct node {
     uv_loop_t loop;
     uv_signal_t terminate, interrupt, hangup;
+    uv_prepare_t look;   /* whether a key was revoked */
     uv_timer_t farewell; /* while the lead is handed over, before it stops */
     bool stopping, closing, ready;
     struct audit *audit;
@@ -75,31 +75,29 @@ static void drop_key(const uint8_t key[KEY_SIZE])
         group_drop(node.group, key);
 }
 
+/* At the end of the turn in which it was applied, before anything more is read: who has revoked his own key
+ * gets the answer. */
+static void on_look(uv_prepare_t *prepare)
+{
+    (void)prepare;
+    gate_look(&node.gate, drop_key);
+}
+
 static int on_apply(void *ctx, uint64_t index, const void *data, size_t len, struct tx_error *e)
 {
-    int rc;
-
     (void)ctx;
     learn_group();
-    rc = driver_apply(node.driver, uv_now(&node.loop), index, data, len, e);
-    if (rc == TX_OK)
-        gate_look(&node.gate, drop_key);
-    return rc;
+    return driver_apply(node.driver, uv_now(&node.loop), index, data, len, e);
 }
 
 /* The first time comes from inside replog_open(), when the group's name, which the driver needs, is not known
  * to us yet: the bytes wait. */
 static int on_restore(void *ctx, const void *data, size_t len, struct tx_error *e)
 {
-    int rc;
-
     (void)ctx;
     if (node.driver != NULL) {
         learn_group();
-        rc = driver_restore(node.driver, data, len, e);
-        if (rc == TX_OK)
-            gate_look(&node.gate, drop_key);
-        return rc;
+        return driver_restore(node.driver, data, len, e);
     }
     buf_reset(&node.snapshot);
     buf_put_bytes(&node.snapshot, data, len);
@@ -225,6 +223,8 @@ static void node_close(void)
     uv_close((uv_handle_t *)&node.terminate, NULL);
     uv_close((uv_handle_t *)&node.interrupt, NULL);
     uv_close((uv_handle_t *)&node.hangup, NULL);
+    uv_close((uv_handle_t *)&node.look, NULL);
+    connections_unwatch();
     replog_close(node.replog, on_log_closed, NULL);
 }
 
@@ -281,25 +281,6 @@ static void node_release(void)
 }
 
 /* Starting */
-
-/* Every connection is one, and so is every file that the log needs next: the node takes all it may have. */
-static int files_prepare(struct tx_error *e)
-{
-    struct rlimit files;
-
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-        return err_set(e, TX_EIO, "limit of open files: %s", strerror(errno));
-    if (files.rlim_max < FILES_MIN)
-        return err_set(e, TX_EIO,
-                       "limit of open files: %lu are too few, for each connection is one; allow %d at least "
-                       "(ulimit -n, LimitNOFILE)",
-                       (unsigned long)files.rlim_max, FILES_MIN);
-    files.rlim_cur = files.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &files) != 0)
-        return err_set(e, TX_EIO, "limit of open files: cannot raise it to %lu: %s",
-                       (unsigned long)files.rlim_max, strerror(errno));
-    return TX_OK;
-}
 
 static int data_dir_prepare(const char *path, struct tx_error *e)
 {
@@ -387,6 +368,7 @@ static int admin_open(struct tx_error *e)
 
 static void signals_open(void)
 {
+    connections_watch(&node.loop);
     uv_timer_init(&node.loop, &node.farewell);
     uv_signal_init(&node.loop, &node.terminate);
     uv_signal_init(&node.loop, &node.interrupt);
@@ -394,6 +376,8 @@ static void signals_open(void)
     uv_signal_start(&node.interrupt, on_signal, SIGINT);
     uv_signal_init(&node.loop, &node.hangup);
     uv_signal_start(&node.hangup, on_hangup, SIGHUP);
+    uv_prepare_init(&node.loop, &node.look);
+    uv_prepare_start(&node.look, on_look);
 }
 
 static int line_open(struct tx_error *e)
@@ -506,7 +490,7 @@ int main(int argc, char **argv)
     if (rc == TX_OK)
         rc = harden(harden_has_low_port(settings->listen) || harden_has_low_port(settings->peer_listen), &e);
     if (rc == TX_OK)
-        rc = files_prepare(&e);
+        rc = connections_limit(settings->max_connections, &e);
     if (rc == TX_OK)
         rc = data_dir_prepare(settings->data_dir, &e);
     if (rc == TX_OK)

@@ -51,6 +51,8 @@ static const struct conf_key keys[] = {
     {"max_transactions", CONF_UINT, &settings.max_transactions, "100000", "N",
      "transactions preparing, or decided and not finished", 1, 10000000, NULL},
     {"max_agents", CONF_UINT, &settings.max_agents, "1000", "N", "agents connected at once", 1, 100000, NULL},
+    {"max_connections", CONF_UINT, &settings.max_connections, "10000", "N",
+     "connections taken at once, as far as the limit of open files allows", 16, 1000000, NULL},
     {"max_lines", CONF_UINT, &settings.max_lines, "20000", "N",
      "encrypted lines open at once; the one silent for longest makes room", 1, 1000000, NULL},
     {"max_lines_per_key", CONF_UINT, &settings.max_lines_per_key, "1000", "N", "likewise, with one key", 1,

@@ -18,7 +18,7 @@ struct settings {
     unsigned heartbeat_ms, election_ms;
     unsigned vote_timeout_ms, retention_ms;
     unsigned max_sessions, max_sessions_per_key, max_transactions, max_agents;
-    unsigned max_lines, max_lines_per_key, handshake_rate;
+    unsigned max_connections, max_lines, max_lines_per_key, handshake_rate;
     /* Made of the others. */
     const char *client_address; /* what applications and agents reach this node by */
     const char *peer_address;   /* and the other nodes; NULL: none is spoken to */

@@ -106,6 +106,7 @@ static bool call_send_to(struct call *c, struct peer *p, uint64_t now)
     }
     p->outstanding++;
     c->at = p;
+    c->sent_before = c->sent;
     c->sent = true;
     c->line = p->line;
     c->again_ms = now + c->pause_ms;
@@ -145,13 +146,25 @@ static void call_opened(struct call *c, struct peer *p, uint64_t now)
     waiter_wake(c->waiter); /* it has another time to wait for now */
 }
 
-static void calls_opened(struct calls *cs, struct peer *p, uint64_t now)
+/* It takes no clear text: it has not taken this. */
+static void call_mismatched(struct call *c, struct peer *p, uint64_t now)
+{
+    if (c->at != p || c->queued)
+        return;
+    c->sent = c->sent_before;
+    c->again_ms = now + CALL_UNREACHABLE_MS;
+    waiter_wake(c->waiter);
+}
+
+/* Whatever has become of the peer may concern any of them. */
+static void calls_each(struct calls *cs, struct peer *p, uint64_t now,
+                       void (*f)(struct call *c, struct peer *p, uint64_t now))
 {
     struct call *c;
 
     for (size_t i = 0; i < CALL_BUCKETS; i++) {
         LIST_FOREACH(c, &cs->pending[i], pending)
-        call_opened(c, p, now);
+        f(c, p, now);
     }
 }
 
@@ -293,6 +306,12 @@ static struct call *calls_find(struct calls *cs, uint32_t id)
     return NULL;
 }
 
+void calls_look(struct calls *cs, struct peer *p, uint64_t now)
+{
+    if (peer_look(cs, p, now))
+        calls_each(cs, p, now, call_opened);
+}
+
 /* A message that does not decode counts as lost, and the call asks again. */
 void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
 {
@@ -312,8 +331,9 @@ void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
         if (m.data != NULL)
             channel_release(&m);
     }
-    if (peer_look(cs, p, now))
-        calls_opened(cs, p, now);
+    calls_look(cs, p, now);
+    if (!p->open && believed_channel(&cs->believed) == NULL)
+        calls_each(cs, p, now, call_mismatched);
 }
 
 /* one call */

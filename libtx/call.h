@@ -53,7 +53,8 @@ struct call {
     bool spread;        /* any coordinator may have the answer; who has not names the leader */
     struct peer *at;    /* where it is, sent or queued; NULL: nowhere reachable */
     bool queued;        /* waits for one of the peer's OUTSTANDING_LIMIT places */
-    bool sent;          /* has left this process at least once */
+    bool sent;          /* has left this process at least once, and may have been taken */
+    bool sent_before;   /* likewise before it was sent last */
     bool unplaced;      /* nobody could be reached */
     unsigned line;      /* of `at`: the one that it was sent on */
     unsigned redirects; /* taken at once since the last pause */

@@ -114,5 +114,7 @@ void calls_sweep(struct calls *cs);
 
 /* Takes in what has come from this peer and wakes those whom it concerns. */
 void calls_receive(struct calls *cs, struct peer *p, uint64_t now);
+/* Likewise what has become of its line. */
+void calls_look(struct calls *cs, struct peer *p, uint64_t now);
 
 #endif

@@ -131,6 +131,7 @@ static void peer_believe(struct calls *cs, struct peer *p, const uint8_t key[KEY
     if (key_equal(p->key, key))
         return;
     p->redial = !key_equal(p->key, nobody);
+    p->refused_ms = 0;
     memcpy(p->key, key, KEY_SIZE);
     waiter_look_again(cs);
 }
@@ -168,6 +169,7 @@ int calls_keep(struct calls *cs, uint64_t now)
         struct peer *p = cs->peers[i];
 
         channel_keep(&p->channel);
+        calls_look(cs, p, now);
         its = channel_state(&p->channel).open       ? PEER_KEEP_NEVER_MS
               : now - p->dialled_ms < PEER_FRESH_MS ? PEER_KEEP_FRESH_MS
                                                     : PEER_KEEP_MS;
@@ -203,7 +205,8 @@ bool peer_denies(const struct calls *cs, const struct peer *p, uint64_t now)
         patience_ms = PEER_REFUSED_AGENT_MS;
     else if (p->kind != PEER_AGENT && cs->admitted)
         patience_ms = PEER_REFUSED_MS;
-    return state.refused && !state.open && p->refused_ms != 0 && now - p->refused_ms >= patience_ms;
+    return !p->redial && state.refused && !state.open && p->refused_ms != 0 &&
+           now - p->refused_ms >= patience_ms;
 }
 
 const char *peer_why(const struct peer *p)

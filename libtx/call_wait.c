@@ -120,7 +120,7 @@ static bool wait_once(struct calls *cs, struct waiter *w, struct watch *watch, u
     if (polls) {
         calls_redial(cs);
         keep_ms = calls_keep(cs, call_now_ms());
-        ms = keep_ms < left_ms ? keep_ms : left_ms;
+        ms = w->woken ? 0 : keep_ms < left_ms ? keep_ms : left_ms;
         cs->poller = w;
         watch_channels(watch, cs);
     } else {

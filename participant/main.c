@@ -6,14 +6,15 @@
 #include <unistd.h>
 
 #include "libtx/shared/conf.h"
-#include "libtx/shared/harden.h"
+#include "libtx/shared/daemon/connections.h"
+#include "libtx/shared/daemon/harden.h"
+#include "libtx/shared/daemon/notify.h"
 #include "libtx/shared/log.h"
-#include "libtx/shared/notify.h"
 #include "participant/agent.h"
 
 static struct {
     char *coordinators, *name, *listen, *serve, *log_level, *identity, *keys, *statements;
-    unsigned connections, scan_interval_ms;
+    unsigned connections, max_connections, scan_interval_ms;
     bool insecure;
 } conf;
 
@@ -171,6 +172,14 @@ static const struct conf_key keys[] = {
      .help = "connections to each resource, at most",
      .min = 4,
      .max = 256},
+    {.name = "max_connections",
+     .type = CONF_UINT,
+     .target = &conf.max_connections,
+     .initial = "10000",
+     .argument = "N",
+     .help = "connections taken at once, as far as the limit of open files allows",
+     .min = 16,
+     .max = 1000000},
     {.name = "scan_interval",
      .type = CONF_DURATION,
      .target = &conf.scan_interval_ms,
@@ -206,6 +215,7 @@ static void run_stopped(void *arg)
         return;
     uv_close((uv_handle_t *)&run->term, NULL);
     uv_close((uv_handle_t *)&run->interrupt, NULL);
+    connections_unwatch();
 }
 
 static void run_signal(uv_signal_t *handle, int number)
@@ -277,6 +287,7 @@ static void run_begin(struct run *run, uv_loop_t *loop)
 {
     harden_warn("txagentd");
     notify("STATUS=Waits for a coordinator");
+    connections_watch(loop);
     uv_signal_init(loop, &run->term);
     uv_signal_init(loop, &run->interrupt);
     run->term.data = run;
@@ -296,6 +307,8 @@ static int run_agent(struct tx_error *e)
 
     if (rc == TX_OK)
         rc = harden(harden_has_low_port(options.listen), e);
+    if (rc == TX_OK)
+        rc = connections_limit(conf.max_connections, e);
     if (rc == TX_OK)
         rc = run_load(&run, &options, e);
     if (rc != TX_OK)

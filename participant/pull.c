@@ -471,8 +471,10 @@ static void pull_tick(uv_timer_t *timer)
     const char *why;
 
     pull_sweep(p);
-    for (size_t i = 0; i < p->n_lines; i++)
+    for (size_t i = 0; i < p->n_lines; i++) {
         channel_keep(&p->lines[i]->channel);
+        line_look(p->lines[i]);
+    }
     if (p->leader == NULL)
         return;
     why = pull_lost(p, now);

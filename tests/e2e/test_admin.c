@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tests/lib/kit.h"
 
@@ -149,6 +150,20 @@ static void test_usage(void **state)
     assert_admin(WORLD_ARGS("show", "no id"), REFUSED, "no id");
     assert_admin(WORLD_ARGS("--coordinators", "tcp://127.0.0.1:1", "--timeout", "300ms", "status"), SILENCE,
                  "127.0.0.1:1");
+}
+
+/* A device, say, which would be gone then. */
+static void test_a_backup_replaces_files_alone(void **state)
+{
+    char path[WORLD_PATH_SIZE];
+    struct stat st;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/pipe", world_dir(kit.world));
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_admin(WORLD_ARGS("backup", path), USAGE, "is not a file");
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
 }
 
 /* Whoever reads JSON gets it, however it ends. */
@@ -412,6 +427,7 @@ int main(int argc, char **argv)
         TEST(test_looking_at_a_quiet_group),
         TEST(test_a_session_is_shown),
         TEST(test_usage),
+        TEST(test_a_backup_replaces_files_alone),
         TEST(test_a_failure_is_json_too),
         TEST(test_a_stuck_transaction_is_shown),
         TEST(test_resolve_commit),

@@ -48,14 +48,16 @@ static bool in_doubt(void *arg)
 static struct world_process *restored_node(const char *file)
 {
     static char program[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE + 32], listen[64];
+    char identity[WORLD_PATH_SIZE], keys[WORLD_PATH_SIZE];
 
     snprintf(data, sizeof data, "%s/restored.data", world_dir(kit.world));
     snprintf(listen, sizeof listen, "%.*s", (int)strcspn(world_coordinators(kit.world), ","),
              world_coordinators(kit.world));
-    return world_process_new(kit.world, "restored",
-                             WORLD_ARGS(world_program(kit.world, "txcoordd", program), "--data_dir", data,
-                                        "--listen", listen, "--peer_listen", world_node_peer(kit.world, 1),
-                                        "--restore", file));
+    return world_process_new(
+        kit.world, "restored",
+        WORLD_ARGS(world_program(kit.world, "txcoordd", program), "--data_dir", data, "--listen", listen,
+                   "--peer_listen", world_node_peer(kit.world, 1), "--restore", file, "--identity",
+                   world_identity(kit.world, "node_1", identity), "--keys", world_keys(kit.world, keys)));
 }
 
 /* Prepared in both banks without touching an account, in a session that lives for an hour. */

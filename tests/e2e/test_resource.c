@@ -152,7 +152,8 @@ static void test_what_add_refuses(void **state)
     kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "bank_y", "postgresql", "passfile=/etc/assent/pgpass"),
                      DONE, "added");
     assert_done(WORLD_ARGS("resource", "remove", "bank_y"));
-    assert_true(world_process_logged(kit.coordinator, "event=operator verb=add_resource resource=bank_y"));
+    assert_true(world_process_logged(kit.coordinator, "event=audit name=operator ") &&
+                world_process_logged(kit.coordinator, "act=add_resource what=bank_y "));
     assert_false(world_process_logged(kit.coordinator, "hunter2"));
     assert_unsaid("bank_x");
 }

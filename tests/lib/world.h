@@ -206,7 +206,7 @@ bool world_server_logged(const struct world_server *s, const char *text); /* sin
 /* `heir` is restarted where `dead`, which does not run, used to listen. */
 void world_server_take_over(struct world_server *heir, struct world_server *dead);
 
-/* Certificates (world_tls.c): <name>.crt and <name>.key in the world's directory. */
+/* Certificates (world_tls.c): tls-<name>.crt and .key in the world's directory. */
 
 /* An authority that signs others. */
 void world_tls_authority(struct world *w, const char *name);

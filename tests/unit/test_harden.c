@@ -18,8 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "libtx/shared/harden.h"
-#include "libtx/shared/notify.h"
+#include "libtx/shared/daemon/harden.h"
+#include "libtx/shared/daemon/notify.h"
 
 /* Hardening, in a child, for there is no way back */
 

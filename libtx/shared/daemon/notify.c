@@ -1,5 +1,5 @@
 /* notify: see notify.h. */
-#include "libtx/shared/notify.h"
+#include "libtx/shared/daemon/notify.h"
 
 #include <stdarg.h>
 #include <stddef.h>

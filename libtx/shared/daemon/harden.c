@@ -1,5 +1,5 @@
 /* harden: see harden.h. */
-#include "libtx/shared/harden.h"
+#include "libtx/shared/daemon/harden.h"
 
 #include <errno.h>
 #include <linux/capability.h>
