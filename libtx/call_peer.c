@@ -12,8 +12,9 @@ enum {
     /* A connection through a network that was cut waits for TCP's next attempt, which is up to two minutes
      * away. So after this time without a connection or an answer, a coordinator is dialled anew. */
     PEER_REDIAL_MS = 2000,
-    PEER_KEEP_MS = 100,     /* a line that is not ready is looked after so often, */
-    PEER_KEEP_FRESH_MS = 2, /* and while it is fresh, and most likely being connected, so often */
+    PEER_REDIAL_AGENT_MS = 5000, /* likewise an agent, which may be at work on a long statement */
+    PEER_KEEP_MS = 100,          /* a line that is not ready is looked after so often, */
+    PEER_KEEP_FRESH_MS = 2,      /* and while it is fresh, and most likely being connected, so often */
     PEER_FRESH_MS = 100,
     /* A coordinator that has just been started may not know of a key yet that the group has known for long; and
      * an agent may be about to hear of it. */
@@ -252,13 +253,16 @@ struct peer *calls_turn(struct calls *cs, uint64_t now)
 
 /* dialling anew */
 
-/* Never an agent, which may be at work on a long statement. */
+/* What was asked on the line before is asked again on the next, and answered there: by an agent, too, which
+ * then goes on with the statement that it is at work on.
+ */
 void peer_unheard(struct calls *cs, struct peer *p, uint64_t now)
 {
+    uint64_t patience_ms = p->kind == PEER_AGENT ? PEER_REDIAL_AGENT_MS : PEER_REDIAL_MS;
+
     if (p->unheard_ms == 0)
         p->unheard_ms = now;
-    if (p->kind != PEER_COORDINATOR || now - p->unheard_ms < PEER_REDIAL_MS ||
-        now - p->dialled_ms < PEER_REDIAL_MS)
+    if (p->kind == PEER_FORGOTTEN || now - p->unheard_ms < patience_ms || now - p->dialled_ms < patience_ms)
         return;
     p->redial = true;
     p->dialled_ms = now;
