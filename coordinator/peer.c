@@ -1,7 +1,8 @@
 /* peer: see peer.h.
  *
  * A message: 'R', version, kind, 0; sender's number (u64), sender's address, then what the kind has: Raft's
- * bytes, or a greeting's group, log, last index (u64 each) and address for clients.
+ * bytes, or a greeting's group, log, last index (u64 each), whether its receiver is not heard (u8), and address
+ * for clients.
  */
 #include "coordinator/peer.h"
 
@@ -12,7 +13,7 @@
 #include "libtx/shared/words.h"
 
 enum {
-    PEER_VERSION = 2,
+    PEER_VERSION = 3,
     PEER_KIND_RAFT = 1,
     PEER_KIND_GREETING = 2,
     PEER_MESSAGE_LIMIT = 2 << 20, /* bytes; replog's stay below one MiB */
@@ -25,6 +26,7 @@ enum {
     /* A connection through a network that was cut waits for TCP's next attempt, which is up to two minutes
      * away. So after this silence, and again after as much, a peer is dialled anew. */
     PEER_SILENCE_MS = 1000,
+    PEER_DEAF_MS = 2000, /* between two dials for one who does not hear what is sent */
 };
 
 struct peer_message {
@@ -265,12 +267,21 @@ void peer_send(struct peers *p, uint64_t to, const char *address, const void *da
     message_send(p, to, address);
 }
 
+/* Messages are not answered, so who sends cannot know that nothing arrives: who hears nothing says so. */
+static bool is_silent(struct peers *p, uint64_t id)
+{
+    const struct peer_node *n = node_find(p, id);
+
+    return n != NULL && uv_now(p->loop) - n->heard_ms >= PEER_SILENCE_MS;
+}
+
 void peer_greet(struct peers *p, uint64_t to, const char *address, const struct peer_greeting *greeting)
 {
     message_begin(p, PEER_KIND_GREETING);
     buf_put_u64(&p->out, greeting->group);
     buf_put_u64(&p->out, greeting->log);
     buf_put_u64(&p->out, greeting->last_index);
+    buf_put_u8(&p->out, is_silent(p, to));
     buf_put_str(&p->out, greeting->clients);
     message_send(p, to, address);
 }
@@ -295,14 +306,29 @@ void peers_keep(struct peers *p, const uint64_t *ids, size_t n)
 
 /* Receiving */
 
+/* The line there passes nothing on, though the one from there does. */
+static void node_deaf(struct peers *p, uint64_t id)
+{
+    struct peer_node *n = node_find(p, id);
+
+    if (n != NULL && n->poll != NULL && uv_now(p->loop) - n->dialled_ms >= PEER_DEAF_MS)
+        node_close(n);
+}
+
 static bool take_greeting(struct peers *p, struct cur *c, uint64_t from, const char *address)
 {
     struct peer_greeting g = {.id = from, .address = address, .group = cur_u64(c)};
+    bool deaf;
 
     g.log = cur_u64(c);
     g.last_index = cur_u64(c);
+    deaf = cur_u8(c) != 0;
     g.clients = cur_str_required(c, ADDRESS_LIMIT);
-    return cur_done(c) && *g.clients != '\0' && p->options.greeted(p->options.ctx, &g);
+    if (!cur_done(c) || *g.clients == '\0' || !p->options.greeted(p->options.ctx, &g))
+        return false;
+    if (deaf)
+        node_deaf(p, from);
+    return true;
 }
 
 static bool is_believed(const struct peers *p, const uint8_t *key)

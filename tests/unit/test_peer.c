@@ -315,7 +315,7 @@ static void test_large_messages(void **state)
 static void test_garbage(void **state)
 {
     static const char *const garbage[] = {"", "R", "X\1\1", "R\3\1"};
-    static const uint8_t whole[] = {'R', 2, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 'a', ':', 0, 'z'};
+    static const uint8_t whole[] = {'R', 3, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 'a', ':', 0, 'z'};
     struct channel s;
 
     (void)state;
