@@ -44,7 +44,7 @@ TLIB   := $(call obj,$(wildcard tests/lib/*.c))
 FUZZ   := $(call obj,$(filter-out tests/fuzz/libfuzzer.c,$(wildcard tests/fuzz/*.c)))
 UNITS  := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # The longest first, so that none of them is left running alone at the end.
-LONG   := $(patsubst %,tests/e2e/test_%.c,group crash soak standby partition disorder one_phase admin disk)
+LONG   := $(patsubst %,tests/e2e/test_%.c,disturbed group crash soak standby partition disorder one_phase admin disk)
 E2ES   := $(patsubst %.c,$(B)/%,$(LONG) $(filter-out $(LONG),$(wildcard tests/e2e/test_*.c)))
 EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
 
