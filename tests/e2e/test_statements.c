@@ -8,23 +8,52 @@
 enum { SETTLE_MS = 30000, ACCOUNTS = 10, BALANCE = 1000 };
 
 static struct world_server *bank;
-static struct world_process *agent;
+
+/* Agents of one database: what each lets be executed is its resource's name. */
+enum { NAMED, NONE, ANY, AGENTS };
+
+static const char *const resources[AGENTS] = {[NAMED] = "named", [NONE] = "none", [ANY] = "any"};
+static struct world_process *agents[AGENTS];
 
 /* set up */
 
-static void start_agent(const char *name, const char *statements)
+static const char *write_statements(const char *name, const char *text, char path[WORLD_PATH_SIZE])
 {
-    agent = world_agent_new(world, name, &bank, 1, WORLD_ARGS("--statements", statements));
-    world_process_start_ready(agent, NULL);
+    FILE *f;
+
+    snprintf(path, WORLD_PATH_SIZE, "%s/%s", world_dir(world), name);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    return path;
+}
+
+static struct world_process *new_agent(const char *name, const char *statements)
+{
+    char conninfo[WORLD_PATH_SIZE], resource[2 * WORLD_PATH_SIZE];
+
+    snprintf(resource, sizeof resource, "--resource.%s=postgresql %s", name,
+             world_server_conninfo(bank, "assent_agent", conninfo));
+    return world_agent_new(world, name, NULL, 0, WORLD_ARGS(resource, "--statements", statements));
 }
 
 static int open_group(void **state)
 {
-    const struct world_server_options options = {0};
+    char path[WORLD_PATH_SIZE];
 
     (void)state;
     open_world("statements");
-    bank = world_server_new(world, "bank_a", &options);
+    bank = world_server_new(world, "bank_a", NULL);
+    write_statements("statements",
+                     "# all that the shop needs\n"
+                     "debit = UPDATE accounts SET balance = balance - $2 WHERE id = $1\n"
+                     "look = SELECT balance FROM accounts WHERE id = $1\n",
+                     path);
+    for (int i = 0; i < AGENTS; i++) {
+        agents[i] = new_agent(resources[i], i == NAMED ? path : resources[i]);
+        world_process_start_ready(agents[i], NULL);
+    }
     return 0;
 }
 
@@ -39,35 +68,6 @@ static int set_up(void **state)
     (void)state;
     world_accounts(bank, ACCOUNTS, BALANCE);
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    world_process_kill(agent);
-    return 0;
-}
-
-static const char *write_statements(const char *text, char path[WORLD_PATH_SIZE])
-{
-    FILE *f;
-
-    snprintf(path, WORLD_PATH_SIZE, "%s/statements", world_dir(world));
-    f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-    return path;
-}
-
-static void start_named_agent(void)
-{
-    char path[WORLD_PATH_SIZE];
-
-    start_agent("named", write_statements("# all that the shop needs\n"
-                                          "debit = UPDATE accounts SET balance = balance - $2 WHERE id = $1\n"
-                                          "look = SELECT balance FROM accounts WHERE id = $1\n",
-                                          path));
 }
 
 /* clients */
@@ -96,19 +96,19 @@ static txn *begin(tx_client *client)
     return t;
 }
 
-static int exec(txn *t, const char *statement, struct tx_error *e)
+static int exec(txn *t, int agent, const char *statement, struct tx_error *e)
 {
     static const char *const values[] = {"1", "10"};
     int n = strstr(statement, "$2") != NULL || strcmp(statement, "@debit") == 0 ? 2 : 1;
 
-    return txn_exec(t, "bank_a", statement, n, values, NULL, e);
+    return txn_exec(t, resources[agent], statement, n, values, NULL, e);
 }
 
 /* In a transaction of its own, which is committed where it can be. */
-static int exec_alone(tx_client *client, const char *statement, struct tx_error *e)
+static int exec_alone(tx_client *client, int agent, const char *statement, struct tx_error *e)
 {
     txn *t = begin(client);
-    int rc = exec(t, statement, e);
+    int rc = exec(t, agent, statement, e);
 
     if (rc == TX_OK)
         rc = txn_commit(t, TXN_COMPLETED, e);
@@ -118,7 +118,7 @@ static int exec_alone(tx_client *client, const char *statement, struct tx_error 
 
 struct trial {
     tx_client *client;
-    const char *statement;
+    int agent;
 };
 
 static bool is_found(void *arg)
@@ -126,13 +126,13 @@ static bool is_found(void *arg)
     struct trial *trial = arg;
     struct tx_error e;
 
-    return exec_alone(trial->client, trial->statement, &e) != TX_ENOTFOUND;
+    return exec_alone(trial->client, trial->agent, "@look", &e) != TX_ENOTFOUND;
 }
 
 /* The coordinator has heard of the agent. */
-static tx_client *open_client_of_agent(const char *who, const char *statement)
+static tx_client *open_client_of(int agent)
 {
-    struct trial trial = {open_client(who), statement};
+    struct trial trial = {open_client("client"), agent};
 
     if (!world_wait(SETTLE_MS, is_found, &trial))
         fail_msg("no coordinator knows the agent");
@@ -152,17 +152,17 @@ static void named_statements_alone(void **state)
     struct tx_error e;
 
     (void)state;
-    start_named_agent();
-    client = open_client_of_agent("client", "@look");
-    if (exec_alone(client, "@debit", &e) != TX_OK)
+    client = open_client_of(NAMED);
+    if (exec_alone(client, NAMED, "@debit", &e) != TX_OK)
         fail_msg("%s", e.msg);
     assert_balance(BALANCE - 10);
-    assert_int_equal(exec_alone(client, "UPDATE accounts SET balance = 0 WHERE id = $1", &e), TX_EDENIED);
+    assert_int_equal(exec_alone(client, NAMED, "UPDATE accounts SET balance = 0 WHERE id = $1", &e),
+                     TX_EDENIED);
     assert_non_null(strstr(e.msg, "named statements alone"));
-    assert_int_equal(exec_alone(client, "@credit", &e), TX_EDENIED);
+    assert_int_equal(exec_alone(client, NAMED, "@credit", &e), TX_EDENIED);
     assert_balance(BALANCE - 10);
-    world_process_await(agent, "event=audit name=client", 1000);
-    world_process_await(agent, "act=exec resource=bank_a outcome=denied", 1000);
+    world_process_await(agents[NAMED], "event=audit name=client", 1000);
+    world_process_await(agents[NAMED], "act=exec resource=named outcome=denied", 1000);
     tx_client_close(client);
 }
 
@@ -174,11 +174,10 @@ static void a_denied_statement_leaves_rollback(void **state)
     txn *t;
 
     (void)state;
-    start_named_agent();
-    client = open_client_of_agent("client", "@look");
+    client = open_client_of(NAMED);
     t = begin(client);
-    assert_int_equal(exec(t, "@debit", &e), TX_OK);
-    assert_int_equal(exec(t, "DELETE FROM accounts WHERE id = $1", &e), TX_EDENIED);
+    assert_int_equal(exec(t, NAMED, "@debit", &e), TX_OK);
+    assert_int_equal(exec(t, NAMED, "DELETE FROM accounts WHERE id = $1", &e), TX_EDENIED);
     assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_EROLLBACK);
     txn_free(t);
     assert_balance(BALANCE);
@@ -195,15 +194,14 @@ static void no_statements_but_recovery(void **state)
     txn *t;
 
     (void)state;
-    start_agent("recovery", "none");
-    client = open_client_of_agent("client", "SELECT $1");
-    assert_int_equal(exec_alone(client, "SELECT $1", &e), TX_EDENIED);
+    client = open_client_of(NONE);
+    assert_int_equal(exec_alone(client, NONE, "SELECT $1", &e), TX_EDENIED);
     assert_non_null(strstr(e.msg, "executes no statements"));
-    assert_int_equal(exec_alone(client, "@debit", &e), TX_EDENIED);
+    assert_int_equal(exec_alone(client, NONE, "@debit", &e), TX_EDENIED);
     conn = PQconnectdb(world_server_conninfo(bank, "app", conninfo));
     t = begin(client);
     (void)txn_id(t);
-    if (txn_enlist_pg(t, "bank_a", conn, &e) != TX_OK)
+    if (txn_enlist_pg(t, resources[NONE], conn, &e) != TX_OK)
         fail_msg("%s", e.msg);
     PQclear(PQexec(conn, "UPDATE accounts SET balance = balance - 10 WHERE id = 1"));
     if (txn_commit(t, TXN_DECISION_LOGGED, &e) != TX_OK)
@@ -218,14 +216,13 @@ static void no_statements_but_recovery(void **state)
 static void a_bad_file_ends_the_agent(void **state)
 {
     char path[WORLD_PATH_SIZE];
+    struct world_process *agent;
 
     (void)state;
-    agent = world_agent_new(
-        world, "bad", &bank, 1,
-        WORLD_ARGS("--statements", write_statements("look = SELECT 1\nDROP TABLE accounts\n", path)));
+    agent = new_agent("bad", write_statements("bad", "look = SELECT 1\nDROP TABLE accounts\n", path));
     world_process_start(agent, NULL);
     assert_int_equal(world_process_wait(agent, SETTLE_MS), 1);
-    assert_true(world_process_logged(agent, "statements:2: write NAME = SQL"));
+    assert_true(world_process_logged(agent, "bad:2: write NAME = SQL"));
 }
 
 /* who may */
@@ -244,7 +241,7 @@ static int ask_as(tx_client *other, const char *id, const struct wire_message *w
     assert_true(txid_parse(id, &txid));
     m.exec.id = m.type == WIRE_EXEC ? txid : m.exec.id;
     m.finish.id = m.type == WIRE_FINISH ? txid : m.finish.id;
-    assert_int_equal(client_locate(other, "bank_a", call_now_ms() + SETTLE_MS, &peer, e), TX_OK);
+    assert_int_equal(client_locate(other, "any", call_now_ms() + SETTLE_MS, &peer, e), TX_OK);
     rc = call_sync(&call, other->calls, &m, peer, want, call_now_ms() + SETTLE_MS, &reply, e);
     if (rc == TX_OK && want == WIRE_ROWS)
         rc = reply->rows.code;
@@ -256,24 +253,23 @@ static void another_clients_branch(void **state)
 {
     const struct wire_message statement = {
         .type = WIRE_EXEC,
-        .exec = {.branch = 1, .number = 2, .timeout_ms = 20000, .resource = "bank_a", .statement = "SELECT 1"}};
-    const struct wire_message roll_back = {
-        .type = WIRE_FINISH, .finish = {.op = FINISH_ROLLBACK, .branch = 1, .resource = "bank_a"}};
+        .exec = {.branch = 1, .number = 2, .timeout_ms = 20000, .resource = "any", .statement = "SELECT 1"}};
+    const struct wire_message roll_back = {.type = WIRE_FINISH,
+                                           .finish = {.op = FINISH_ROLLBACK, .branch = 1, .resource = "any"}};
     tx_client *client, *other;
     struct tx_error e;
     txn *t;
 
     (void)state;
-    start_agent("any", "any");
     add_key("other", "other", "client", NULL);
-    client = open_client_of_agent("client", "SELECT $1");
+    client = open_client_of(ANY);
     other = open_client("other");
     t = begin(client);
-    assert_int_equal(exec(t, "UPDATE accounts SET balance = balance - $2 WHERE id = $1", &e), TX_OK);
+    assert_int_equal(exec(t, ANY, "UPDATE accounts SET balance = balance - $2 WHERE id = $1", &e), TX_OK);
     assert_int_equal(ask_as(other, txn_id(t), &statement, WIRE_ROWS, &e), TX_EDENIED);
     assert_int_equal(ask_as(other, txn_id(t), &roll_back, WIRE_FINISHED, &e), TX_EDENIED);
     assert_non_null(strstr(e.msg, "another client"));
-    world_process_await(agent, "event=audit name=other", 1000);
+    world_process_await(agents[ANY], "event=audit name=other", 1000);
     if (txn_commit(t, TXN_COMPLETED, &e) != TX_OK)
         fail_msg("%s", e.msg);
     assert_balance(BALANCE - 10);
@@ -303,17 +299,16 @@ static void a_key_comes_and_goes(void **state)
     txn *t;
 
     (void)state;
-    start_agent("keys", "any");
-    tx_client_close(open_client_of_agent("client", "SELECT $1"));
+    tx_client_close(open_client_of(ANY));
     add_key("guest", "guest", "client", NULL);
     client = open_client("guest");
-    if (exec_alone(client, "SELECT $1", &e) != TX_OK)
+    if (exec_alone(client, ANY, "SELECT $1", &e) != TX_OK)
         fail_msg("%s", e.msg);
     t = begin(client);
-    assert_int_equal(exec(t, "UPDATE accounts SET balance = balance - $2 WHERE id = $1", &e), TX_OK);
+    assert_int_equal(exec(t, ANY, "UPDATE accounts SET balance = balance - $2 WHERE id = $1", &e), TX_OK);
     assert_admin(WORLD_ARGS("key", "revoke", key_of("guest", text), "--yes"), DONE, "guest");
     begun = call_now_ms();
-    assert_int_not_equal(exec(t, "UPDATE accounts SET balance = balance - $2 WHERE id = $1", &e), TX_OK);
+    assert_int_not_equal(exec(t, ANY, "UPDATE accounts SET balance = balance - $2 WHERE id = $1", &e), TX_OK);
     assert_int_not_equal(txn_commit(t, TXN_COMPLETED, &e), TX_OK);
     txn_free(t);
     assert_in_range(call_now_ms() - begun, 0, 10000);
@@ -331,7 +326,6 @@ static void an_unknown_key_is_told_so(void **state)
     struct tx_error e;
 
     (void)state;
-    start_agent("unknown", "any");
     world_identity_make(world, "eve", text);
     options.identity = world_identity(world, "eve", identity);
     assert_int_equal(tx_client_open(&client, &options, &e), TX_EDENIED);
@@ -350,7 +344,7 @@ static void an_unknown_key_is_told_so(void **state)
     assert_int_equal(tx_client_open(&client, &options, &e), TX_EREFUSED);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup(f, set_up)
 
 int main(void)
 {
