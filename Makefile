@@ -15,6 +15,7 @@ PACKAGES := libpq libmariadb nanomsg libcjson libuv libsodium
 FLAGS_release := -O2
 FLAGS_test    := -O1 -DASSENT_CRASH_POINTS
 FLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DASSENT_CRASH_POINTS
+FLAGS_fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 FLAGS_tsan    := -O1 -fsanitize=thread -DASSENT_CRASH_POINTS
 
 CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
@@ -40,6 +41,7 @@ AGENT  := $(call obj,$(filter-out participant/main.c,$(wildcard participant/*.c)
 ADMIN  := $(call obj,$(wildcard coordinator/txadmin/*.c))
 BENCH  := $(call obj,$(wildcard tests/bench/*.c))
 TLIB   := $(call obj,$(wildcard tests/lib/*.c))
+FUZZ   := $(call obj,$(filter-out tests/fuzz/libfuzzer.c,$(wildcard tests/fuzz/*.c)))
 UNITS  := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 # The longest first, so that none of them is left running alone at the end.
 LONG   := $(patsubst %,tests/e2e/test_%.c,group crash soak standby partition disorder one_phase admin disk)
@@ -104,7 +106,7 @@ $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
 
 # A test is linked with everything but the mains, from archives, so that it takes just what it uses.
 # (q, not r: some files of different directories have one name.)
-$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(filter-out %/connections.o,$(DAEMON)) $(TLIB))
+$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(filter-out %/connections.o,$(DAEMON)) $(TLIB) $(FUZZ))
 	$(say) AR $@
 	$(Q)rm -f $@ && ar qcs $@ $^
 $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
@@ -137,6 +139,20 @@ $(B)/tests/recovery/recovery: $(call obj,$(wildcard tests/recovery/*.c)) $(B)/te
 $(HARNESSES): $(B)/tests/all.a
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(B)/tests/all.a $(AGENT_LIBS)
+
+# Everything that reads bytes from outside, by libFuzzer: make fuzz SECONDS=60 TARGET=wire. Clang warns of other things
+# than gcc does, which is the judge.
+SECONDS ?= 60
+FUZZ_CC ?= clang
+FUZZ_CFLAGS := -g -Wno-sign-conversion -Wno-string-conversion -Wno-gnu-variable-sized-type-not-at-end
+fuzzmake = tests/lib/install-deps fuzz && \
+           $(MAKE) --no-print-directory -j$(JOBS) V=fuzz CC=$(FUZZ_CC) CFLAGS="$(FUZZ_CFLAGS)" build/fuzz/fuzz
+fuzz: ; @$(fuzzmake) && tests/fuzz/run $(SECONDS) $(TARGET)
+# What a fuzzer has found to be of use, and is not there yet, goes into the repository's corpus.
+fuzz-corpus: ; @$(fuzzmake) && tests/fuzz/run --keep $(TARGET)
+$(B)/fuzz: $(B)/tests/fuzz/libfuzzer.o $(B)/tests/all.a
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ -lraft $(AGENT_LIBS)
 
 build = $(MAKE) --no-print-directory -j$(JOBS) V=$(1) all build/$(1)/tests/$(2)
 # The demonstration lets an application die between its PREPAREs, so it runs the build that has crash points.
@@ -199,6 +215,7 @@ help:
 	@echo 'make test            install what is missing, pass all tests'
 	@echo 'make asan            the tests under ASan and UBSan'
 	@echo 'make tsan            the threads of libtx under TSan'
+	@echo 'make fuzz            SECONDS=60 TARGET=t: bytes from outside, by libFuzzer; tests/fuzz/README.md'
 	@echo 'make soak            MINUTES=1 SEED=s: random faults, and whether every record agrees with the banks'
 	@echo
 	@echo 'make bench           what atomicity costs'
@@ -209,6 +226,7 @@ help:
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps install systemd-score clean help demo run soak bench bench-security bench-group bench-failover bench-recovery \
+.PHONY: all check-raft deps install systemd-score clean help demo run soak fuzz fuzz-corpus bench bench-security bench-group \
+        bench-failover bench-recovery \
         build-tests test asan tsan run-tests run-thread-tests
 .SECONDARY:

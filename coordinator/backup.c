@@ -78,6 +78,8 @@ static int try_restore(const struct backup *b, const char *path, struct tx_error
     struct ledger *l = ledger_new(b->group);
     int rc = l == NULL ? err_set(e, TX_ENOMEM, "out of memory") : ledger_restore(l, b->ledger, b->len, e);
 
+    if (rc == TX_OK && !ledger_may_begin(l))
+        rc = err_set(e, TX_ECORRUPT, "its numbers are none that a group can have come to");
     ledger_free(l);
     return rc == TX_OK ? rc : err_wrap(e, rc, "%s", path);
 }

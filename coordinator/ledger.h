@@ -154,6 +154,8 @@ void ledger_count(const struct ledger *l, struct ledger_counts *out);
 /* Whole state to bytes and back, versioned. restore replaces the state; on TX_ECORRUPT, TX_EPROTO, TX_ENOMEM
  * nothing has changed. */
 void ledger_snapshot(const struct ledger *l, struct buf *out);
+/* Its numbers leave room for all that a group may come to that begins with it, as with a backup. */
+bool ledger_may_begin(const struct ledger *l);
 int ledger_restore(struct ledger *l, const void *data, size_t len, struct tx_error *e);
 
 #endif

@@ -16,6 +16,8 @@
 
 /* Far more sessions than can have been opened since a backup, and changes of the keys. */
 #define RESTORE_GAP (1ULL << 32)
+/* No group comes to have so many sessions, whatever it was restored from and how often. */
+#define RESTORE_LIMIT (1ULL << 62)
 
 enum { SNAPSHOT_MAGIC = 0x4c415841 /* "AXAL" */, SNAPSHOT_VERSION = 3 };
 
@@ -405,6 +407,11 @@ out:
 
 /* Restoring a backup */
 
+bool ledger_may_begin(const struct ledger *l)
+{
+    return l->next_session < RESTORE_LIMIT && l->keys_version < RESTORE_LIMIT;
+}
+
 /* Sessions that were open when the backup was made lived on; so did sessions opened later, whose numbers are in
  * the gap. What stands of them in the log that is lost is not known here, and may have been COMMIT. */
 static int lose_later_sessions(struct ledger *l, uint64_t at_ms)
@@ -447,6 +454,8 @@ int ledger_adopt(struct ledger *l, const void *data, size_t len, uint64_t at_ms)
     struct ledger old;
     int rc = fresh == NULL ? TX_ENOMEM : ledger_restore(fresh, data, len, NULL);
 
+    if (rc == 0 && !ledger_may_begin(fresh))
+        rc = TX_ECORRUPT;
     if (rc == 0)
         rc = lose_later_sessions(fresh, at_ms);
     if (rc == 0)

@@ -325,9 +325,24 @@ void replog_message_release(struct replog_message *m)
     m->raft.append_entries.entries = NULL;
 }
 
+struct config_member {
+    uint64_t id;
+    const char *address;
+};
+
+static bool get_member(struct cur *c, struct config_member *m)
+{
+    m->id = cur_u64(c);
+    m->address = (const char *)c->p;
+    if (c->bad || m->id == 0 || memchr(m->address, 0, (size_t)(c->end - c->p)) == NULL)
+        return false;
+    return strlen(m->address) <= REPLOG_MESSAGE_ADDRESS && cur_bytes(c, strlen(m->address) + 1) != NULL &&
+           cur_u8(c) <= RAFT_SPARE && !c->bad;
+}
+
 bool replog_message_check_config(const void *data, size_t len)
 {
-    const char *address;
+    struct config_member members[REPLOG_MESSAGE_NODES];
     struct cur c;
     uint64_t n;
     bool known;
@@ -337,16 +352,13 @@ bool replog_message_check_config(const void *data, size_t len)
     n = cur_u64(&c);
     if (!known || n == 0 || n > REPLOG_MESSAGE_NODES)
         return false;
-    while (n-- > 0 && !c.bad) {
-        if (cur_u64(&c) == 0)
+    for (uint64_t i = 0; i < n; i++) {
+        if (!get_member(&c, &members[i]))
             return false;
-        address = (const char *)c.p;
-        if (c.bad || memchr(address, 0, (size_t)(c.end - c.p)) == NULL)
-            return false;
-        if (cur_bytes(&c, strlen(address) + 1) == NULL || strlen(address) > REPLOG_MESSAGE_ADDRESS)
-            return false;
-        if (cur_u8(&c) > RAFT_SPARE)
-            return false;
+        for (uint64_t k = 0; k < i; k++) {
+            if (members[k].id == members[i].id || strcmp(members[k].address, members[i].address) == 0)
+                return false;
+        }
     }
-    return !c.bad;
+    return true;
 }

@@ -3,6 +3,7 @@
  */
 #include "libtx/rows.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #include "libtx/libtx.h"
@@ -26,9 +27,10 @@ struct txn_rows *rows_take(const struct wire_rows *w, struct channel_message *me
     cur_init(&c, w->cells, w->cells_len);
     for (size_t i = 0; i < n; i++)
         rows->cells[i] = cur_str(&c, ROWS_LIMIT);
-    rows->n_rows = (int)w->n_rows;
+    /* Without columns there can be any number of rows: they take no room. */
+    rows->n_rows = w->n_rows > INT_MAX ? INT_MAX : (int)w->n_rows;
     rows->n_columns = w->n_columns;
-    rows->affected = (long long)w->affected;
+    rows->affected = w->affected > LLONG_MAX ? LLONG_MAX : (long long)w->affected;
     rows->message = *message;
     message->data = NULL;
     return rows;

@@ -303,11 +303,13 @@ void keyring_release(struct keyring *r)
     *r = (struct keyring){0};
 }
 
-static int keyring_line(struct keyring *r, char *line, struct tx_error *e)
+static int keyring_line(struct keyring *r, char *line, size_t len, struct tx_error *e)
 {
     struct key_entry entry;
     int rc;
 
+    if (strlen(line) != len)
+        return err_set(e, TX_EINVAL, "a NUL byte; this is not a text file");
     line[strcspn(line, "#\n")] = '\0';
     if (line[strspn(line, " \t\r")] == '\0')
         return TX_OK;
@@ -317,24 +319,36 @@ static int keyring_line(struct keyring *r, char *line, struct tx_error *e)
     return rc == TX_OK ? keyring_add(r, &entry, e) : rc;
 }
 
+/* Whole lines, however long: the rest of one must not pass for another. */
+static int keyring_lines(struct keyring *r, FILE *f, const char *path, struct tx_error *e)
+{
+    char *line = NULL;
+    unsigned number = 0;
+    size_t room = 0;
+    ssize_t len;
+    int rc = TX_OK;
+
+    while (rc == TX_OK && (len = getline(&line, &room, f)) >= 0) {
+        number++;
+        rc = keyring_line(r, line, (size_t)len, e);
+        if (rc != TX_OK)
+            err_wrap(e, rc, "%s:%u", path, number);
+    }
+    if (rc == TX_OK && !feof(f))
+        rc = err_set(e, TX_EIO, "%s: %s", path, strerror(errno));
+    free(line);
+    return rc;
+}
+
 int keyring_load(struct keyring *r, const char *path, struct tx_error *e)
 {
     FILE *f = fopen(path, "re");
-    char line[KEY_LINE];
-    unsigned number = 0;
-    int rc = TX_OK;
+    int rc;
 
     *r = (struct keyring){0};
     if (f == NULL)
         return err_set(e, TX_EIO, "%s: %s", path, strerror(errno));
-    while (rc == TX_OK && fgets(line, sizeof line, f) != NULL) {
-        number++;
-        rc = keyring_line(r, line, e);
-        if (rc != TX_OK)
-            err_wrap(e, rc, "%s:%u", path, number);
-    }
-    if (rc == TX_OK && ferror(f))
-        rc = err_set(e, TX_EIO, "%s: %s", path, strerror(errno));
+    rc = keyring_lines(r, f, path, e);
     fclose(f);
     if (rc != TX_OK)
         keyring_release(r);

@@ -41,7 +41,8 @@ static bool proof_field(const char **text, const char *key, const char *digits, 
 bool pg_proof_parse(const char *text, struct pg_proof *p)
 {
     static const char decimal[] = "0123456789";
-    char timeline[16], lsn[24];
+    char timeline[16], lsn[24], again[PROOF_LIMIT + 1];
+    const char *whole = text;
 
     memset(p, 0, sizeof *p);
     if (text == NULL || !proof_field(&text, "xid=", decimal, p->xid, 20))
@@ -54,7 +55,9 @@ bool pg_proof_parse(const char *text, struct pg_proof *p)
     p->timeline = (uint32_t)strtoul(timeline, NULL, 10);
     if (*text != '\0' && proof_field(&text, " lsn=", "0123456789ABCDEF/", lsn, 17))
         p->lsn = pg_lsn_parse(lsn);
-    return *text == '\0' && p->timeline != 0;
+    /* A number too large, or none: what was read is written again and compared. */
+    pg_proof_format(p, again);
+    return strcmp(again, whole) == 0;
 }
 
 uint64_t pg_lsn_parse(const char *text)
@@ -62,8 +65,8 @@ uint64_t pg_lsn_parse(const char *text)
     uint32_t high, low;
     int end = 0;
 
-    if (text == NULL || sscanf(text, "%8" SCNx32 "/%8" SCNx32 "%n", &high, &low, &end) != 2 ||
-        text[end] != '\0')
+    if (text == NULL || strspn(text, "0123456789ABCDEF/") != strlen(text) ||
+        sscanf(text, "%8" SCNx32 "/%8" SCNx32 "%n", &high, &low, &end) != 2 || text[end] != '\0')
         return 0;
     return (uint64_t)high << 32 | low;
 }

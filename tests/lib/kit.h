@@ -67,6 +67,7 @@ struct kit_options {
     bool stock;   /* a service takes part, too: «stock» */
     bool network; /* see world_net.h */
     bool disorder;     /* see world.h */
+    bool relays;       /* likewise */
     size_t disk_bytes; /* of each node's disk (world_node_disk()); 0: a directory as any other */
     bool watched;      /* world_process_fault() can be used on the nodes */
 };

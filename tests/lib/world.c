@@ -144,6 +144,7 @@ bool world_free(struct world *w, bool failed)
         world_server_release(w->servers[i]);
     for (size_t i = 0; i < w->n_processes; i++)
         world_process_release(w->processes[i]);
+    world_relays_release(w);
     world_net_close(w);
     world_disks_release(w);
     world_keys_close(w);

@@ -22,6 +22,7 @@ struct world;         /* the directory and everything in it */
 struct world_process; /* a program that can be started, killed and started again; owned by its world */
 struct world_server;  /* a database server; owned by its world */
 struct channel_security;
+struct relay;
 
 /* The world (world.c) */
 
@@ -33,6 +34,7 @@ struct world_options {
     /* What the coordinators say to each other goes through a proxy that delays, doubles, loses and reorders it,
      * see proxy.h; the program calls world_client_main() with its job. */
     bool disorder;
+    bool relays; /* a man in the middle before each node, at both of its addresses, see relay.h */
     /* What world_fail() calls; does not return. NULL: message and ends of all logs to standard error, exit 1.
      */
     void (*fail)(const char *message);
@@ -124,6 +126,8 @@ void world_node_begin(struct world *w, struct world_process *node, unsigned id);
 void world_node_add(struct world *w, struct world_process *node, unsigned id);
 /* The leader's number, where so many nodes are up and none of them is catching up; 0: not so. */
 unsigned world_group_leader(struct world *w, unsigned nodes);
+/* The man in the middle between a node and its callers, or its peers. */
+struct relay *world_relay(const struct world *w, unsigned id, bool peers);
 /* Its address for clients. */
 const char *world_node_address(const struct world *w, unsigned id);
 /* Empties the data directory of a node that does not run. */
@@ -202,7 +206,7 @@ bool world_server_logged(const struct world_server *s, const char *text); /* sin
 /* `heir` is restarted where `dead`, which does not run, used to listen. */
 void world_server_take_over(struct world_server *heir, struct world_server *dead);
 
-/* Certificates (world_tls.c): <name>.crt and <name>.key in the world's directory. */
+/* Certificates (world_tls.c): tls-<name>.crt and .key in the world's directory. */
 
 /* An authority that signs others. */
 void world_tls_authority(struct world *w, const char *name);

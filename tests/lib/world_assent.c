@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tests/lib/proxy.h"
+#include "tests/lib/relay.h"
 #include "tests/lib/world_impl.h"
 
 enum { JOIN_MS = 30000 /* more than starting, or catching up, takes */ };
@@ -50,10 +51,39 @@ struct world_process *world_coordinator_new(struct world *w, const char *name, c
     return make_on(h, w, name, argv, flags);
 }
 
+/* Who stands before a node: what its callers (0) or peers (1) are told is another address than its own. */
+static void put_between(struct world *w, unsigned id, int peers, const struct world_host *h, char *told,
+                        const char *listen)
+{
+    memcpy(told, listen, WORLD_NAME_SIZE);
+    if (w->options.relays) {
+        new_address(w, h, told);
+        w->relays[id][peers] = relay_new(told, listen);
+    } else if (w->options.disorder && peers) {
+        new_address(w, h, told);
+        proxy_start(w, id, told, listen);
+    }
+}
+
+struct relay *world_relay(const struct world *w, unsigned id, bool peers)
+{
+    return w->relays[id][peers];
+}
+
+void world_relays_release(struct world *w)
+{
+    for (unsigned id = 0; id <= WORLD_NODE_LIMIT; id++) {
+        for (int i = 0; i < 2; i++) {
+            if (w->relays[id][i] != NULL)
+                relay_free(w->relays[id][i]);
+        }
+    }
+}
+
 struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags)
 {
     char program[WORLD_PATH_SIZE], data[2 * WORLD_PATH_SIZE], name[WORLD_NAME_SIZE], number[16];
-    char peer_listen[WORLD_NAME_SIZE];
+    char peer_listen[WORLD_NAME_SIZE], told[WORLD_NAME_SIZE];
     struct world_host *h = new_host(w);
     char *peer = w->node_peers[id], *listen = w->node_addresses[id];
     const char *argv[WORLD_ARG_LIMIT + 1] = {world_program(w, "txcoordd", program),
@@ -61,6 +91,8 @@ struct world_process *world_node_new(struct world *w, unsigned id, bool listed, 
                                              data,
                                              "--listen",
                                              listen,
+                                             "--advertise",
+                                             told,
                                              "--peer_listen",
                                              peer_listen,
                                              "--peer_advertise",
@@ -74,14 +106,11 @@ struct world_process *world_node_new(struct world *w, unsigned id, bool listed, 
     snprintf(data, sizeof data, "%s/%s.data", w->dir, name);
     new_address(w, h, listen);
     new_address(w, h, peer_listen);
-    memcpy(peer, peer_listen, WORLD_NAME_SIZE);
-    if (w->options.disorder) {
-        new_address(w, h, peer);
-        proxy_start(w, id, peer, peer_listen);
-    }
+    put_between(w, id, 0, h, told, listen);
+    put_between(w, id, 1, h, peer, peer_listen);
     if (listed)
-        snprintf(w->coordinators + n, sizeof w->coordinators - n, "%s%s", n > 0 ? "," : "", listen);
-    world_keys_flags(w, name, argv, 11);
+        snprintf(w->coordinators + n, sizeof w->coordinators - n, "%s%s", n > 0 ? "," : "", told);
+    world_keys_flags(w, name, argv, 13);
     return make_on(h, w, name, argv, flags);
 }
 

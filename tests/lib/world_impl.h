@@ -91,7 +91,8 @@ struct world {
     struct world_server *servers[WORLD_SERVER_LIMIT];
     struct world_process *processes[WORLD_PROCESS_LIMIT];
     size_t n_servers, n_processes, n_hosts;
-    bool disks[WORLD_NODE_LIMIT + 1]; /* of nodes, by number */
+    bool disks[WORLD_NODE_LIMIT + 1];              /* of nodes, by number */
+    struct relay *relays[WORLD_NODE_LIMIT + 1][2]; /* likewise: before their callers, and before their peers */
     struct world_security *securities[WORLD_SECURITY_LIMIT];
     size_t n_securities;
 };
@@ -126,6 +127,8 @@ void world_watch_begin(struct world_watch *watch);
 /* The process has ended. */
 void world_watch_end(struct world_watch *watch);
 void world_watch_free(struct world_watch *watch);
+/* Ends every man in the middle. */
+void world_relays_release(struct world *w);
 /* Unmounts every node's disk. */
 void world_disks_release(struct world *w);
 /* Shuts the server down, by whatever it takes, and frees it. */

@@ -9,7 +9,8 @@
 
 const char *world_tls_file(const struct world *w, const char *name, const char *type, char out[WORLD_PATH_SIZE])
 {
-    snprintf(out, WORLD_PATH_SIZE, "%.*s/%s.%s", WORLD_PATH_SIZE - WORLD_NAME_SIZE - 8, w->dir, name, type);
+    snprintf(out, WORLD_PATH_SIZE, "%.*s/tls-%s.%s", WORLD_PATH_SIZE - WORLD_NAME_SIZE - 12, w->dir, name,
+             type);
     return out;
 }
 

@@ -234,6 +234,41 @@ static void test_what_a_keys_file_says_wrongly(void **state)
     assert_int_equal(keyring_load(&r, path_of("keys"), &e), TX_EIO);
 }
 
+/* What stands far behind in a line is no line of its own: neither of a comment, nor of an entry. */
+static void test_a_long_line(void **state)
+{
+    static const char entry[] = "evil operator " K1;
+    char text[2048];
+    struct keyring r;
+    struct tx_error e;
+
+    (void)state;
+    for (size_t blanks = 1000; blanks < 1040; blanks++) {
+        snprintf(text, sizeof text, "#%*s\n", (int)(blanks + sizeof entry), entry);
+        write_file(path_of("keys"), text, 0644);
+        assert_int_equal(keyring_load(&r, path_of("keys"), &e), TX_OK);
+        assert_int_equal(r.n, 0);
+        keyring_release(&r);
+        snprintf(text, sizeof text, "bank client " K2 "%*s\n", (int)(blanks + sizeof entry), entry);
+        write_file(path_of("keys"), text, 0644);
+        assert_int_equal(keyring_load(&r, path_of("keys"), &e), TX_EINVAL);
+    }
+}
+
+static void test_a_nul_byte(void **state)
+{
+    FILE *f = fopen(path_of("keys"), "w");
+    struct keyring r;
+    struct tx_error e;
+
+    (void)state;
+    assert_non_null(f);
+    fprintf(f, "node1 coordinator " K1 "%c revoked\n", '\0');
+    fclose(f);
+    assert_int_equal(keyring_load(&r, path_of("keys"), &e), TX_EINVAL);
+    assert_non_null(strstr(e.msg, "keys:1: a NUL byte"));
+}
+
 static void test_a_line_comes_back(void **state)
 {
     struct key_entry entry = {.roles = ROLE_AGENT, .name = "bank", .grant = "a,b"}, back;
@@ -312,6 +347,8 @@ int main(void)
         cmocka_unit_test(test_grants),
         cmocka_unit_test(test_a_keys_file),
         cmocka_unit_test(test_what_a_keys_file_says_wrongly),
+        cmocka_unit_test(test_a_long_line),
+        cmocka_unit_test(test_a_nul_byte),
         cmocka_unit_test(test_a_line_comes_back),
         cmocka_unit_test(test_addresses_of_this_machine),
         cmocka_unit_test(test_settings),

@@ -226,6 +226,38 @@ static void test_the_file(void **state)
     kit_release(&k);
 }
 
+/* Its checksum is right, and its numbers are none that a group can have come to: what follows would have none
+ * left. */
+static void test_numbers_without_an_end(void **state)
+{
+    enum { AT_NEXT_SESSION = 16 };
+    char path[] = "/tmp/assent-backup-XXXXXX";
+    struct backup loaded;
+    struct tx_error e;
+    struct kit k;
+    struct buf b;
+
+    (void)state;
+    kit_init(&k);
+    buf_init(&b);
+    ledger_snapshot(k.l, &b);
+    memset(b.data + AT_NEXT_SESSION, 0xff, 7);
+    b.data[AT_NEXT_SESSION + 7] = 0x7f;
+    feed(&k, &b, 0);
+    assert_int_equal(kit_counts(&k).next_session, 1);
+    assert_int_equal(ledger_restore(k.l, b.data, b.len, NULL),
+                     0); /* as a node's own snapshot it is as good as any */
+    buf_reset(&b);
+    backup_make(k.l, 77, &b);
+    close(mkstemp(path));
+    write_file(path, b.data, b.len);
+    assert_int_equal(backup_load(&loaded, path, &e), TX_ECORRUPT);
+    unlink(path);
+    backup_release(&loaded);
+    buf_release(&b);
+    kit_release(&k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +268,7 @@ int main(void)
         cmocka_unit_test(test_new_sessions_are_far_off),
         cmocka_unit_test(test_pieces_out_of_order),
         cmocka_unit_test(test_the_file),
+        cmocka_unit_test(test_numbers_without_an_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

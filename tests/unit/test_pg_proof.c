@@ -84,6 +84,12 @@ static void refuses_other_texts(void **state)
         "xid=5 sys=1 tli=1 lsn=",
         "xid=5 sys=1 tli=1 lsn=0/1 ",
         "xid=5 sys=1 tli=1 lsn=0/1 more",
+        "xid=5 sys=1 tli=4294967297",
+        "xid=5 sys=1 tli=01",
+        "xid=5 sys=1 tli=1 lsn=0",
+        "xid=5 sys=1 tli=1 lsn=//",
+        "xid=5 sys=1 tli=1 lsn=0/0",
+        "xid=5 sys=1 tli=1 lsn=0/01",
         "xid=5 tli=1 sys=1",
         " xid=5",
     };
@@ -105,6 +111,7 @@ static void reads_places_and_timelines(void **state)
     assert_true(pg_lsn_parse("FFFFFFFF/FFFFFFFF") == UINT64_MAX);
     assert_true(pg_lsn_parse(NULL) == 0 && pg_lsn_parse("") == 0 && pg_lsn_parse("16B3748") == 0 &&
                 pg_lsn_parse("0/1 ") == 0 && pg_lsn_parse("0/1FFFFFFFF") == 0);
+    assert_true(pg_lsn_parse("-1/0") == 0 && pg_lsn_parse(" 1/0") == 0 && pg_lsn_parse("0x1/0") == 0);
     assert_int_equal(pg_timeline_parse("0000000A000000010000007F"), 10);
     assert_int_equal(pg_timeline_parse(NULL), 0);
     assert_int_equal(pg_timeline_parse(""), 0);

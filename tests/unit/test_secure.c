@@ -559,6 +559,26 @@ static void test_handshakes_are_bounded(void **state)
     both_close(&b);
 }
 
+/* A few connections that begin as many as they may leave the others their half. */
+static void test_a_flood_leaves_room(void **state)
+{
+    struct secure_result r;
+    struct message m;
+    struct both b;
+    int answered = 0;
+
+    (void)state;
+    both_limited(&b, &(struct secure_limits){.of_one = 20, .handshakes = 100});
+    for (uint32_t i = 0; i < 1000; i++) {
+        m.len = secure_caller_hello(&b.caller, m.bytes);
+        answered +=
+            secure_server_take(b.server, b.now_ms, 1000 + i % 10, REQUEST, m.bytes, m.len, &r) == SECURE_ANSWER;
+    }
+    assert_int_equal(answered, 50);
+    meet(&b);
+    both_close(&b);
+}
+
 /* Handshakes that are never ended take each other's place. */
 static void test_greetings_alone_cost_no_memory(void **state)
 {
@@ -619,6 +639,7 @@ int main(void)
         cmocka_unit_test(test_sessions_are_bounded),
         cmocka_unit_test(test_sessions_of_a_key_are_bounded),
         cmocka_unit_test(test_handshakes_are_bounded),
+        cmocka_unit_test(test_a_flood_leaves_room),
         cmocka_unit_test(test_greetings_alone_cost_no_memory),
         cmocka_unit_test(test_garbage),
     };
