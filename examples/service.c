@@ -1,8 +1,10 @@
 /* service: a store-room that takes part in transactions. It keeps how many pieces there are of each item in a
  * file of its own, and gives some away only if the transaction of whoever asks commits.
  *
- *   service FILE PORT           (resource «stock»; ASSENT_COORDINATORS says where the coordinators are,
- *                             ASSENT_IDENTITY as whom it speaks: a key with the role agent for «stock»)
+ *   service FILE PORT
+ *
+ * It is the resource «stock». ASSENT_COORDINATORS says where the coordinators are, and ASSENT_IDENTITY names
+ * its key, with the role agent for «stock»; or ASSENT_INSECURE=1, on a laptop.
  *
  * What it understands, a line each, over TCP on the loopback address:
  *
