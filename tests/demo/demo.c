@@ -280,19 +280,33 @@ static int run(void)
     return 0;
 }
 
+static void declare(struct world *w, const char *coordinator, const char *resource)
+{
+    char program[WORLD_PATH_SIZE];
+    struct world_output o =
+        world_run(w, WORLD_ARGS(world_program(w, "txadmin", program), "--insecure", "--coordinators",
+                                coordinator, "resource", "add", resource, "postgresql", "dbname=bank"));
+
+    if (o.code != 0)
+        world_fail(w, "%s: %s", resource, o.error);
+    world_output_release(&o);
+}
+
 /* A coordinator beside the stage's that is insecure, for the mode clear: its address, as a flag. */
-static void start_clear(struct world *w, char flag[WORLD_PATH_SIZE])
+static void start_clear(const struct stage *s, char flag[WORLD_PATH_SIZE])
 {
     char program[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE + 16], listen[64];
 
-    snprintf(data, sizeof data, "%s/clear.data", world_dir(w));
-    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(w));
+    snprintf(data, sizeof data, "%s/clear.data", world_dir(s->world));
+    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(s->world));
     snprintf(flag, WORLD_PATH_SIZE, "--clear_coordinators=%s", listen);
     world_process_start_ready(
-        world_process_new(w, "clear",
-                          WORLD_ARGS(world_program(w, "txcoordd", program), "--insecure=true", "--data_dir",
-                                     data, "--listen", listen)),
+        world_process_new(s->world, "clear",
+                          WORLD_ARGS(world_program(s->world, "txcoordd", program), "--insecure=true",
+                                     "--data_dir", data, "--listen", listen)),
         NULL);
+    for (int i = 0; i < 2; i++)
+        declare(s->world, listen, world_server_name(s->bank[i]));
 }
 
 /* txbench with the stage's addresses in front of the arguments given; its exit code. */
@@ -314,7 +328,7 @@ static int bench(int argc, char **argv)
     args[n++] = a;
     args[n++] = b;
     args[n++] = "--init=true";
-    start_clear(s.world, clear);
+    start_clear(&s, clear);
     args[n++] = clear;
     for (int i = 0; i < argc; i++)
         args[n++] = argv[i];
