@@ -1,8 +1,8 @@
 /* gate: as whom this node speaks, and who is let in: the keys of the ledger, and, of what that has never
  * heard of, those of the node's keys file.
  *
- * main opens it, gives its channels what it says, and tells it of every applied entry, after which nobody is
- * heard any more whose key was revoked. Who is refused is audited.
+ * main opens it, gives its channels what it says, and has it look after every applied entry whose lines between
+ * nodes are to end, as its key was revoked; server refuses each request. Who is refused is audited.
  */
 #ifndef ASSENT_GATE_H
 #define ASSENT_GATE_H

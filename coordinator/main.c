@@ -69,8 +69,6 @@ static void learn_group(void)
 
 static void drop_key(const uint8_t key[KEY_SIZE])
 {
-    if (node.server != NULL)
-        server_drop(node.server, key);
     if (node.group != NULL)
         group_drop(node.group, key);
 }

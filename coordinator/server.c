@@ -118,7 +118,9 @@ static void server_deny(struct server *s, const struct caller *caller, const str
     server_reply(s, to, &denied);
 }
 
-/* Whose key it is, and what he may, is looked up each time: what was revoked has no effect from then on. */
+/* Whose key it is, and what he may, is looked up each time: what was revoked has no effect from then on. Its
+ * lines stay, and are told so at each request: were they cut, whoever was revoked would wait for answers.
+ */
 static void server_request(struct server *s, const struct channel_message *in, const struct wire_message *m)
 {
     const struct ledger *l = driver_ledger(s->driver);
@@ -149,11 +151,6 @@ static void on_readable(uv_poll_t *poll, int status, int events)
             server_refuse(s, &in.origin, e.msg);
         channel_release(&in);
     }
-}
-
-void server_drop(struct server *s, const uint8_t key[KEY_SIZE])
-{
-    channel_drop(&s->channel, key);
 }
 
 /* The beat */

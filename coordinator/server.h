@@ -37,9 +37,6 @@ void server_start(struct server *s, struct driver *driver, struct admin *admin);
 /* Sends an answer, now or never (struct driver_ops, struct admin_options). `server` is a struct server. */
 void server_reply(void *server, const struct reply_to *to, const struct wire_message *m);
 
-/* Nobody is believed by this key any more. */
-void server_drop(struct server *s, const uint8_t key[KEY_SIZE]);
-
 /* Reads no more requests and drives nothing on; answers can still be sent. */
 void server_stop(struct server *s);
 

@@ -401,6 +401,11 @@ void relay_free(struct relay *r)
     free(r);
 }
 
+const char *relay_address(const struct relay *r)
+{
+    return r->listen;
+}
+
 void relay_plan(struct relay *r, const struct relay_plan *plan)
 {
     static const struct relay_plan none;

@@ -42,6 +42,8 @@ struct relay_plan {
 struct relay *relay_new(const char *listen, const char *target);
 /* Ends the thread and every connection. */
 void relay_free(struct relay *r);
+/* Where it listens. */
+const char *relay_address(const struct relay *r);
 /* From now on; NULL: everything passes. */
 void relay_plan(struct relay *r, const struct relay_plan *plan);
 /* Messages that were not passed on as they came. */
