@@ -313,8 +313,10 @@ void statements_answer(struct held *h)
 struct status_asked {
     struct statements *statements;
     struct reply_to origin;
+    char proof[PROOF_LIMIT + 1];
 };
 
+/* Without a proof the asker takes it that nothing will ever tell, and asks no more. */
 static void statements_status_known(void *arg, const struct rm_answer *a)
 {
     static const int codes[] = {[RM_DONE] = TX_OK, [RM_REFUSED] = TX_EROLLBACK};
@@ -324,7 +326,7 @@ static void statements_status_known(void *arg, const struct rm_answer *a)
 
     q->statements->asking--;
     statements_finished(q->statements, &q->origin, code, a->text != NULL ? a->text : tx_strerror(code),
-                        a->outcome == RM_HAZARD ? NULL : a->proof);
+                        a->outcome == RM_HAZARD ? NULL : q->proof);
     free(q);
 }
 
@@ -347,6 +349,7 @@ static void statements_status(struct statements *s, const struct wire_finish *f,
     s->asking++;
     q->statements = s;
     q->origin = *from;
+    snprintf(q->proof, sizeof q->proof, "%s", f->proof);
     r->ops->status(r->rm, f->proof, statements_status_known, q);
 }
 
