@@ -5,9 +5,10 @@
 #include <string.h>
 
 #include "libtx/service.h"
+#include "libtx/service_seen.h"
 #include "libtx/shared/buf.h"
 
-enum { SERVICE_AGAIN_MS = 1000 /* until a rollback that failed is asked for again */ };
+enum { SERVICE_AGAIN_MS = 1000 /* until what failed, and has to be done, is asked for again */ };
 
 #define PROOF_PREFIX "branch="
 
@@ -24,8 +25,9 @@ struct rm {
     struct rm_options options;
     struct service *service;
     struct works works;
-    uv_async_t async; /* callbacks that must not come from inside the call */
-    bool told;
+    struct service_seen seen;
+    bool told;        /* that the first list has failed */
+    uv_async_t async; /* for `closed`, which must not come from inside the call */
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -88,15 +90,46 @@ static const char *job_text(const struct service_job *job)
     return *job->text != '\0' ? job->text : tx_strerror(job->answer);
 }
 
+/* The same call once more, after a pause. */
+static void job_again(const struct service_job *job)
+{
+    struct service_job *again = job_must(job->rm, job->op, job->branch, job->arg, job->done);
+
+    again->answer_cb = job->answer_cb;
+    again->not_before_ms = uv_now(job->rm->options.loop) + SERVICE_AGAIN_MS;
+}
+
+static bool is_listed(const struct service_job *job, const char *branch)
+{
+    for (size_t i = 0; i < job->n_found; i++) {
+        if (strcmp(job->found[i].gid, branch) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* opening and closing */
 
-static void rm_tell(uv_async_t *async)
+/* What the program has prepared is known: now requests can be told from doubles. */
+static void first_listed(struct service_job *job)
 {
-    struct rm *rm = async->data;
+    struct rm *rm = job->rm;
 
-    if (!rm->told)
+    if (job->answer == TX_OK &&
+        service_seen_take(&rm->seen, job->branch, job->found, job->n_found, uv_now(rm->options.loop))) {
         rm->options.status(rm->options.arg, true, NULL);
+        return;
+    }
+    if (!rm->told)
+        rm->options.status(rm->options.arg, false,
+                           "its list_in_doubt has failed, and nothing is taken before it succeeds");
     rm->told = true;
+    job_again(job);
+}
+
+static void rm_unused(uv_async_t *async)
+{
+    (void)async;
 }
 
 static int rm_open(struct rm **out, const struct rm_options *options, struct tx_error *e)
@@ -107,14 +140,14 @@ static int rm_open(struct rm **out, const struct rm_options *options, struct tx_
         return err_set(e, TX_ENOMEM, "out of memory");
     rm->options = *options;
     rm->service = options->context;
-    rm->service->rm = rm;
     LIST_INIT(&rm->works);
     rm->async.data = rm;
-    if (uv_async_init(options->loop, &rm->async, rm_tell) != 0) {
+    if (uv_async_init(options->loop, &rm->async, rm_unused) != 0) {
         free(rm);
         return err_set(e, TX_EIO, "out of file descriptors");
     }
-    uv_async_send(&rm->async);
+    rm->service->rm = rm;
+    job_must(rm, SERVICE_LIST, GID_PREFIX, NULL, first_listed);
     *out = rm;
     return TX_OK;
 }
@@ -124,6 +157,7 @@ static void rm_closed(uv_handle_t *handle)
     struct rm *rm = handle->data;
 
     rm->closed(rm->closed_arg);
+    service_seen_release(&rm->seen);
     free(rm);
 }
 
@@ -136,20 +170,64 @@ static bool work_is_ending(const struct rm_work *w)
                                            job->op == SERVICE_ROLLBACK));
 }
 
-/* What is at work goes with this process: the program is told while it still listens. */
-static void rm_close(struct rm *rm, void (*closed)(void *arg), void *arg)
+/* What is at work goes with this process: the program is told while it still listens. Not of what it lists: of
+ * that it may stand in the log that it is committed. */
+static void works_roll_back(struct rm *rm)
 {
     const struct tx_participant_callbacks *cb = &rm->service->callbacks;
+    struct service_job *list = job_new(rm, SERVICE_LIST, GID_PREFIX, NULL);
+    struct rm_work *w;
+
+    if (list != NULL && service_call(rm->service, list) == TX_OK) {
+        LIST_FOREACH(w, &rm->works, link)
+        {
+            if (!work_is_ending(w) && !is_listed(list, w->branch))
+                (void)cb->rollback(cb->arg, w->branch);
+        }
+    }
+    if (list != NULL)
+        service_job_free(list);
+}
+
+/* What the agent still waits for: it is not known. */
+static void job_end(const struct service_job *job)
+{
+    static const char text[] = "the participant is being closed";
+    const struct wire_rows rows = {.code = TX_EUNREACHABLE, .text = text};
+    const struct rm_list list = {.n = -1};
+
+    if (job->answer_cb != NULL)
+        job_tell(job, RM_UNKNOWN, text, NULL);
+    if (job->rows_cb != NULL)
+        job->rows_cb(job->arg, &rows, true);
+    if (job->list_cb != NULL)
+        job->list_cb(job->arg, &list);
+    if (job->json_cb != NULL)
+        job->json_cb(job->arg, NULL, text);
+}
+
+static void jobs_end(struct service_jobs *jobs)
+{
+    struct service_job *job;
+
+    while ((job = TAILQ_FIRST(jobs)) != NULL) {
+        TAILQ_REMOVE(jobs, job, link);
+        job_end(job);
+        service_job_free(job);
+    }
+}
+
+static void rm_close(struct rm *rm, void (*closed)(void *arg), void *arg)
+{
     struct rm_work *w;
 
     rm->closed = closed;
     rm->closed_arg = arg;
+    if (!LIST_EMPTY(&rm->works))
+        works_roll_back(rm);
+    jobs_end(&rm->service->running);
+    jobs_end(&rm->service->waiting);
     rm->service->rm = NULL;
-    LIST_FOREACH(w, &rm->works, link)
-    {
-        if (!work_is_ending(w))
-            (void)cb->rollback(cb->arg, w->branch);
-    }
     while ((w = LIST_FIRST(&rm->works)) != NULL) {
         LIST_REMOVE(w, link);
         w->rm = NULL;
@@ -158,6 +236,15 @@ static void rm_close(struct rm *rm, void (*closed)(void *arg), void *arg)
 }
 
 /* a branch's work */
+
+static int rm_admit(struct rm *rm, const char *gid, struct tx_error *e)
+{
+    if (!rm->seen.complete)
+        return err_set(e, TX_EUNREACHABLE, "the service has not told yet what it has prepared");
+    if (service_seen_has(&rm->seen, gid))
+        return err_set(e, TX_EREFUSED, "the request was taken before: its branch is prepared");
+    return TX_OK;
+}
 
 static struct rm_work *work_begin(struct rm *rm, const char *gid, void (*lost)(void *arg, const char *why),
                                   void *arg)
@@ -288,15 +375,6 @@ static void commit_done(struct service_job *job)
         job_tell(job, RM_FAILED, job_text(job), NULL);
 }
 
-/* The same call once more, after a pause. */
-static void job_again(const struct service_job *job)
-{
-    struct service_job *again = job_must(job->rm, job->op, job->branch, job->arg, job->done);
-
-    again->answer_cb = job->answer_cb;
-    again->not_before_ms = uv_now(job->rm->options.loop) + SERVICE_AGAIN_MS;
-}
-
 /* Goes on until the program has done it: a branch that is prepared here and unknown to the coordinator would
  * stay so for long. */
 static void one_phase_committed(struct service_job *job)
@@ -331,37 +409,45 @@ static void work_one_phase(struct rm_work *w, rm_answer_cb done, void *arg)
     job_ask(w->rm, SERVICE_PREPARE, w->branch, done, arg, one_phase_prepared);
 }
 
-/* Goes on until the program has done it. */
+/* Goes on until the program has done it, or has said that it is too late. */
 static void abandoned(struct service_job *job)
 {
     if (job->answer == TX_OK)
         job_tell(job, RM_DONE, NULL, NULL);
+    else if (job->answer == TX_EHEURISTIC)
+        job_tell(
+            job, RM_HEURISTIC_COMMIT,
+            "the service says that it is committed: a request of it came again, or somebody did it by hand",
+            NULL);
     else
         job_again(job);
 }
 
+/* The program knows works by name alone. If a branch of this name is prepared, the work was a double's, and it
+ * is the coordinator that says what becomes of the branch. */
+static void abandon_listed(struct service_job *job)
+{
+    if (job->answer != TX_OK)
+        job_again(job);
+    else if (is_listed(job, job->branch))
+        job_tell(job, RM_UNKNOWN, "the branch is prepared; a request of it came again", NULL);
+    else
+        job_ask(job->rm, SERVICE_ROLLBACK, job->branch, job->answer_cb, job->arg, abandoned);
+}
+
 static void work_abandon(struct rm_work *w, rm_answer_cb done, void *arg)
 {
-    job_ask(w->rm, SERVICE_ROLLBACK, w->branch, done, arg, abandoned);
+    job_ask(w->rm, SERVICE_LIST, w->branch, done, arg, abandon_listed);
 }
 
 /* by gid */
-
-static bool is_listed(const struct service_job *job)
-{
-    for (size_t i = 0; i < job->n_found; i++) {
-        if (strcmp(job->found[i].gid, job->branch) == 0)
-            return true;
-    }
-    return false;
-}
 
 static void looked(struct service_job *job)
 {
     if (job->answer != TX_OK)
         job_tell(job, RM_UNKNOWN, job_text(job), NULL);
     else
-        job_tell(job, is_listed(job) ? RM_DONE : RM_NOT_FOUND, NULL, NULL);
+        job_tell(job, is_listed(job, job->branch) ? RM_DONE : RM_NOT_FOUND, NULL, NULL);
 }
 
 static void rm_look(struct rm *rm, const char *gid, struct rm_work *work, rm_answer_cb done, void *arg)
@@ -404,7 +490,7 @@ static void status_known(struct service_job *job)
 
 static void status_listed(struct service_job *job)
 {
-    if (job->answer != TX_OK || is_listed(job) || find_work(job->rm, job->branch) != NULL)
+    if (job->answer != TX_OK || is_listed(job, job->branch) || find_work(job->rm, job->branch) != NULL)
         job_tell(job, RM_UNKNOWN, "not over yet", NULL);
     else
         job_ask(job->rm, SERVICE_COMMIT, job->branch, job->answer_cb, job->arg, status_known);
@@ -437,8 +523,12 @@ static int compare_found(const void *a, const void *b)
 static void listed(struct service_job *job)
 {
     struct rm_list list = {.n = -1};
+    struct rm *rm = job->rm;
     size_t from = 0;
 
+    if (job->answer == TX_OK &&
+        !service_seen_take(&rm->seen, job->branch, job->found, job->n_found, uv_now(rm->options.loop)))
+        job->answer = TX_ENOMEM;
     if (job->answer == TX_OK) {
         if (job->n_found > 0)
             qsort(job->found, job->n_found, sizeof *job->found, compare_found);
@@ -473,7 +563,7 @@ static void inspected(struct service_job *job)
     char *json;
 
     cJSON_AddStringToObject(o, "gid", job->branch);
-    cJSON_AddBoolToObject(o, "prepared", job->answer == TX_OK && is_listed(job));
+    cJSON_AddBoolToObject(o, "prepared", job->answer == TX_OK && is_listed(job, job->branch));
     json = cJSON_PrintUnformatted(o);
     job->json_cb(job->arg, json, json == NULL ? "out of memory" : NULL);
     cJSON_Delete(o);
@@ -528,6 +618,7 @@ const struct rm_ops service_ops = {
     .kind = "service",
     .open = rm_open,
     .close = rm_close,
+    .admit = rm_admit,
     .begin = work_begin,
     .exec = work_exec,
     .prepare = work_prepare,

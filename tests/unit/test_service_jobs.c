@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 
 #include "libtx/service.h"
+#include "libtx/service_seen.h"
 
 enum { LISTED = 7 };
 
@@ -100,11 +101,15 @@ static void on_told(void *arg, const struct rm_answer *a)
     n_told++;
 }
 
+static unsigned n_status;
+static bool is_up;
+
 static void on_status(void *arg, bool up, const char *error)
 {
     (void)arg;
-    (void)up;
-    (void)error;
+    is_up = up;
+    n_status++;
+    assert_true(up == (error == NULL));
 }
 
 static void on_closed(void *arg)
@@ -152,7 +157,10 @@ static int set_up(void **state)
     n_answers = 0;
     n_listed = n_told = 0;
     calls[0] = '\0';
-    return service_ops.open(&rm, &options, &e);
+    if (service_ops.open(&rm, &options, &e) != TX_OK)
+        return -1;
+    run_all(); /* the first list */
+    return 0;
 }
 
 static int tear_down(void **state)
@@ -168,6 +176,16 @@ static int tear_down(void **state)
 }
 
 /* Tests */
+
+static void close_and_run(void)
+{
+    bool closed = false;
+
+    service_ops.close(rm, on_closed, &closed);
+    rm = NULL;
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_true(closed);
+}
 
 static struct rm_finish finish_of(const char *branch)
 {
@@ -319,8 +337,10 @@ static void a_rollback_goes_on_until_it_is_done(void **state)
     (void)state;
     answers[n_answers++] = TX_EIO;
     answers[n_answers++] = TX_EBUSY;
+    answers[n_answers++] = TX_OK; /* the list */
     uv_update_time(&loop);
     service_ops.abandon(w, on_told, NULL);
+    assert_true(run_one(uv_now(&loop)));
     assert_true(run_one(uv_now(&loop)));
     assert_false(run_one(uv_now(&loop))); /* after a pause */
     assert_true(service_due_ms(&service) > uv_now(&loop));
@@ -330,6 +350,108 @@ static void a_rollback_goes_on_until_it_is_done(void **state)
     assert_int_equal(told.outcome, RM_DONE);
     assert_string_equal(calls, "rollback1 rollback1 rollback1");
     service_ops.end(w);
+}
+
+/* By its name the program cannot tell a double's work from the prepared branch. */
+static void a_double_does_not_end_a_prepared_branch(void **state)
+{
+    struct rm_work *w = service_ops.begin(rm, BRANCH, NULL, NULL);
+
+    (void)state;
+    n_listed = 1;
+    answers[n_answers++] = TX_EIO; /* the list */
+    service_ops.abandon(w, on_told, NULL);
+    run_all();
+    assert_string_equal(calls, "");
+    assert_int_equal(n_told, 1);
+    assert_int_equal(told.outcome, RM_UNKNOWN);
+    service_ops.end(w);
+}
+
+/* Nor a committed one; and that is an end. */
+static void a_double_of_a_committed_branch_ends(void **state)
+{
+    struct rm_work *w = service_ops.begin(rm, BRANCH, NULL, NULL);
+
+    (void)state;
+    answers[n_answers++] = TX_EHEURISTIC;
+    answers[n_answers++] = TX_OK; /* the list */
+    service_ops.abandon(w, on_told, NULL);
+    run_all();
+    assert_string_equal(calls, "rollback1");
+    assert_int_equal(n_told, 1);
+    assert_int_equal(told.outcome, RM_HEURISTIC_COMMIT);
+    service_ops.end(w);
+}
+
+static int admitted(const char *branch)
+{
+    struct tx_error e = {0};
+    int rc = service_ops.admit(rm, branch, &e);
+
+    assert_true((rc == TX_OK) == (*e.msg == '\0'));
+    return rc;
+}
+
+/* No branch begins under the name of a prepared one, and none at all before those are known. */
+static void a_name_in_doubt_is_not_taken_again(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted(BRANCH), TX_OK);
+    n_listed = 1;
+    service_ops.list(rm, "assent-00000000000000ab-", "", 4, on_page, NULL);
+    run_all();
+    assert_int_equal(admitted(BRANCH), TX_EREFUSED);
+    assert_int_equal(admitted(OTHER), TX_OK);
+    n_listed = 0;
+    service_ops.list(rm, "assent-00000000000000ac-", "", 4, on_page, NULL); /* another group's */
+    run_all();
+    assert_int_equal(admitted(BRANCH), TX_EREFUSED);
+    service_ops.list(rm, "assent-00000000000000ab-", "", 4, on_page, NULL);
+    run_all();
+    assert_int_equal(admitted(BRANCH), TX_OK);
+}
+
+static void nothing_is_taken_before_the_first_list(void **state)
+{
+    struct rm_options options = {.loop = &loop, .name = "stock", .context = &service, .status = on_status};
+    struct tx_error e;
+
+    (void)state;
+    close_and_run();
+    n_status = 0;
+    assert_int_equal(service_ops.open(&rm, &options, &e), TX_OK);
+    assert_int_equal(admitted(OTHER), TX_EUNREACHABLE);
+    answers[n_answers++] = TX_EIO;
+    answers[n_answers++] = TX_EIO;
+    n_listed = 1;
+    assert_true(run_one(uv_now(&loop)));
+    assert_int_equal(admitted(OTHER), TX_EUNREACHABLE);
+    assert_int_equal(n_status, 1);
+    assert_false(is_up);
+    run_all();
+    assert_int_equal(n_status, 2);
+    assert_true(is_up);
+    assert_int_equal(admitted(OTHER), TX_OK);
+    assert_int_equal(admitted(BRANCH), TX_EREFUSED);
+}
+
+/* A program without a clock would have its branches taken for young for ever. */
+static void an_age_is_at_least_as_long_as_it_was_listed(void **state)
+{
+    struct rm_found found[] = {{.gid = BRANCH}, {.gid = OTHER, .age_ms = 900}};
+    struct service_seen seen = {0};
+
+    (void)state;
+    assert_true(service_seen_take(&seen, "assent-", found, 2, 1000));
+    assert_int_equal(found[0].age_ms, 0);
+    assert_true(service_seen_take(&seen, "assent-", found, 2, 1500));
+    assert_int_equal(found[0].age_ms, 500);
+    assert_int_equal(found[1].age_ms, 900);
+    assert_true(service_seen_take(&seen, "assent-", found, 1, 1800));
+    assert_int_equal(found[0].age_ms, 800);
+    assert_false(service_seen_has(&seen, OTHER));
+    service_seen_release(&seen);
 }
 
 /* The coordinator does not know of it: nobody else would finish it. */
@@ -416,16 +538,6 @@ static void a_proof_tells(void **state)
     assert_string_equal(calls, "commit1 commit1"); /* neither of the last two */
 }
 
-static void close_and_run(void)
-{
-    bool closed = false;
-
-    service_ops.close(rm, on_closed, &closed);
-    rm = NULL;
-    uv_run(&loop, UV_RUN_DEFAULT);
-    assert_true(closed);
-}
-
 /* Only what is at work is rolled back: of another it may stand in the log that it is committed. */
 static void closing_rolls_back_what_is_at_work(void **state)
 {
@@ -441,9 +553,22 @@ static void closing_rolls_back_what_is_at_work(void **state)
     calls[0] = '\0';
     close_and_run();
     assert_string_equal(calls, "rollback2");
-    assert_int_equal(n_told, 0);
+    assert_int_equal(n_told, 1); /* what was outstanding */
+    assert_int_equal(told.outcome, RM_UNKNOWN);
     service_ops.end(idle);
     service_ops.end(busy);
+}
+
+/* A double of a request can have begun a work that is called as a prepared branch is. */
+static void closing_spares_what_is_prepared(void **state)
+{
+    struct rm_work *doubled = service_ops.begin(rm, BRANCH, NULL, NULL);
+
+    (void)state;
+    n_listed = 1;
+    close_and_run();
+    assert_string_equal(calls, "");
+    service_ops.end(doubled);
 }
 
 /* Prepared for one phase, and its commit has not been called yet: it stays, and is found in doubt. */
@@ -574,11 +699,17 @@ int main(void)
         TEST(a_statement_s_result_is_bounded),
         TEST(lists_come_in_pages),
         TEST(a_rollback_goes_on_until_it_is_done),
+        TEST(a_double_does_not_end_a_prepared_branch),
+        TEST(a_double_of_a_committed_branch_ends),
+        TEST(a_name_in_doubt_is_not_taken_again),
+        TEST(nothing_is_taken_before_the_first_list),
+        TEST(an_age_is_at_least_as_long_as_it_was_listed),
         TEST(a_commit_in_one_phase_goes_on_until_it_is_done),
         TEST(answers_mean),
         TEST(a_strange_proof_commits_nothing),
         TEST(a_proof_tells),
         TEST(closing_rolls_back_what_is_at_work),
+        TEST(closing_spares_what_is_prepared),
         TEST(closing_between_the_phases),
         TEST(options_are_checked),
         TEST(no_descriptor_is_left),
