@@ -212,6 +212,43 @@ static void restarted_at_work(void **state)
     assert_told();
 }
 
+static bool has_given_it_up(void *arg)
+{
+    (void)arg;
+    return world_process_logged(service, "event=timeout");
+}
+
+/* The request of a committed transaction comes once more. What keeps it from being done again is the service's
+ * own memory, and what is begun under its name ends by itself. */
+static void doubled_after_a_restart(void **state)
+{
+    char context[TXN_CONTEXT_SIZE], request[LINE], answer[LINE];
+    struct tx_error e;
+    txn *t;
+
+    (void)state;
+    fill_up();
+    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
+    assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
+    snprintf(request, sizeof request, "take %s bolt 10\n", context);
+    assert_true(ask(request, answer));
+    assert_string_equal(answer, "ok\n");
+    assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_OK);
+    txn_free(t);
+    world_process_kill(service);
+    world_process_start_ready(service, NULL);
+    stock_await(kit.world);
+    assert_true(ask(request, answer));
+    assert_memory_equal(answer, "no ", 3);
+    assert_int_equal(PIECES - count_pieces(), 10);
+    assert_true(world_wait(KIT_SETTLE_MS, has_given_it_up, NULL));
+    world_sleep_ms(200);
+    assert_int_equal(PIECES - count_pieces(), 10);
+    assert_int_equal(order(1, false)->rc, TX_OK);
+    assert_int_equal(PIECES - count_pieces(), 11);
+    fill_up();
+}
+
 /* The application is gone without a word: what it had taken is there again. */
 static void rolled_back_by_the_application(void **state)
 {
@@ -348,6 +385,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(several_requests, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lost_request, set_up, tear_down),
         cmocka_unit_test_setup_teardown(restarted_at_work, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(doubled_after_a_restart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rolled_back_by_the_application, set_up, tear_down),
         cmocka_unit_test_setup_teardown(torn_last_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(requests_in_parts, set_up, tear_down),
