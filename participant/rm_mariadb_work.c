@@ -423,7 +423,8 @@ void rm_mariadb_work_prove(struct rm_work *w, rm_answer_cb done, void *arg)
 static void work_send_receipt(struct rm_work *w)
 {
     unsigned char token[WORK_TOKEN_SIZE];
-    char sql[sizeof w->key + 128], *tail = w->key + strlen(w->key) - 1; /* at the quote */
+    char sql[sizeof w->key + sizeof XA_RECEIPT_INSERT + 32],
+        *tail = w->key + strlen(w->key) - 1; /* at the quote */
     const char *const batch[] = {sql};
 
     if (getrandom(token, sizeof token, 0) != (ssize_t)sizeof token)
@@ -431,10 +432,7 @@ static void work_send_receipt(struct rm_work *w)
     for (size_t i = 0; i < sizeof token; i++)
         tail += sprintf(tail, "%02x", token[i]);
     strcpy(tail, "'");
-    snprintf(
-        sql, sizeof sql,
-        "INSERT INTO assent.receipt (gid, thread) VALUES (%s, CONNECTION_ID()) RETURNING UNIX_TIMESTAMP(at)",
-        w->key);
+    snprintf(sql, sizeof sql, XA_RECEIPT_INSERT " RETURNING UNIX_TIMESTAMP(at)", w->key);
     w->phase = IN_PROVING;
     rm_mariadb_send(w->conn, batch, 1, false);
 }

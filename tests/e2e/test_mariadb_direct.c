@@ -330,6 +330,23 @@ static void test_server_that_forgets(void **state)
     assert_usable();
 }
 
+/* A receipt that seems old is deleted early. */
+static void test_clock_of_the_application(void **state)
+{
+    static const char past[] = "SET timestamp = UNIX_TIMESTAMP() - 8 * 86400, time_zone = '-05:00'";
+    txn *t = begin_both("past");
+
+    (void)state;
+    query(my, past);
+    assert_committed(t);
+    t = begin_single();
+    query(my, past);
+    assert_committed(t);
+    assert_int_equal(world_sql_number(kit.bank[1], "SELECT COUNT(*) FROM assent.receipt"
+                                                   " WHERE ABS(TIMESTAMPDIFF(SECOND, at, NOW())) > 600"),
+                     0);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +368,7 @@ int main(int argc, char **argv)
         TEST(test_refusals),
         TEST(test_refused_by_the_server),
         TEST(test_server_that_forgets),
+        TEST(test_clock_of_the_application),
     };
 
     kit_main(argc, argv);
