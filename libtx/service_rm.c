@@ -615,7 +615,8 @@ static void rm_test(struct rm *rm, const char *gid, rm_json_cb done, void *arg)
 }
 
 const struct rm_ops service_ops = {
-    .kind = "service",
+    .kind = KIND_SERVICE,
+    .by_hand = "the service's own manual",
     .open = rm_open,
     .close = rm_close,
     .admit = rm_admit,

@@ -95,6 +95,8 @@ struct rm_options {
 
 struct rm_ops {
     const char *kind;
+    const char
+        *by_hand; /* where it is said how to look at prepared branches, and finish one, without an agent */
 
     /* Begins to connect and goes on until closed. TX_EINVAL: settings, with the remedy; TX_ENOMEM. */
     int (*open)(struct rm **out, const struct rm_options *options, struct tx_error *e);
