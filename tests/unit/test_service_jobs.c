@@ -1,5 +1,5 @@
 /* test_service_jobs: the calls that a resource manager gets, on their way to a program's callbacks and back
- * (service.h), without an agent; and a participant that cannot be opened.
+ * (service.h), without an agent.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,14 +8,11 @@
 
 #include <cmocka.h>
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "libtx/service.h"
-#include "libtx/service_seen.h"
 
 enum { LISTED = 7 };
 
@@ -436,24 +433,6 @@ static void nothing_is_taken_before_the_first_list(void **state)
     assert_int_equal(admitted(BRANCH), TX_EREFUSED);
 }
 
-/* A program without a clock would have its branches taken for young for ever. */
-static void an_age_is_at_least_as_long_as_it_was_listed(void **state)
-{
-    struct rm_found found[] = {{.gid = BRANCH}, {.gid = OTHER, .age_ms = 900}};
-    struct service_seen seen = {0};
-
-    (void)state;
-    assert_true(service_seen_take(&seen, "assent-", found, 2, 1000));
-    assert_int_equal(found[0].age_ms, 0);
-    assert_true(service_seen_take(&seen, "assent-", found, 2, 1500));
-    assert_int_equal(found[0].age_ms, 500);
-    assert_int_equal(found[1].age_ms, 900);
-    assert_true(service_seen_take(&seen, "assent-", found, 1, 1800));
-    assert_int_equal(found[0].age_ms, 800);
-    assert_false(service_seen_has(&seen, OTHER));
-    service_seen_release(&seen);
-}
-
 /* The coordinator does not know of it: nobody else would finish it. */
 static void a_commit_in_one_phase_goes_on_until_it_is_done(void **state)
 {
@@ -584,111 +563,6 @@ static void closing_between_the_phases(void **state)
     service_ops.end(w);
 }
 
-/* What cannot be opened leaves nothing behind. */
-
-static int refused(const char *coordinators, const char *listen, const char *resource)
-{
-    struct tx_participant_options options = {
-        .coordinators = coordinators, .listen = listen, .resource = resource};
-    tx_participant *p = NULL;
-    struct tx_error e = {0};
-    int rc = tx_participant_open(&p, &options, &service.callbacks, &e);
-
-    assert_int_not_equal(rc, TX_OK);
-    assert_int_equal(e.code, rc);
-    assert_true(*e.msg != '\0');
-    assert_null(p);
-    return rc;
-}
-
-static void options_are_checked(void **state)
-{
-    struct tx_participant_callbacks without = service.callbacks;
-    struct tx_participant_options options = {.resource = "stock"};
-    tx_participant *p;
-    struct tx_error e;
-
-    (void)state;
-    assert_int_equal(refused(NULL, NULL, NULL), TX_EINVAL);
-    assert_int_equal(refused(NULL, NULL, "a b"), TX_EINVAL);
-    assert_int_equal(refused("nonsense", NULL, "stock"), TX_EINVAL);
-    (void)refused(NULL, "nonsense", "stock");
-    without.commit = NULL;
-    assert_int_equal(tx_participant_open(&p, &options, &without, &e), TX_EINVAL);
-    assert_int_equal(tx_participant_open(&p, &options, NULL, &e), TX_EINVAL);
-    tx_participant_close(NULL);
-}
-
-static void no_descriptor_is_left(void **state)
-{
-    struct rlimit before, none;
-
-    (void)state;
-    getrlimit(RLIMIT_NOFILE, &before);
-    none = before;
-    /* One more each time, so that every step of it fails once. */
-    for (none.rlim_cur = 0; none.rlim_cur < 24; none.rlim_cur++) {
-        struct tx_participant_options options = {.resource = "stock", .coordinators = "tcp://127.0.0.1:1"};
-        tx_participant *p = NULL;
-        struct tx_error e;
-        int rc;
-
-        setrlimit(RLIMIT_NOFILE, &none);
-        rc = tx_participant_open(&p, &options, &service.callbacks, &e);
-        setrlimit(RLIMIT_NOFILE, &before);
-        assert_true(rc == TX_OK || rc == TX_EIO || rc == TX_EINVAL);
-        assert_true((rc == TX_OK) == (p != NULL));
-        tx_participant_close(p);
-    }
-}
-
-/* A participant that finds no coordinator: dispatched from anywhere, and closed at once. */
-
-static tx_participant *nested;
-
-static void on_line(void *arg, const char *line)
-{
-    (void)line;
-    ++*(unsigned *)arg;
-}
-
-static void *dispatch_a_while(void *arg)
-{
-    for (int i = 0; i < 200; i++)
-        tx_participant_dispatch(arg);
-    return NULL;
-}
-
-static void dispatched_by_two_threads(void **state)
-{
-    unsigned lines = 0;
-    struct tx_participant_options options = {
-        .resource = "stock", .coordinators = "tcp://127.0.0.1:1", .log = on_line, .log_arg = &lines};
-    char branch[TX_BRANCH_SIZE];
-    struct tx_error e;
-    pthread_t thread;
-
-    (void)state;
-    assert_int_equal(tx_participant_open(&nested, &options, &service.callbacks, &e), TX_OK);
-    assert_int_equal(tx_participant_start(nested, &e), TX_OK);
-    assert_int_equal(tx_participant_start(nested, &e), TX_EINVAL);
-    assert_int_equal(pthread_create(&thread, NULL, dispatch_a_while, nested), 0);
-    for (int i = 0; i < 200; i++) {
-        tx_participant_answer(nested, BRANCH, TX_OK, "nobody waits for this");
-        assert_int_equal(tx_participant_join(nested,
-                                             "assent1:00000000000000ab-7-9-00000000000000cd:3:1:60000:stock",
-                                             branch, &e),
-                         TX_EUNREACHABLE);
-    }
-    assert_int_equal(
-        tx_participant_join(nested, "assent1:00000000000000ab-7-9-00000000000000cd:3:1:60000:shop", branch, &e),
-        TX_EINVAL);
-    assert_int_equal(tx_participant_join(nested, NULL, branch, &e), TX_EINVAL);
-    pthread_join(thread, NULL);
-    tx_participant_close(nested);
-    assert_true(lines > 0); /* the resource is up */
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -703,7 +577,6 @@ int main(void)
         TEST(a_double_of_a_committed_branch_ends),
         TEST(a_name_in_doubt_is_not_taken_again),
         TEST(nothing_is_taken_before_the_first_list),
-        TEST(an_age_is_at_least_as_long_as_it_was_listed),
         TEST(a_commit_in_one_phase_goes_on_until_it_is_done),
         TEST(answers_mean),
         TEST(a_strange_proof_commits_nothing),
@@ -711,9 +584,6 @@ int main(void)
         TEST(closing_rolls_back_what_is_at_work),
         TEST(closing_spares_what_is_prepared),
         TEST(closing_between_the_phases),
-        TEST(options_are_checked),
-        TEST(no_descriptor_is_left),
-        TEST(dispatched_by_two_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
