@@ -188,6 +188,18 @@ static void statements_execute(struct statements *s, struct held *h, const struc
     b->origin = *from;
 }
 
+static int statements_begins(const struct resource *r, const struct wire_exec *x, struct tx_error *e)
+{
+    char gid[GID_SIZE];
+
+    if (x->number != 1)
+        return err_set(e, TX_EROLLBACK,
+                       "the branch is not known here: rolled back after its timeout, or the agent was "
+                       "restarted");
+    gid_format(&x->id, x->branch, gid);
+    return r->ops->admit == NULL ? TX_OK : r->ops->admit(r->rm, gid, e);
+}
+
 /* A branch for its first statement; NULL with the error. */
 static struct held *statements_branch(struct statements *s, const struct wire_exec *x, struct tx_error *e)
 {
@@ -199,12 +211,8 @@ static struct held *statements_branch(struct statements *s, const struct wire_ex
                 r == NULL ? "" : " any more: it was taken off the registry");
         return NULL;
     }
-    if (x->number != 1) {
-        err_set(e, TX_EROLLBACK,
-                "the branch is not known here: rolled back after its timeout, or the agent was "
-                "restarted");
+    if (statements_begins(r, x, e) != TX_OK)
         return NULL;
-    }
     h = branches_add(&s->agent->branches, &x->id, x->branch);
     if (h == NULL) {
         err_set(e, TX_EBUSY, "the agent has too many branches; try again later");
