@@ -62,7 +62,7 @@ int statements_check_owner(const struct statements *s, const struct held *h, str
 
 void statements_own(const struct statements *s, struct held *h)
 {
-    if (s->who != NULL && *h->statements->owner == '\0')
+    if (s->who != NULL && h->statements != NULL && *h->statements->owner == '\0')
         strcpy(h->statements->owner, s->who);
 }
 
