@@ -202,6 +202,7 @@ bool sp_closed(const struct sp *s)
 {
     struct pollfd p = {.fd = s->fd, .events = POLLIN};
     char byte;
+    ssize_t n = poll(&p, 1, 0) > 0 ? recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) : 1;
 
-    return poll(&p, 1, 0) > 0 && recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0 && errno != EAGAIN;
+    return n == 0 || (n < 0 && errno != EAGAIN);
 }
