@@ -339,7 +339,7 @@ static bool statements_accept(void *ctx, const uint8_t key[KEY_SIZE])
     return clients_name(&s->agent->clients, key) != NULL;
 }
 
-static void statements_stranger(void *ctx, const uint8_t key[KEY_SIZE])
+static bool statements_stranger(void *ctx, const uint8_t key[KEY_SIZE])
 {
     struct statements *s = ctx;
 
@@ -347,6 +347,7 @@ static void statements_stranger(void *ctx, const uint8_t key[KEY_SIZE])
     s->key = key;
     statements_denied(s, "handshake", NULL, "this key is no client's; an operator adds it: txadmin key add");
     s->key = NULL;
+    return true;
 }
 
 static void statements_message(struct statements *s, const struct channel_message *in)

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <cjson/cJSON.h>
+
 #include "libtx/libtx_participant.h"
 #include "libtx/shared/context.h"
 #include "libtx/shared/wire.h"
@@ -242,6 +244,19 @@ static int commit_result(pthread_t thread)
     return (int)(intptr_t)rc;
 }
 
+/* The coordinator knows both. */
+static bool are_up(void *arg)
+{
+    cJSON *answer = world_admin_json(world, WORLD_ARGS("resources"), NULL), *r;
+    unsigned up = 0;
+
+    (void)arg;
+    cJSON_ArrayForEach(r, cJSON_GetObjectItem(answer, "resources")) up +=
+        cJSON_IsTrue(cJSON_GetObjectItem(r, "alive")) && cJSON_IsTrue(cJSON_GetObjectItem(r, "up"));
+    cJSON_Delete(answer);
+    return up == 2;
+}
+
 static int set_up(void **state)
 {
     struct tx_client_options options = {.coordinators = world_coordinators(world),
@@ -256,6 +271,7 @@ static int set_up(void **state)
     open_service(&one);
     open_service(&other);
     assert_int_equal(tx_client_open(&client, &options, &e), TX_OK);
+    assert_true(world_wait(KIT_SETTLE_MS, are_up, NULL));
     return 0;
 }
 
