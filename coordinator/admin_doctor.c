@@ -292,10 +292,10 @@ struct resource_walk {
 
 static void check_agent(const struct driver_resource *r, cJSON *findings)
 {
-    const char *start = "start txagentd for it (--serve NAME, where the registry defines it); where the "
-                        "resource is gone for good: "
-                        "txadmin resource remove NAME";
+    char start[192];
 
+    snprintf(start, sizeof start, "start %s; where the resource is gone for good: txadmin resource remove NAME",
+             driver_server_of(r->kind));
     if (!r->listed)
         add_finding(findings, (struct finding){"error", "registry", "txadmin resource add NAME KIND SETTINGS"},
                     "agent %s is to serve it, and nobody has declared it", r->agent);
@@ -309,13 +309,9 @@ static void check_agent(const struct driver_resource *r, cJSON *findings)
         add_finding(
             findings,
             (struct finding){"error", "agent",
-                             "see that the database runs and lets the agent in: the address and user "
-                             "in its settings (txadmin resource list), the password "
-                             "(passfile, or ~/.pgpass of txagentd's user), who may log in "
-                             "(pg_hba.conf; in MariaDB the user's host), certificates where TLS is asked "
-                             "for (sslrootcert, ssl-ca), the role or user "
-                             "(sql/setup-postgresql.sql, sql/setup-mariadb.sql); it is tried again by "
-                             "itself"},
+                             "txadmin resource test NAME says what to do: see that it runs and lets the "
+                             "agent in, the address, user and password file (passfile) of its "
+                             "settings, certificates where TLS is asked for; it is tried again by itself"},
             "its agent %s cannot reach it: %s", r->agent, r->error != NULL ? r->error : "no reason told");
     else
         add_finding(findings, (struct finding){"ok", "agent", NULL}, "served by %s", r->agent);

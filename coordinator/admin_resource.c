@@ -117,7 +117,7 @@ static int check_settings(const char *settings, struct tx_error *e)
         return err_set(
             e, TX_EREFUSED,
             "the settings have a secret in them, and the registry is no place for it: name a file at the "
-            "agent (passfile=…), or give the agent's process PGPASSFILE or a ~/.pgpass");
+            "agent (passfile=…), or give the secret to the agent's process (txagentd(8), RESOURCES)");
     for (const char *p = settings; *p != '\0'; p++) {
         if (iscntrl((unsigned char)*p))
             return err_set(e, TX_EINVAL, "the settings are one line without control characters");
@@ -183,6 +183,48 @@ static int declare(struct admin_task *t, const char *verb, struct driver_declara
                : err_set(e, TX_ENOMEM, "no memory for the answer");
 }
 
+static bool is_service(const char *kind)
+{
+    return strcmp(kind, KIND_SERVICE) == 0;
+}
+
+/* The kinds of what is up, with commas. */
+struct kind_list {
+    const char *wanted;
+    bool known;
+    char text[TEXT_LIMIT / 2];
+};
+
+static bool add_kind(void *arg, const struct driver_resource *r)
+{
+    struct kind_list *l = arg;
+    size_t n = strlen(l->text);
+
+    if (!r->alive || !r->up || r->kind == NULL)
+        return true;
+    l->known = l->known || strcmp(r->kind, l->wanted) == 0;
+    if (strstr(l->text, r->kind) == NULL && n + strlen(r->kind) + 3 < sizeof l->text)
+        snprintf(l->text + n, sizeof l->text - n, "%s%s", n == 0 ? "" : ", ", r->kind);
+    return true;
+}
+
+/* Only agents know which kinds there are; one that nothing here has may be mistyped. */
+static void warn_kind(struct admin_task *t, const char *kind)
+{
+    struct kind_list l = {.wanted = kind};
+    char text[TEXT_LIMIT + 1];
+
+    driver_each_resource(t->with->driver, t->now, add_kind, &l);
+    if (l.known || is_service(kind))
+        return;
+    snprintf(
+        text, sizeof text,
+        "no agent here serves anything of kind «%s» (kinds that are served: %s); one that does not know it "
+        "says so in txadmin resource list",
+        kind, *l.text == '\0' ? "none" : l.text);
+    cJSON_AddStringToObject(t->answer, "note", text);
+}
+
 /* add_resource: {name, kind, settings} -> resource, settings, kind, maybe a note */
 
 int admin_add_resource(struct admin_task *t, struct tx_error *e)
@@ -194,8 +236,12 @@ int admin_add_resource(struct admin_task *t, struct tx_error *e)
         rc = check_name(d.kind, "kind of resources", e);
     if (rc == TX_OK)
         rc = declare(t, "add_resource", &d, e);
+    if (rc == TX_OK && is_service(d.kind) && *d.settings != '\0')
+        rc = err_set(e, TX_EINVAL, "a service serves itself, and has no settings");
     if (rc == TX_OK)
         rc = driver_add_resource(t->with->driver, t->now, t->wall, &d, on_declared, t, e);
+    if (rc == TX_OK)
+        warn_kind(t, d.kind);
     return admin_act_begin(t, rc);
 }
 
@@ -205,7 +251,11 @@ int admin_alter_resource(struct admin_task *t, struct tx_error *e)
 {
     struct driver_declaration d = {0};
     int rc = declare(t, "alter_resource", &d, e);
+    const struct ledger_resource *r =
+        rc == TX_OK ? ledger_resource(driver_ledger(t->with->driver), d.name) : NULL;
 
+    if (r != NULL && is_service(r->kind))
+        rc = err_set(e, TX_EREFUSED, "%s is a service: it serves itself, and has no settings", d.name);
     if (rc == TX_OK)
         rc = driver_alter_resource(t->with->driver, t->now, t->wall, &d, on_declared, t, e);
     if (rc == TX_OK)
@@ -282,6 +332,19 @@ static void test_finish(struct admin_task *t)
     admin_add_number(t->answer, "failed", failed);
 }
 
+static int test_nobody(const struct admin_task *t, const char *name, struct tx_error *e)
+{
+    const struct ledger_resource *r = ledger_resource(driver_ledger(t->with->driver), name);
+
+    if (r == NULL)
+        return err_set(e, TX_ENOTFOUND,
+                       "nobody declared or serves resource %s: txadmin resource add, and start txagentd with "
+                       "--serve %s",
+                       name, name);
+    return err_set(e, TX_ENOTFOUND, "no living agent serves resource %s: start %s", name,
+                   driver_server_of(r->kind));
+}
+
 int admin_test_resource(struct admin_task *t, struct tx_error *e)
 {
     struct test_walk w = {.task = t, .error = e};
@@ -295,14 +358,7 @@ int admin_test_resource(struct admin_task *t, struct tx_error *e)
     w.agents = cJSON_AddArrayToObject(t->answer, "agents");
     driver_each_agent(t->with->driver, t->now, w.name, test_agent, &w);
     if (w.rc == TX_OK && cJSON_GetArraySize(w.agents) == 0)
-        return err_set(e, TX_ENOTFOUND, "%s %s: start txagentd with --serve %s%s",
-                       ledger_resource(driver_ledger(t->with->driver), w.name) != NULL
-                           ? "no living agent serves resource"
-                           : "nobody declared or serves resource",
-                       w.name, w.name,
-                       ledger_resource(driver_ledger(t->with->driver), w.name) != NULL
-                           ? ""
-                           : ", after txadmin resource add");
+        return test_nobody(t, w.name, e);
     t->finish = test_finish;
     return w.rc;
 }

@@ -3,6 +3,8 @@
 
 #include "coordinator/access.h"
 
+enum { SETTLE_MS = 1000 /* in which a follower hears what is committed */ };
+
 static bool find(const struct gate *g, const uint8_t key[KEY_SIZE], struct caller *out)
 {
     const struct key_entry *entry;
@@ -29,16 +31,24 @@ static bool accept_nodes(void *ctx, const uint8_t key[KEY_SIZE])
     return find(ctx, key, &caller) && (caller.roles & ROLE_COORDINATOR) != 0;
 }
 
-static void on_refused(void *ctx, const uint8_t key[KEY_SIZE])
+static bool on_refused(void *ctx, const uint8_t key[KEY_SIZE])
 {
     struct gate *g = ctx;
     struct caller caller = {.name = NULL};
     struct audit_entry entry = {.key = key, .act = "handshake", .outcome = AUDIT_DENIED};
 
+    if (!find(g, key, &caller) && uv_now(g->loop) < g->settled_ms)
+        return false;
     entry.error = find(g, key, &caller) ? "only a coordinator's key is taken here"
                                         : "this key is not known, or was revoked";
     entry.name = caller.name;
     audit_write(g->audit, uv_now(g->loop), &entry);
+    return true;
+}
+
+void gate_settle(struct gate *g, bool leading, bool knows_leader)
+{
+    g->settled_ms = leading ? 0 : knows_leader ? uv_now(g->loop) + SETTLE_MS : UINT64_MAX;
 }
 
 int gate_open(struct gate *g, const struct gate_options *options, struct tx_error *e)

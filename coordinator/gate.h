@@ -7,6 +7,7 @@
 #ifndef ASSENT_GATE_H
 #define ASSENT_GATE_H
 
+#include <stdbool.h>
 #include <uv.h>
 
 #include "coordinator/audit.h"
@@ -21,7 +22,8 @@ struct gate {
     const struct driver *driver;       /* NULL: not there yet, and the file alone counts */
     struct audit *audit;
     uv_loop_t *loop;
-    uint64_t version; /* of the ledger's keys when they were looked at last */
+    uint64_t version;    /* of the ledger's keys when they were looked at last */
+    uint64_t settled_ms; /* uv_now() from which on who is not known is no more than that */
 };
 
 struct gate_options {
@@ -39,6 +41,10 @@ void gate_release(struct gate *g);
 const struct channel_security *gate_everybody(const struct gate *g);
 const struct channel_security *gate_nodes(const struct gate *g);
 const struct keyring *gate_file(const struct gate *g);
+
+/* A node that has just started, or has no leader, may have heard nothing yet of the newest keys; so it says
+ * nothing to whom it does not know, rather than that. */
+void gate_settle(struct gate *g, bool leading, bool knows_leader);
 
 /* Calls drop() for each key that is revoked, where the ledger's keys have changed. */
 void gate_look(struct gate *g, void (*drop)(const uint8_t key[KEY_SIZE]));

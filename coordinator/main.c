@@ -160,6 +160,7 @@ static void on_role(void *ctx, enum replog_role role, uint64_t term, uint64_t le
     (void)ctx;
     (void)term;
     learn_group();
+    gate_settle(&node.gate, leading, leader_id != 0);
     driver_role(node.driver, uv_now(&node.loop), leading, leader_id);
     tell_status(leading, leader_id);
     if (node.restore != NULL && leading)
@@ -342,6 +343,8 @@ static int driver_open(struct tx_error *e)
         rc = driver_restore(node.driver, node.snapshot.data, node.snapshot.len, e);
     buf_release(&node.snapshot);
     node.gate.driver = node.driver;
+    if (replog_group(node.replog) != 0)
+        gate_settle(&node.gate, false, false);
     if (rc == TX_OK)
         gate_look(&node.gate, drop_key);
     return rc;

@@ -436,14 +436,14 @@ static void call_give_up(struct call *c, uint64_t now)
             (unsigned long long)(now - c->started_ms), majority, list);
 }
 
-/* Never sent, and with nobody whom it could go to is there a line, nor will be. */
+/* With nobody whom it could go to is there a line, nor will be. */
 static bool call_denied(const struct call *c, uint64_t now)
 {
     const struct calls *cs = c->calls;
-    bool denied = !c->sent;
+    bool denied = true;
 
     if (c->fixed != NULL)
-        return denied && peer_denies(cs, c->fixed, now);
+        return peer_denies(cs, c->fixed, now);
     for (size_t i = 0; i < cs->n_peers && denied; i++)
         denied = cs->peers[i]->kind != PEER_COORDINATOR || peer_denies(cs, cs->peers[i], now);
     return denied;

@@ -103,8 +103,9 @@ bool call_step(struct call *c);
 uint64_t call_due_ms(const struct call *c);
 
 /* The answer of a call that is over; *reply is borrowed until call_end(). Errors: those that the peer answered;
- * TX_EUNREACHABLE: it was never sent, hence has had no effect; TX_EDENIED: likewise, for nobody who could be
- * asked is believed and lets this program in; TX_ETIMEOUT: sent, and no answer; TX_EPROTO. */
+ * TX_EUNREACHABLE: it was never sent, hence has had no effect; TX_EDENIED: nobody who could be asked is
+ * believed and lets this program in; c->sent tells whether it may have had an effect before; TX_ETIMEOUT: sent,
+ * and no answer; TX_EPROTO. */
 int call_result(struct call *c, const struct wire_message **reply, struct tx_error *e);
 
 /* Forgets the call, whatever its state; later answers are dropped. Twice is allowed. */

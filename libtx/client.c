@@ -2,6 +2,7 @@
 #include "libtx/client.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,12 @@ enum {
     DEFAULT_SESSION_MS = 30000,
     DEFAULT_TRANSACTION_MS = 60000,
     DEFAULT_COMMIT_MS = 30000,
+};
+
+struct client_memory {
+    struct client_memory *next;
+    const void *driver;
+    _Alignas(max_align_t) char bytes[];
 };
 
 /* opening and closing */
@@ -68,6 +75,12 @@ static int client_configure(struct tx_client *c, const struct tx_client_options 
 
 static void client_free(struct tx_client *c)
 {
+    struct client_memory *m;
+
+    while ((m = c->memories) != NULL) {
+        c->memories = m->next;
+        free(m);
+    }
     calls_free(c->calls);
     security_release(&c->security);
     pthread_mutex_destroy(&c->mutex);
@@ -100,6 +113,23 @@ void tx_client_close(tx_client *client)
         return;
     session_close(&client->session);
     client_free(client);
+}
+
+void *client_memory(struct tx_client *client, const void *driver, size_t size)
+{
+    struct client_memory *m = client->memories;
+
+    while (m != NULL && m->driver != driver)
+        m = m->next;
+    if (m != NULL)
+        return m->bytes;
+    m = calloc(1, sizeof *m + size);
+    if (m == NULL)
+        return NULL;
+    m->driver = driver;
+    m->next = client->memories;
+    client->memories = m;
+    return m->bytes;
 }
 
 /* outcomes */

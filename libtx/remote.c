@@ -289,6 +289,7 @@ static void remote_settle(struct txn_branch *b)
         b->answer = b->op == OP_COMMIT && !l->call.sent ? ANSWER_NO : remote_lost(b);
     if (rc != TX_OK)
         err_set(&b->cause, rc, "%s: %s", b->resource, e.msg);
+    l->hopeless = l->hopeless || (b->op == OP_STATUS && rc == TX_EDENIED);
     call_end(&l->call);
     l->calling = false;
     if (l->proving && b->answer == ANSWER_YES)

@@ -136,7 +136,7 @@ static void agent_client_gone(void *arg, const uint8_t key[KEY_SIZE])
     statements_drop(&a->statements, key);
 }
 
-/* What does not fit into memory is told again, as this version is not asked for any more. */
+/* What does not fit into memory is told again: the next PULL says that it is not known. */
 static void agent_clients(struct agent *a, const struct wire_work *work)
 {
     struct tx_error e;

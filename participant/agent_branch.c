@@ -118,8 +118,8 @@ static void agent_do(struct held *h, unsigned actions)
 /* States in which a work's connection, or the memory of it, is still needed. */
 static bool agent_works(enum branch_state s)
 {
-    return s == AT_ACTIVE || s == AT_LEAVING || s == AT_ONE_PHASE || s == AT_PREPARING || s == AT_LOOKING ||
-           s == AT_ROLLBACK_PENDING || s == AT_COMMIT_PENDING;
+    return s == AT_ACTIVE || s == AT_LEAVING || s == AT_DOUBLE || s == AT_ONE_PHASE || s == AT_PREPARING ||
+           s == AT_LOOKING || s == AT_ROLLBACK_PENDING || s == AT_COMMIT_PENDING;
 }
 
 static void agent_entered(struct held *h, enum branch_state before)
@@ -198,7 +198,7 @@ static void agent_answered(void *arg, const struct rm_answer *answer)
         branches_set(&h->proof, answer->proof);
     if (h->state == AT_LOOKING && answer->outcome == RM_NOT_FOUND && h->text == NULL)
         branches_set(&h->text, "the agent was restarted, or rolled the branch back; its work is lost");
-    else if (h->state != AT_LEAVING && h->state != AT_LOOKING)
+    else if (h->state != AT_LOOKING && (h->state != AT_LEAVING || answer->outcome != RM_DONE))
         branches_set(&h->text, answer->text);
     agent_event(h, events[answer->outcome]);
 }

@@ -62,7 +62,7 @@ int statements_check_owner(const struct statements *s, const struct held *h, str
 
 void statements_own(const struct statements *s, struct held *h)
 {
-    if (s->who != NULL && *h->statements->owner == '\0')
+    if (s->who != NULL && h->statements != NULL && *h->statements->owner == '\0')
         strcpy(h->statements->owner, s->who);
 }
 
@@ -188,6 +188,18 @@ static void statements_execute(struct statements *s, struct held *h, const struc
     b->origin = *from;
 }
 
+static int statements_begins(const struct resource *r, const struct wire_exec *x, struct tx_error *e)
+{
+    char gid[GID_SIZE];
+
+    if (x->number != 1)
+        return err_set(e, TX_EROLLBACK,
+                       "the branch is not known here: rolled back after its timeout, or the agent was "
+                       "restarted");
+    gid_format(&x->id, x->branch, gid);
+    return r->ops->admit == NULL ? TX_OK : r->ops->admit(r->rm, gid, e);
+}
+
 /* A branch for its first statement; NULL with the error. */
 static struct held *statements_branch(struct statements *s, const struct wire_exec *x, struct tx_error *e)
 {
@@ -199,12 +211,8 @@ static struct held *statements_branch(struct statements *s, const struct wire_ex
                 r == NULL ? "" : " any more: it was taken off the registry");
         return NULL;
     }
-    if (x->number != 1) {
-        err_set(e, TX_EROLLBACK,
-                "the branch is not known here: rolled back after its timeout, or the agent was "
-                "restarted");
+    if (statements_begins(r, x, e) != TX_OK)
         return NULL;
-    }
     h = branches_add(&s->agent->branches, &x->id, x->branch);
     if (h == NULL) {
         err_set(e, TX_EBUSY, "the agent has too many branches; try again later");
@@ -331,7 +339,7 @@ static bool statements_accept(void *ctx, const uint8_t key[KEY_SIZE])
     return clients_name(&s->agent->clients, key) != NULL;
 }
 
-static void statements_stranger(void *ctx, const uint8_t key[KEY_SIZE])
+static bool statements_stranger(void *ctx, const uint8_t key[KEY_SIZE])
 {
     struct statements *s = ctx;
 
@@ -339,6 +347,7 @@ static void statements_stranger(void *ctx, const uint8_t key[KEY_SIZE])
     s->key = key;
     statements_denied(s, "handshake", NULL, "this key is no client's; an operator adds it: txadmin key add");
     s->key = NULL;
+    return true;
 }
 
 static void statements_message(struct statements *s, const struct channel_message *in)

@@ -1,6 +1,7 @@
 /* statements_finish: WIRE_FINISH of an application: proof, end in one phase, rollback and what became of a
  * branch. See statements.h.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,8 +34,10 @@ void statements_answer(struct held *h)
 struct status_asked {
     struct statements *statements;
     struct reply_to origin;
+    char proof[PROOF_LIMIT + 1];
 };
 
+/* Without a proof the asker takes it that nothing will ever tell, and asks no more. */
 static void statements_status_known(void *arg, const struct rm_answer *a)
 {
     static const int codes[] = {[RM_DONE] = TX_OK, [RM_REFUSED] = TX_EROLLBACK};
@@ -44,7 +47,7 @@ static void statements_status_known(void *arg, const struct rm_answer *a)
 
     q->statements->asking--;
     statements_finished(q->statements, &q->origin, code, a->text != NULL ? a->text : tx_strerror(code),
-                        a->outcome == RM_HAZARD ? NULL : a->proof);
+                        a->outcome == RM_HAZARD ? NULL : q->proof);
     free(q);
 }
 
@@ -67,6 +70,7 @@ static void statements_status(struct statements *s, const struct wire_finish *f,
     s->asking++;
     q->statements = s;
     q->origin = *from;
+    snprintf(q->proof, sizeof q->proof, "%s", f->proof);
     r->ops->status(r->rm, f->proof, statements_status_known, q);
 }
 

@@ -15,7 +15,8 @@ int statements_admit(const struct statements *s, const struct txid *id, struct t
 /* Whether the branch, which may be NULL, is that of whoever sent the message. TX_EDENIED: it was begun by
  * another. */
 int statements_check_owner(const struct statements *s, const struct held *h, struct tx_error *e);
-/* From here on it is his, where it is nobody's yet. */
+/* From here on it is his, where it is nobody's yet. One that no application has begun stays the coordinator's.
+ */
 void statements_own(const struct statements *s, struct held *h);
 /* Writes the audit line. */
 void statements_denied(struct statements *s, const char *act, const char *resource, const char *why);

@@ -37,8 +37,9 @@ static const struct verb verbs[] = {
      "resource remove NAME                     takes it off the list; agents close it\n"
      "resource test NAME                       has every agent that serves it try it out\n"
      "SETTINGS are what its kind needs to open it, as one argument: \"host=db1 dbname=bank "
-     "user=assent_agent\"\n"
-     "for postgresql. A secret in them is refused; name a file at the agent (passfile=...).\n"
+     "user=assent_agent\";\n"
+     "see txagentd(8). A secret in them is refused; name a file at the agent (passfile=...). A service\n"
+     "(KIND service) serves itself and has none.\n"
      "Remove is refused while it has branches that are not finished, and while an agent serves it by its\n"
      "own configuration (--resource.NAME). Exit status 3 of test: a check has failed."},
     {"sessions", "", 0, 0, "limit ", "applications that are connected, or were", verb_sessions,

@@ -5,6 +5,7 @@
 #include "coordinator/txadmin/act.h"
 #include "coordinator/txadmin/list.h"
 #include "coordinator/txadmin/txadmin.h"
+#include "libtx/shared/words.h"
 
 static const char *state_text(const cJSON *r)
 {
@@ -107,7 +108,10 @@ static enum exit_status resource_add(const struct arguments *a)
 
     cJSON_AddStringToObject(question, "kind", a->operands[2]);
     cJSON_AddStringToObject(question, "settings", a->n_operands > 3 ? a->operands[3] : "");
-    return act(a, question, "added; agents that are started with --serve open it");
+    return act(a, question,
+               strcmp(a->operands[2], KIND_SERVICE) == 0
+                   ? "added; the service that opens a participant of this name serves it"
+                   : "added; agents that are started with --serve open it");
 }
 
 static enum exit_status resource_alter(const struct arguments *a)
@@ -115,7 +119,7 @@ static enum exit_status resource_alter(const struct arguments *a)
     cJSON *question = question_on("alter_resource", a);
 
     cJSON_AddStringToObject(question, "settings", a->operands[2]);
-    return act(a, question, "altered; agents that serve it open it anew");
+    return act(a, question, "altered; agents that serve it open it anew (txadmin resource test tries it)");
 }
 
 static enum exit_status resource_remove(const struct arguments *a)

@@ -26,8 +26,9 @@ struct channel_security {
     const struct identity *self;
     /* Whether whoever has proved to have this key is to be believed. */
     bool (*accept)(void *ctx, const uint8_t key[KEY_SIZE]);
-    /* Server: told of those who were not; may be NULL. */
-    void (*refused)(void *ctx, const uint8_t key[KEY_SIZE]);
+    /* Server: told of those who were not; may be NULL. False: it may become known, and the caller, who is told
+     * nothing, asks again. */
+    bool (*refused)(void *ctx, const uint8_t key[KEY_SIZE]);
     void *ctx;
     struct secure_limits limits; /* server */
 };

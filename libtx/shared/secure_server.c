@@ -51,7 +51,7 @@ struct secure_server {
     const struct identity *self;
     struct secure_limits limits;
     bool (*accept)(void *ctx, const uint8_t key[KEY_SIZE]);
-    void (*refused)(void *ctx, const uint8_t key[KEY_SIZE]);
+    bool (*refused)(void *ctx, const uint8_t key[KEY_SIZE]);
     void *ctx;
     struct pending pending[PENDING];
     size_t next_pending;
@@ -71,7 +71,7 @@ static unsigned limit_or(unsigned given, unsigned otherwise)
 
 struct secure_server *secure_server_new(const struct identity *self, const struct secure_limits *limits,
                                         bool (*accept)(void *ctx, const uint8_t key[KEY_SIZE]),
-                                        void (*refused)(void *ctx, const uint8_t key[KEY_SIZE]), void *ctx)
+                                        bool (*refused)(void *ctx, const uint8_t key[KEY_SIZE]), void *ctx)
 {
     struct secure_server *s = calloc(1, sizeof *s);
 
@@ -329,8 +329,8 @@ static enum secure_event admit(struct secure_server *s, const uint8_t secret[AUT
 
     if (!s->accept(s->ctx, secret)) {
         s->counts.refused++;
-        if (s->refused != NULL)
-            s->refused(s->ctx, secret);
+        if (s->refused != NULL && !s->refused(s->ctx, secret))
+            return SECURE_NOTHING;
         ready(r, 0, tx);
         return SECURE_ANSWER;
     }

@@ -364,7 +364,7 @@ static void test_a_wrong_password(void **state)
     world_server_start(kit.bank[1]);
     await_json(WORLD_ARGS("resources"), "password authentication failed for user");
     assert_admin(WORLD_ARGS("resources"), DONE, "down|password authentication failed");
-    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "password authentication failed|passfile|pg_hba.conf");
+    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "password authentication failed|passfile|resource test");
     world_process_await(kit.agent[1], "password authentication failed", KIT_SETTLE_MS);
     world_sql(kit.bank[1], "ALTER ROLE assent_agent PASSWORD 'wrong'");
     kit_await_agents(&kit);

@@ -175,7 +175,8 @@ static bool session_is(uint64_t id, const char *state)
     return is;
 }
 
-/* At once: a session that is open expires, a line that is open is of no use, and there is no other. */
+/* At once: a session that is open expires, whatever comes on a line that is open is denied, and no other is let
+ * in. */
 static void test_a_key_is_revoked(void **state)
 {
     struct wire_message beat = {.type = WIRE_HEARTBEAT, .heartbeat = {.nonce = 41}};

@@ -144,7 +144,7 @@ static void test_what_add_refuses(void **state)
                      REFUSED, "passfile=");
     kit_assert_admin(&kit,
                      WORLD_ARGS("resource", "add", "bank_x", "postgresql", "postgresql://a:hunter2@x/bank"),
-                     REFUSED, "PGPASSFILE");
+                     REFUSED, "txagentd(8)");
     kit_assert_admin(&kit, WORLD_ARGS("resource", "alter", "bank_x", "host=x"), REFUSED, "no resource bank_x");
     kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "bank_x"), USAGE, "add NAME KIND");
     kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "bank_x", "postgresql", "host=x", "port=1"), USAGE,
@@ -156,6 +156,21 @@ static void test_what_add_refuses(void **state)
                 world_process_logged(kit.coordinator, "act=add_resource what=bank_y "));
     assert_false(world_process_logged(kit.coordinator, "hunter2"));
     assert_unsaid("bank_x");
+}
+
+/* Nobody but agents knows the kinds, so a word is said, and no more. */
+static void test_kinds_that_nobody_serves(void **state)
+{
+    (void)state;
+    kit_await_agents(&kit);
+    kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "bank_z", "postgres", "host=x"), DONE,
+                     "of kind «postgres» (kinds that are served: postgresql)");
+    assert_done(WORLD_ARGS("resource", "remove", "bank_z"));
+    kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "shop", "service", "host=x"), REFUSED, "no settings");
+    kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "shop", "service"), DONE, "participant of this name");
+    kit_assert_admin(&kit, WORLD_ARGS("resource", "alter", "shop", "host=x"), REFUSED, "serves itself");
+    kit_assert_admin(&kit, WORLD_ARGS("resource", "test", "shop"), REFUSED, "start the service itself");
+    assert_done(WORLD_ARGS("resource", "remove", "shop"));
 }
 
 static void test_definitions_outlive_a_restart(void **state)
@@ -366,6 +381,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_what_add_refuses),
+        TEST(test_kinds_that_nobody_serves),
         TEST(test_definitions_outlive_a_restart),
         TEST(test_altered_while_transactions_run),
         TEST(test_altered_with_a_branch_prepared),

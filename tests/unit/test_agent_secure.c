@@ -31,6 +31,8 @@ static struct fixture {
     /* what the coordinator tells, under the kit's mutex */
     uint64_t version;
     unsigned told; /* or'ed 1 << client */
+    size_t n_items;
+    struct wire_work_item item;
     /* under its own */
     pthread_mutex_t mutex;
     char audit[1024];
@@ -66,7 +68,9 @@ static int coordinate(struct kit *k, const struct wire_message *in, struct wire_
                                    .received = in->pull.number,
                                    .keys_version = x.version,
                                    .n_clients = n,
-                                   .clients = list};
+                                   .clients = list,
+                                   .n_items = x.n_items,
+                                   .items = &x.item};
     return 1;
 }
 
@@ -307,6 +311,20 @@ static void a_revoked_key_is_worth_nothing(void **state)
     assert_int_equal(exec_as(SHOP, 2, 3000, &e), TX_OK);
 }
 
+/* The coordinator has had it rolled back; no application has had anything to do with it here. */
+static void a_branch_that_no_client_began(void **state)
+{
+    struct tx_error e;
+
+    (void)state;
+    x.item = (struct wire_work_item){
+        .kind = WORK_ROLLBACK, .id = branch, .branch = 1, .branch_kind = BRANCH_DIRECT, .resource = "stock"};
+    x.n_items = 1;
+    tell(1U << SHOP | 1U << BANK);
+    assert_int_equal(exec_as(SHOP, 1, 5000, &e), TX_EROLLBACK);
+    assert_int_equal(roll_back_as(BANK, &e), TX_OK);
+}
+
 /* An agent that was just started refuses nobody whom it will know a moment later. */
 static void nobody_is_refused_before_the_clients_are_known(void **state)
 {
@@ -328,6 +346,7 @@ int main(void)
         TEST(a_branch_is_his_who_began_it),
         TEST(a_stranger_is_refused),
         TEST(a_revoked_key_is_worth_nothing),
+        TEST(a_branch_that_no_client_began),
         TEST(nobody_is_refused_before_the_clients_are_known),
     };
 

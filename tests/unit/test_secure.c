@@ -23,6 +23,7 @@ struct both {
     struct secure_server *server;
     struct secure_caller caller;
     bool server_believes, caller_believes;
+    bool silent; /* who is refused is not told */
     unsigned refused;
     uint64_t now_ms;
 };
@@ -41,12 +42,13 @@ static bool caller_accept(void *ctx, const uint8_t key[KEY_SIZE])
     return b->caller_believes && key_equal(key, b->server_identity.public_key);
 }
 
-static void on_refused(void *ctx, const uint8_t key[KEY_SIZE])
+static bool on_refused(void *ctx, const uint8_t key[KEY_SIZE])
 {
     struct both *b = ctx;
 
     assert_true(key_equal(key, b->caller_identity.public_key));
     b->refused++;
+    return !b->silent;
 }
 
 static void both_limited(struct both *b, const struct secure_limits *limits)
@@ -353,6 +355,28 @@ static void test_an_unknown_caller_is_refused(void **state)
     both_close(&b);
 }
 
+/* As long as it may become known. */
+static void test_a_caller_that_is_not_known_yet(void **state)
+{
+    struct secure_result r;
+    struct message hello, m;
+    struct both b;
+
+    (void)state;
+    both_open(&b);
+    b.server_believes = false;
+    b.silent = true;
+    hello.len = secure_caller_hello(&b.caller, hello.bytes);
+    assert_int_equal(to_server(&b, &hello, &r), SECURE_ANSWER);
+    take_out(&m, &r);
+    assert_int_equal(to_caller(&b, &m, &r), SECURE_ANSWER);
+    take_out(&m, &r);
+    assert_int_equal(to_server(&b, &m, &r), SECURE_NOTHING);
+    b.server_believes = true;
+    meet(&b);
+    both_close(&b);
+}
+
 static void test_an_unknown_server_learns_nothing(void **state)
 {
     struct secure_result r;
@@ -630,6 +654,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_belongs_to_its_question),
         cmocka_unit_test(test_no_message_serves_elsewhere),
         cmocka_unit_test(test_an_unknown_caller_is_refused),
+        cmocka_unit_test(test_a_caller_that_is_not_known_yet),
         cmocka_unit_test(test_an_unknown_server_learns_nothing),
         cmocka_unit_test(test_nobody_gets_between),
         cmocka_unit_test(test_a_handshake_serves_once),
