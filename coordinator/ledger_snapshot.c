@@ -18,6 +18,8 @@
 #define RESTORE_GAP (1ULL << 32)
 /* No group comes to have so many sessions, whatever it was restored from and how often. */
 #define RESTORE_LIMIT (1ULL << 62)
+/* Nor to so many, whatever happens after that. */
+#define NUMBER_LIMIT (1ULL << 63)
 
 enum { SNAPSHOT_MAGIC = 0x4c415841 /* "AXAL" */, SNAPSHOT_VERSION = 3 };
 
@@ -314,7 +316,9 @@ static int get_table(struct ledger *l, struct cur *c, uint32_t version,
 static int get_keys(struct ledger *l, struct cur *c, uint32_t version)
 {
     l->keys_version = cur_u64(c);
-    return l->keys_version == 0 ? TX_ECORRUPT : get_table(l, c, version, get_key);
+    if (l->keys_version == 0 || l->keys_version >= NUMBER_LIMIT)
+        return TX_ECORRUPT;
+    return get_table(l, c, version, get_key);
 }
 
 static bool owner_revoked(const struct ledger *l, const struct session *s)
@@ -343,7 +347,7 @@ static int get_ledger(struct ledger *l, struct cur *c, uint32_t version)
     int rc;
 
     l->next_session = cur_u64(c);
-    if (c->bad || l->next_session == 0)
+    if (c->bad || l->next_session == 0 || l->next_session >= NUMBER_LIMIT)
         return TX_ECORRUPT;
     rc = get_table(l, c, version, get_session);
     if (rc == 0)

@@ -226,6 +226,27 @@ static void test_the_file(void **state)
     kit_release(&k);
 }
 
+/* Nor can a node's own ledger be where the next session has no number, or the next change of the keys none. */
+static void test_the_last_numbers(void **state)
+{
+    enum { AT_NEXT_SESSION = 16, BEHIND_KEYS_VERSION = 16 };
+    struct kit k;
+    struct buf b;
+
+    (void)state;
+    kit_init(&k);
+    buf_init(&b);
+    ledger_snapshot(k.l, &b);
+    memset(b.data + AT_NEXT_SESSION, 0xff, 8);
+    assert_int_equal(ledger_restore(k.l, b.data, b.len, NULL), TX_ECORRUPT);
+    buf_reset(&b);
+    ledger_snapshot(k.l, &b);
+    memset(b.data + b.len - BEHIND_KEYS_VERSION, 0xff, 8);
+    assert_int_equal(ledger_restore(k.l, b.data, b.len, NULL), TX_ECORRUPT);
+    buf_release(&b);
+    kit_release(&k);
+}
+
 /* Its checksum is right, and its numbers are none that a group can have come to: what follows would have none
  * left. */
 static void test_numbers_without_an_end(void **state)
@@ -268,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_new_sessions_are_far_off),
         cmocka_unit_test(test_pieces_out_of_order),
         cmocka_unit_test(test_the_file),
+        cmocka_unit_test(test_the_last_numbers),
         cmocka_unit_test(test_numbers_without_an_end),
     };
 
