@@ -16,6 +16,9 @@
 /* Far more sessions than can have been opened since a backup. */
 #define RESTORE_GAP (1ULL << 32)
 
+/* And far more than can be opened in a millisecond. (So a number fits a double, as in JSON, until 2039.) */
+enum { RESTORE_PER_MS_BITS = 12 };
+
 enum { SNAPSHOT_MAGIC = 0x4c415841 /* "AXAL" */, SNAPSHOT_VERSION = 2 };
 
 /* Writing */
@@ -350,12 +353,27 @@ out:
 
 /* Restoring a backup */
 
+/* The number of the first session to be opened. It goes by the time of the restore, as the same backup may have
+ * been restored before: then there were sessions behind that gap, too, and their log is lost as well. 0: there
+ * are no numbers left. */
+static uint64_t restored_next_session(const struct ledger *l, uint64_t at_ms)
+{
+    uint64_t behind_gap = l->next_session + RESTORE_GAP, by_time = at_ms << RESTORE_PER_MS_BITS;
+
+    if (behind_gap < l->next_session)
+        return 0;
+    return by_time >> RESTORE_PER_MS_BITS == at_ms && by_time > behind_gap ? by_time : behind_gap;
+}
+
 /* Sessions that were open when the backup was made lived on; so did sessions opened later, whose numbers are in
  * the gap. What stands of them in the log that is lost is not known here, and may have been COMMIT. */
 static int lose_later_sessions(struct ledger *l, uint64_t at_ms)
 {
+    uint64_t first = restored_next_session(l, at_ms);
     struct session_entry *s, *next;
 
+    if (first == 0)
+        return TX_ECORRUPT;
     HASH_ITER(hh, l->sessions, s, next)
     {
         if (s->s.state != SESSION_OPEN)
@@ -364,9 +382,9 @@ static int lose_later_sessions(struct ledger *l, uint64_t at_ms)
         if (!ranges_add(&l->lost, s->s.id, s->s.id))
             return TX_ENOMEM;
     }
-    if (!ranges_add(&l->lost, l->next_session, l->next_session + RESTORE_GAP - 1))
+    if (!ranges_add(&l->lost, l->next_session, first - 1))
         return TX_ENOMEM;
-    l->next_session += RESTORE_GAP;
+    l->next_session = first;
     return 0;
 }
 
