@@ -14,6 +14,8 @@ enum {
     SILENCE = 20,          /* election timeouts that a node may be silent while it catches up */
     ROUND_MS = 3600000,    /* a round of catching up, as long as it says something */
     MIN_SILENCE_MS = 2000, /* it may be restoring a large snapshot */
+    ANSWER_MS = 2000,      /* those that are to stay have so long to show that they are there */
+    PROBE_BYTES = 8,
 };
 
 static void finish(struct replog *r, int rc, const char *why)
@@ -202,6 +204,39 @@ static void settle_catch_up(struct replog *r)
         stop_catching_up(r);
 }
 
+/* Those that stay, once r->change.id is out, have the entry of r->change.index: which did not exist before the
+ * request, so that they are there now, and not only a moment ago. */
+static bool rest_answers(struct replog *r)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+    unsigned voters = 0, answer = 0;
+    raft_index match;
+
+    for (unsigned i = 0; i < c->n; i++) {
+        if (c->servers[i].role != RAFT_VOTER || c->servers[i].id == r->change.id)
+            continue;
+        voters++;
+        if (c->servers[i].id == r->raft.id)
+            match = r->raft.last_stored;
+        else if (raft_match_index(&r->raft, c->servers[i].id, &match) != 0)
+            continue;
+        answer += match >= r->change.index;
+    }
+    return answer > voters / 2;
+}
+
+static void settle_asking(struct replog *r)
+{
+    if (r->leading_term != r->change.term)
+        finish(r, TX_ENOTLEADER, "this node does not lead any more; nothing was changed");
+    else if (rest_answers(r))
+        propose_or_finish(r, -1, REPLOG_CHANGE_REMOVING);
+    else if (uv_now(r->loop) - r->change.heard_ms > ANSWER_MS)
+        finish(
+            r, TX_EREFUSED,
+            "no majority of the nodes that would be left answers; nothing was changed: bring one back first");
+}
+
 /* libraft asks the other node to take over as soon as it acknowledges anything, and only once; one that lacks
  * an entry ignores that. So it is told to when nothing is missing. */
 static void settle_levelling(struct replog *r)
@@ -245,7 +280,9 @@ void replog_change_settle(struct replog *r)
 {
     if (r->change.stage == REPLOG_CHANGE_NONE || r->fatal)
         return;
-    if (r->change.stage == REPLOG_CHANGE_LEVELLING)
+    if (r->change.stage == REPLOG_CHANGE_ASKING)
+        settle_asking(r);
+    else if (r->change.stage == REPLOG_CHANGE_LEVELLING)
         settle_levelling(r);
     else if (r->change.stage == REPLOG_CHANGE_TRANSFERRING)
         settle_transfer(r);
@@ -316,6 +353,20 @@ void replog_add(struct replog *r, uint64_t id, const char *address, replog_chang
         propose_or_finish(r, RAFT_SPARE, REPLOG_CHANGE_JOINING);
 }
 
+/* Has an entry of no meaning written, for rest_answers(). */
+static void ask_rest(struct replog *r)
+{
+    void *data = calloc(1, PROBE_BYTES);
+
+    if (data == NULL) {
+        finish(r, TX_ENOMEM, "out of memory");
+        return;
+    }
+    r->change.stage = REPLOG_CHANGE_ASKING;
+    r->change.index = raft_last_index(&r->raft) + 1;
+    (void)replog_core_submit(r, RAFT_BARRIER, data, PROBE_BYTES); /* lost with the lead, which is seen, too */
+}
+
 void replog_remove(struct replog *r, uint64_t id, replog_change_cb done, void *arg)
 {
     const struct raft_server *server;
@@ -332,7 +383,10 @@ void replog_remove(struct replog *r, uint64_t id, replog_change_cb done, void *a
         return;
     }
     snprintf(r->change.address, sizeof r->change.address, "%s", server->address);
-    propose_or_finish(r, -1, REPLOG_CHANGE_REMOVING);
+    if (server->role == RAFT_VOTER)
+        ask_rest(r);
+    else
+        propose_or_finish(r, -1, REPLOG_CHANGE_REMOVING);
 }
 
 /* The voter that has most of the log; libraft would take any. */
