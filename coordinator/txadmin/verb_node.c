@@ -74,15 +74,16 @@ static bool parse_id(const char *text, double *id)
     return false;
 }
 
+/* address, replaced: of a new node, or NULL. */
 static enum exit_status change(const struct arguments *a, const char *verb, const char *node,
-                               const char *address)
+                               const char *address, const char *replaced)
 {
     struct arguments patient = *a;
     cJSON *question, *answer;
     enum exit_status status;
-    double id = 0;
+    double id = 0, replaces = 0;
 
-    if (node != NULL && !parse_id(node, &id))
+    if ((node != NULL && !parse_id(node, &id)) || (replaced != NULL && !parse_id(replaced, &replaces)))
         return EXIT_USAGE;
     if (!patient.timeout_given)
         patient.timeout_ms = CHANGE_MS;
@@ -90,6 +91,8 @@ static enum exit_status change(const struct arguments *a, const char *verb, cons
     cJSON_AddNumberToObject(question, "node", id);
     if (address != NULL)
         cJSON_AddStringToObject(question, "address", address);
+    if (replaced != NULL)
+        cJSON_AddNumberToObject(question, "replaces", replaces);
     if (a->json)
         return caller_print(&patient, question);
     status = caller_ask(&patient, question, &answer);
@@ -103,7 +106,7 @@ static enum exit_status change(const struct arguments *a, const char *verb, cons
 
 static enum exit_status add(const struct arguments *a)
 {
-    enum exit_status status = change(a, "node_add", a->operands[1], a->operands[2]);
+    enum exit_status status = change(a, "node_add", a->operands[1], a->operands[2], NULL);
 
     if (status == EXIT_DONE && !a->json)
         printf("Node %s is a member.\n", a->operands[1]);
@@ -112,7 +115,7 @@ static enum exit_status add(const struct arguments *a)
 
 static enum exit_status remove_node(const struct arguments *a)
 {
-    enum exit_status status = change(a, "node_remove", a->operands[1], NULL);
+    enum exit_status status = change(a, "node_remove", a->operands[1], NULL, NULL);
 
     if (status == EXIT_DONE && !a->json)
         printf("Node %s is no member any more. Stop it, and remove its data directory.\n", a->operands[1]);
@@ -121,7 +124,8 @@ static enum exit_status remove_node(const struct arguments *a)
 
 static enum exit_status transfer(const struct arguments *a)
 {
-    enum exit_status status = change(a, "node_transfer", a->n_operands > 1 ? a->operands[1] : NULL, NULL);
+    const char *to = a->n_operands > 1 ? a->operands[1] : NULL;
+    enum exit_status status = change(a, "node_transfer", to, NULL, NULL);
 
     if (status == EXIT_DONE && !a->json)
         printf("The lead is handed over.\n");
@@ -191,7 +195,8 @@ static enum exit_status init(const struct arguments *a)
     return status;
 }
 
-/* Out before in: so the majority is never of more nodes than there are. */
+/* The new one catches up first, without a vote; then the old one goes, and the new one votes. So the majority
+ * is never of more nodes than there are, and nobody goes for one that does not come. */
 static enum exit_status replace(const struct arguments *a)
 {
     enum exit_status status;
@@ -203,18 +208,9 @@ static enum exit_status replace(const struct arguments *a)
             a->operands[1], a->operands[1], a->operands[3]);
         return EXIT_USAGE;
     }
-    status = change(a, "node_remove", a->operands[1], NULL);
-    if (status != EXIT_DONE) {
-        complain("where node %s is removed already: txadmin node add %s %s", a->operands[1], a->operands[2],
-                 a->operands[3]);
-        return status;
-    }
-    status = change(a, "node_add", a->operands[2], a->operands[3]);
+    status = change(a, "node_add", a->operands[2], a->operands[3], a->operands[1]);
     if (status == EXIT_DONE && !a->json)
         printf("Node %s is a member in the place of node %s.\n", a->operands[2], a->operands[1]);
-    else if (status != EXIT_DONE)
-        complain("node %s is removed; when node %s runs with an empty data directory: txadmin node add %s %s",
-                 a->operands[1], a->operands[2], a->operands[2], a->operands[3]);
     return status;
 }
 

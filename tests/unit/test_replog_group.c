@@ -426,6 +426,52 @@ static void asks_and_is_deposed(void **state)
     net_close(&net);
 }
 
+/* Nobody leaves before the newcomer is there. */
+static void one_takes_anothers_place(void **state)
+{
+    static struct net net;
+    uint64_t leader, old, other;
+
+    (void)state;
+    start_three(&net);
+    net_commit(&net, 500);
+    leader = net_wait_leader(&net);
+    old = leader % 3 + 1;
+    other = old % 3 + 1;
+    assert_int_equal(net_replace(&net, old, 4), TX_ETIMEOUT); /* it does not run */
+    net_start(&net, 4);
+    assert_int_equal(net_replace(&net, leader, 4), TX_EREFUSED);
+    assert_int_equal(net_replace(&net, 5, 4), TX_EREFUSED);
+    assert_int_equal(net_replace(&net, old, other), TX_EREFUSED);
+    assert_int_equal(net.nodes[leader].members, 3);
+    net_kill(&net, old);
+    /* The other one would leave the leader alone with the dead one. */
+    assert_int_equal(net_replace(&net, other, 4), TX_EREFUSED);
+    NET_WAIT(&net, net.nodes[leader].members == 3);
+    assert_int_equal(net_replace(&net, old, 4), TX_OK);
+    NET_WAIT(&net, net_all_applied(&net) && net.nodes[4].members == 3);
+    net_stop(&net, other);
+    net_commit(&net, 10);
+    net_check(&net);
+    net_close(&net);
+}
+
+static void one_of_four_is_replaced(void **state)
+{
+    static struct net net;
+
+    (void)state;
+    net_open(&net);
+    net_group(&net, 4);
+    net_start(&net, 5);
+    net_commit(&net, 10);
+    assert_int_equal(net_replace(&net, net_wait_leader(&net) % 4 + 1, 5), TX_OK);
+    net_commit(&net, 10);
+    NET_WAIT(&net, net.nodes[5].members == 4);
+    net_check(&net);
+    net_close(&net);
+}
+
 static void refuses_changes(void **state)
 {
     static struct net net;
@@ -440,7 +486,8 @@ static void refuses_changes(void **state)
     assert_int_equal(net_remove(&net, 5), TX_EREFUSED);
     assert_int_equal(net_transfer(&net, 5), TX_EREFUSED);
     assert_int_equal(net_transfer(&net, leader), TX_EREFUSED);
-    replog_add(net.nodes[leader].r, 4, net.nodes[follower].address, net_changed, &net);
+    replog_add(net.nodes[leader].r, &(struct replog_newcomer){4, net.nodes[follower].address, 0}, net_changed,
+               &net);
     assert_int_equal(net.change_rc, TX_EREFUSED);
     net_isolate(&net, follower, true);
     net.change_rc = 1;
@@ -622,6 +669,8 @@ int main(void)
         cmocka_unit_test(silent_newcomer),
         cmocka_unit_test(stays_able_to_go_on),
         cmocka_unit_test(asks_and_is_deposed),
+        cmocka_unit_test(one_takes_anothers_place),
+        cmocka_unit_test(one_of_four_is_replaced),
         cmocka_unit_test(refuses_changes),
         cmocka_unit_test(emptied_node_stops),
         cmocka_unit_test(emptied_node_grants_nothing),
