@@ -39,6 +39,42 @@ static void assert_admin_at(unsigned id, const char *const *args, int code, cons
     kit_assert_admin(&kit, all, code, part);
 }
 
+/* Asks with this node named before all the others. */
+static void assert_admin_first(unsigned id, const char *const *args, int code, const char *part)
+{
+    char list[512];
+    const char *all[9] = {"--coordinators", list};
+    size_t at = (size_t)snprintf(list, sizeof list, "%s", world_node_address(kit.world, id));
+
+    for (unsigned i = 1; i <= NODES; i++) {
+        if (i != id)
+            at += (size_t)snprintf(list + at, sizeof list - at, ",%s", world_node_address(kit.world, i));
+    }
+    for (size_t i = 0; args[i] != NULL; i++) {
+        assert_true(i + 3 < sizeof all / sizeof *all);
+        all[i + 2] = args[i];
+    }
+    kit_assert_admin(&kit, all, code, part);
+}
+
+/* What it says of itself is no answer about the group; the others are asked, and where they cannot be, nothing
+ * passes for the truth. */
+static void assert_not_believed(unsigned id, const char *says)
+{
+    unsigned a = id % NODES + 1, b = a % NODES + 1;
+
+    assert_admin_first(id, WORLD_ARGS("status"), 0, "Leader");
+    assert_admin_first(id, WORLD_ARGS("node", "list"), 0, "leader");
+    assert_admin_first(id, WORLD_ARGS("doctor"), 0, "");
+    assert_admin_first(id, WORLD_ARGS("resources"), 0, "bank_a");
+    world_process_signal(kit.node[a], SIGSTOP);
+    world_process_signal(kit.node[b], SIGSTOP);
+    assert_admin_first(id, WORLD_ARGS("--timeout=2s", "status"), 4, says);
+    world_process_signal(kit.node[a], SIGCONT);
+    world_process_signal(kit.node[b], SIGCONT);
+    assert_admin_first(id, WORLD_ARGS("transactions"), 0, "");
+}
+
 /* The leader goes */
 
 static void kill_leader(enum kit_mode mode)
@@ -297,6 +333,7 @@ static void test_added_node_is_up(void **state)
     assert_admin_at(id, WORLD_ARGS("node", "list"), 0, "belongs to no group yet");
     assert_admin_at(id, WORLD_ARGS("sessions"), 1, "belongs to no group yet");
     assert_admin_at(id, WORLD_ARGS("doctor"), 3, "node init");
+    assert_not_believed(id, "belongs to no group yet");
     o = world_admin(kit.world, WORLD_ARGS("node", "add", number, world_node_peer(kit.world, id)));
     assert_int_equal(o.code, 0);
     if (strstr(o.text, "bring back") != NULL)
@@ -321,6 +358,7 @@ static void test_removed_node_says_so(void **state)
     assert_admin_at(id, WORLD_ARGS("node", "list"), 0, "no member of its group any more");
     assert_admin_at(id, WORLD_ARGS("doctor"), 3, "no member of its group any more");
     assert_admin_at(id, WORLD_ARGS("backup", "removed.backup"), 1, "no member of its group any more");
+    assert_not_believed(id, "no member of its group any more");
     world_process_kill(kit.node[id]);
     world_node_wipe(kit.world, id);
     kit_add_node(&kit, id);
