@@ -21,6 +21,8 @@ bool sessions_news(struct driver *d, struct lease *lease, const struct wire_news
 void sessions_begin(struct driver *d);
 void sessions_opened(struct driver *d, const struct record *r, uint64_t session);
 void sessions_ended(struct driver *d, uint64_t session);
+/* Its end is proposed: what is proposed now comes behind it. */
+bool sessions_ending(const struct driver *d, uint64_t session);
 /* Every lease begins anew. */
 void sessions_refresh(struct driver *d);
 void sessions_tick(struct driver *d);

@@ -85,8 +85,9 @@ static void model_open(struct model *m, uint64_t nonce)
     m->s[m->next++] = (struct model_session){.state = MODEL_OPEN, .nonce = nonce};
 }
 
+/* Whoever asks. */
 static enum verdict model_decide(struct model_session *s, struct model_transaction *t, enum verdict verdict,
-                                 enum origin origin, size_t n_branches)
+                                 size_t n_branches)
 {
     bool makes;
 
@@ -96,8 +97,7 @@ static enum verdict model_decide(struct model_session *s, struct model_transacti
         return VERDICT_ABORT;
     if (t->acknowledged && !model_forgotten(s))
         return VERDICT_NONE;
-    makes = s->state == MODEL_OPEN || (verdict == VERDICT_COMMIT && origin == ORIGIN_OPERATOR) ||
-            (verdict == VERDICT_ABORT && n_branches > 0 && !model_forgotten(s));
+    makes = s->state == MODEL_OPEN || (verdict == VERDICT_ABORT && n_branches > 0 && !model_forgotten(s));
     if (!makes)
         return model_forgotten(s) ? VERDICT_NONE : VERDICT_ABORT;
     *t = (struct model_transaction){.record = true, .verdict = verdict, .acknowledged = t->acknowledged};
@@ -227,7 +227,7 @@ static enum verdict tell_model(struct model *m, const struct draw *d)
     else if (d->type == RECORD_DROP_SESSION)
         s->over = s->over || s->state == MODEL_CLOSED || s->state == MODEL_EXPIRED;
     else if (d->type == RECORD_DECIDE)
-        stands = model_decide(s, t, d->verdict, d->origin, d->n_branches);
+        stands = model_decide(s, t, d->verdict, d->n_branches);
     else if (d->type == RECORD_END)
         t->ended = t->ended || t->record;
     else if (d->type == RECORD_ACKNOWLEDGE)
