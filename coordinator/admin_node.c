@@ -27,6 +27,7 @@ static cJSON *node_object(const struct admin_task *t, const struct group_node *n
     admin_add_number(o, "node", n->id);
     cJSON_AddStringToObject(o, "role", role_of(t, n));
     cJSON_AddBoolToObject(o, "alive", group_alive(t->with->group, n));
+    cJSON_AddStringToObject(o, "state", group_state(t->with->group, n));
     cJSON_AddStringToObject(o, "peer_address", n->address);
     admin_add_text(o, "address", known != NULL ? known->address : NULL);
     if (n->id == log->node_id || n->greeted) {

@@ -188,6 +188,13 @@ bool group_alive(const struct group *g, const struct group_node *n)
            (n->heard_ms != 0 && uv_now(g->loop) - n->heard_ms <= GROUP_SILENCE_MS);
 }
 
+const char *group_state(const struct group *g, const struct group_node *n)
+{
+    if (!group_alive(g, n))
+        return "down";
+    return n->id == g->options.node_id || uv_now(g->loop) - n->heard_ms <= 3 * GROUP_GREET_MS ? "up" : "silent";
+}
+
 void group_describe(const struct group *g, char *text, size_t size)
 {
     size_t voters = group_voters(g), reachable = 0, at = 0;

@@ -56,8 +56,9 @@ static const struct verb verbs[] = {
     {"backup", "FILE", 1, 1, "", "save the ledger to a file", verb_backup,
      "For the day on which every node's data is lost: txcoordd --restore FILE. What was decided\n"
      "after the backup is not in it; see OPERATIONS on what that means before you restore."},
-    {"node", "list|init|add|...", 1, 4, "", "the coordinators of the group", verb_node,
-     "node list                      who is there, who leads, and how far the others are behind\n"
+    {"node", "list|init|add|...", 1, 4, "wait ", "the coordinators of the group", verb_node,
+     "node list [--wait]             who is there, who leads, and how far the others are behind;\n"
+     "                               with --wait as soon as all are up and caught up\n"
      "node init                      begins a new group with the node named by --coordinators, which waits\n"
      "node add ID PEER_ADDRESS       takes in a node that runs with an empty data directory\n"
      "node remove ID                 takes out a node, which may be dead\n"
@@ -79,7 +80,7 @@ static const struct conf_key options[] = {
      NULL},
     {"json", CONF_BOOL, &arguments.json, NULL, NULL, "print the coordinator's answer as it is", 0, 0, NULL},
     {"timeout", CONF_DURATION, &arguments.timeout_ms, "10s", "TIME",
-     "how long to ask [10s; 2min for a change of nodes]", 1, 3600000, NULL},
+     "how long to ask [10s; 2min for a change of nodes, and --wait]", 1, 3600000, NULL},
     {"help", CONF_BOOL, &wants_help, NULL, NULL, "print this, or a verb's help", 0, 0, NULL},
     {"version", CONF_BOOL, &wants_version, NULL, NULL, "print the version", 0, 0, NULL},
     {"in-doubt", CONF_BOOL, &arguments.in_doubt, NULL, NULL, "only those with a branch prepared, not finished",
@@ -90,6 +91,7 @@ static const struct conf_key options[] = {
     {"all", CONF_BOOL, &arguments.all, NULL, NULL, "also those finished and not acknowledged", 0, 0, NULL},
     {"limit", CONF_UINT, &arguments.limit, NULL, "N", "print at most so many [all]", 1, 1000000, NULL},
     {"yes", CONF_BOOL, &arguments.yes, NULL, NULL, "act without asking", 0, 0, NULL},
+    {"wait", CONF_BOOL, &arguments.wait, NULL, NULL, "until all nodes are up and caught up", 0, 0, NULL},
 };
 
 enum { TIMEOUT_MS = 10000, OPTION_COUNT = sizeof options / sizeof *options, GENERAL_OPTIONS = 5 };

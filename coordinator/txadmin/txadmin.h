@@ -26,7 +26,7 @@ struct arguments {
     bool timeout_given; /* or it is the default */
     bool json;
     /* some */
-    bool all, in_doubt, yes;
+    bool all, in_doubt, yes, wait;
     unsigned older_ms, limit;
     char *resource;
     /* what follows the verb */
@@ -52,6 +52,8 @@ enum exit_status verb_node(const struct arguments *a);
 void show_print(const cJSON *transaction);
 /* Prints the group's nodes, and what is to be mended about them. */
 void nodes_print(const cJSON *answer);
+/* node list --wait. EXIT_REFUSED: not all came within a->timeout_ms, or two minutes where none was given. */
+enum exit_status nodes_wait(const struct arguments *a);
 
 /* caller.c */
 

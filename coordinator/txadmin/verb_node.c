@@ -17,7 +17,7 @@ static void add_row(struct table *table, const cJSON *n)
 
     table_add_number(table, number_of(n, "node"));
     table_add(table, text_of(n, "role"));
-    table_add(table, truth_of(n, "alive") ? "up" : "down");
+    table_add(table, text_of(n, "state"));
     table_add(table, or_dash(text_of(n, "address")));
     table_add(table, or_dash(text_of(n, "peer_address")));
     if (told) {
@@ -49,6 +49,8 @@ static enum exit_status list(const struct arguments *a)
     cJSON *answer;
     enum exit_status status;
 
+    if (a->wait)
+        return nodes_wait(a);
     if (a->json)
         return caller_print(a, caller_question("nodes"));
     status = caller_ask(a, caller_question("nodes"), &answer);
@@ -229,6 +231,10 @@ enum exit_status verb_node(const struct arguments *a)
         {"replace", " OLD_ID NEW_ID PEER_ADDRESS", 4, 4, replace},
     };
 
+    if (a->wait && strcmp(a->operands[0], "list") != 0) {
+        complain("--wait goes with node list");
+        return EXIT_USAGE;
+    }
     for (size_t i = 0; i < sizeof acts / sizeof *acts; i++) {
         if (strcmp(a->operands[0], acts[i].name) != 0)
             continue;

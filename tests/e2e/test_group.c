@@ -120,10 +120,25 @@ static void test_rolling_restart(void **state)
     for (unsigned id = 1; id <= NODES; id++) {
         assert_int_equal(world_process_stop(kit.node[id]), 0);
         world_process_start_ready(kit.node[id], NULL);
-        (void)kit_await_group(&kit);
+        kit_assert_admin(&kit, WORLD_ARGS("node", "list", "--wait"), 0, "leader");
         kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     }
     kit_load_end(&kit);
+}
+
+/* That a node was up a moment ago does not pass for its being up. */
+static void test_waiting_for_all(void **state)
+{
+    unsigned dead = kit_await_group(&kit) % NODES + 1;
+
+    (void)state;
+    world_process_kill(kit.node[dead]);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "list", "--wait", "--timeout=1s"), 1, "not all nodes");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "list"), 0, "silent");
+    world_process_start(kit.node[dead], NULL);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "list", "--wait"), 0, "leader");
+    assert_int_not_equal(world_group_leader(kit.world, NODES), 0);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "transfer", "--wait"), 2, "goes with node list");
 }
 
 static void test_transfer(void **state)
@@ -507,6 +522,7 @@ int main(int argc, char **argv)
         TEST(test_leader_killed_with_agents_at_work),
         TEST(test_leader_dies_during_a_commit),
         TEST(test_rolling_restart),
+        TEST(test_waiting_for_all),
         TEST(test_transfer),
         TEST(test_lookups_are_spread),
         TEST(test_three_to_one_and_back),
