@@ -353,14 +353,14 @@ out:
 
 /* Restoring a backup */
 
-/* The number of the first session to be opened. It goes by the time of the restore, as the same backup may have
- * been restored before: then there were sessions behind that gap, too, and their log is lost as well. 0: there
- * are no numbers left. */
-static uint64_t restored_next_session(const struct ledger *l, uint64_t at_ms)
+/* The first number given out behind a restore, where the backup's next one was `next`. It goes by the time of
+ * the restore, as the same backup may have been restored before: then numbers were given out behind that gap,
+ * too, and their log is lost as well. 0: there are no numbers left. */
+static uint64_t behind_restore(uint64_t next, uint64_t at_ms)
 {
-    uint64_t behind_gap = l->next_session + RESTORE_GAP, by_time = at_ms << RESTORE_PER_MS_BITS;
+    uint64_t behind_gap = next + RESTORE_GAP, by_time = at_ms << RESTORE_PER_MS_BITS;
 
-    if (behind_gap < l->next_session)
+    if (behind_gap < next)
         return 0;
     return by_time >> RESTORE_PER_MS_BITS == at_ms && by_time > behind_gap ? by_time : behind_gap;
 }
@@ -369,7 +369,7 @@ static uint64_t restored_next_session(const struct ledger *l, uint64_t at_ms)
  * the gap. What stands of them in the log that is lost is not known here, and may have been COMMIT. */
 static int lose_later_sessions(struct ledger *l, uint64_t at_ms)
 {
-    uint64_t first = restored_next_session(l, at_ms);
+    uint64_t first = behind_restore(l->next_session, at_ms);
     struct session_entry *s, *next;
 
     if (first == 0)
