@@ -13,8 +13,9 @@
 
 enum {
     WAIT_MS = 120000,
-    LOOK_MS = 100,  /* between two looks */
-    FRESH_MS = 100, /* what is heard so long after the first look was said after it */
+    LOOK_MS = 100,   /* between two looks */
+    LEAST_MS = 2000, /* for the last look, however little time is left */
+    FRESH_MS = 100,  /* what is heard so long after the first look was said after it */
 };
 
 static uint64_t now_ms(void)
@@ -80,7 +81,7 @@ enum exit_status nodes_wait(const struct arguments *a)
         cJSON *answer;
         bool there;
 
-        patient.timeout_ms = now < end ? (unsigned)(end - now) : 1;
+        patient.timeout_ms = now + LEAST_MS < end ? (unsigned)(end - now) : LEAST_MS;
         status = caller_ask(&patient, caller_question("nodes"), &answer);
         if (status != EXIT_DONE)
             return status;
