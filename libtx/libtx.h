@@ -139,7 +139,10 @@ typedef struct txn_rows txn_rows;
 /* Executes one statement on a resource, in this transaction's branch there, which the first statement begins.
  * `values` are the parameters $1…$n as text, NULL for null. `rows` may be NULL; else the caller frees *rows.
  * TX_ESTATEMENT: the server refused it, msg has SQLSTATE and text, and the transaction can only be rolled back.
- * TX_ENOTFOUND: no agent serves the resource. TX_ETIMEOUT, TX_EUNREACHABLE: likewise only rollback is left. */
+ * TX_EREFUSED: it would end the transaction. TX_EHEURISTIC: it did, though its text did not look so; what the
+ * branch did before is then committed, rolled back or prepared by that statement, whatever becomes of the
+ * transaction. TX_ENOTFOUND: no agent serves the resource. TX_ETIMEOUT, TX_EUNREACHABLE. After each of these,
+ * too, only rollback is left. */
 TX_API TX_MUST_USE int txn_exec(txn *t, const char *resource, const char *statement, int n_values,
                                 const char *const *values, txn_rows **rows, struct tx_error *error);
 

@@ -80,7 +80,7 @@ static const char *agent_quote(const char *text, char out[TEXT_LIMIT + 1])
     return out;
 }
 
-static void agent_log(const struct held *h, enum log_level level, const char *event, const char *text)
+void agent_log(const struct held *h, enum log_level level, const char *event, const char *text)
 {
     char id[TXID_TEXT_SIZE], quoted[TEXT_LIMIT + 1];
 

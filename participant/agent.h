@@ -19,6 +19,7 @@
 #include <uv.h>
 
 #include "libtx/shared/err.h"
+#include "libtx/shared/log.h"
 #include "libtx/shared/wire.h"
 #include "participant/branches.h"
 #include "participant/outbox.h"
@@ -92,5 +93,7 @@ void agent_closed(struct agent *a);
 void agent_tell_resources(struct agent *a);
 /* A work's connection broke. */
 void agent_work_lost(void *arg, const char *why);
+/* A line about the branch. */
+void agent_log(const struct held *h, enum log_level level, const char *event, const char *text);
 
 #endif

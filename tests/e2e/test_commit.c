@@ -335,6 +335,26 @@ static void test_a_refused_statement_leaves_only_rollback(void **state)
     assert_int_equal(kit_receipts(&kit, "refused"), 0);
 }
 
+/* Nothing of it stays: neither committed, as COMMIT would, nor prepared under the application's own name. */
+static void test_a_statement_cannot_end_the_transaction(void **state)
+{
+    static const char *const sql[] = {"COMMIT", "/* /* */ */ COMMIT AND CHAIN", "-- x\rCOMMIT",
+                                      "/* /* */ */ PREPARE TRANSACTION 'foo'"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sql / sizeof *sql; i++) {
+        struct tx_error e;
+        txn *t = kit_begin(client);
+
+        move_remote(t, "bank_a", "ended", -5);
+        assert_int_equal(txn_exec(t, "bank_a", sql[i], 0, NULL, NULL, &e), TX_EREFUSED);
+        assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_EROLLBACK);
+        txn_free(t);
+    }
+    kit_assert_sound(&kit);
+    assert_int_equal(kit_receipts(&kit, "ended"), 0);
+}
+
 static void test_unknown_resource(void **state)
 {
     struct tx_error e;
@@ -449,6 +469,7 @@ int main(int argc, char **argv)
         TEST(test_commits_mixed_branches),
         TEST(test_single_remote_writer_commits_in_one_phase),
         TEST(test_a_refused_statement_leaves_only_rollback),
+        TEST(test_a_statement_cannot_end_the_transaction),
         TEST(test_unknown_resource),
         TEST(test_outcomes),
         TEST(test_outcome_of_what_is_finished_and_acknowledged),
