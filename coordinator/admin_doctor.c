@@ -268,6 +268,18 @@ static bool check_resource(void *arg, const struct driver_resource *r)
     return w->rc == TX_OK;
 }
 
+static void check_names(struct admin_task *t, cJSON *findings)
+{
+    const char *name = driver_namesake(t->with->driver, t->now);
+
+    if (name != NULL)
+        add_finding(findings,
+                    (struct finding){"error", "agents",
+                                     "give each a name of its own (txagentd --name NAME, name in struct "
+                                     "tx_participant_options) and restart them"},
+                    "two agents use the name %s; the one that was started first gets no work", name);
+}
+
 /* All together */
 
 /* What the agent told becomes findings beside ours. */
@@ -329,7 +341,9 @@ int admin_doctor(struct admin_task *t, struct tx_error *e)
     check_sessions(t, findings);
     check_disk(t, findings);
     /* Agents speak to the leader. */
-    if (driver_leading(t->with->driver))
+    if (driver_leading(t->with->driver)) {
+        check_names(t, findings);
         driver_each_resource(t->with->driver, t->now, check_resource, &walk);
+    }
     return walk.rc;
 }

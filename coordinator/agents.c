@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/namesakes.h"
 #include "coordinator/nodes.h"
 #include "coordinator/reports.h"
 #include "libtx/shared/crash.h"
@@ -383,8 +384,9 @@ static void step_back(struct agent *a)
     }
 }
 
-/* The agent as it is now; NULL where there is no room, or the PULL is an old one. A new start of it keeps its
- * seats, and so its place among the agents of a resource, until it tells its resources. */
+/* The agent as it is now; NULL where there is no room, the name is another's, or the PULL is an old one. A new
+ * start of it keeps its seats, and so its place among the agents of a resource, until it tells its resources.
+ */
 static struct agent *agent_get(struct driver *d, const struct reply_to *from, const struct wire_pull *m)
 {
     struct agent *a;
@@ -401,8 +403,14 @@ static struct agent *agent_get(struct driver *d, const struct reply_to *from, co
         a->instance = m->instance;
         HASH_ADD_STR(d->agents, name, a);
     } else if (a->instance != m->instance) {
-        a->instance = m->instance;
-        a->introduced = false;
+        if (!namesakes_take_over(d, a, m->instance)) {
+            driver_reply_error(
+                d, from, TX_EREFUSED,
+                "the name %s is used by two agents, and the other one was started later; give each a "
+                "name of its own (--name)",
+                m->name);
+            return NULL;
+        }
     } else if (m->number < a->number) {
         return NULL;
     }

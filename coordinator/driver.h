@@ -133,6 +133,8 @@ struct driver_resource {
     uint32_t found, resolved, rate; /* of the recovery under way, see struct wire_resource */
     size_t unfinished;              /* branches this leader has work for and no report on */
 };
+/* A name that two agents use at once; NULL: none. */
+const char *driver_namesake(struct driver *d, uint64_t now);
 void driver_each_resource(struct driver *d, uint64_t now, bool (*f)(void *arg, const struct driver_resource *r),
                           void *arg);
 

@@ -8,6 +8,7 @@
 #include "coordinator/agents.h"
 #include "coordinator/flights.h"
 #include "coordinator/found.h"
+#include "coordinator/namesakes.h"
 
 /* One transaction as it is put together. */
 struct view {
@@ -550,6 +551,19 @@ void driver_each_resource(struct driver *d, uint64_t now, bool (*f)(void *arg, c
     ledger_each_resource(d->ledger, walk_resource, &w);
     if (d->leading)
         walk_undeclared(&w);
+}
+
+const char *driver_namesake(struct driver *d, uint64_t now)
+{
+    struct agent *a, *next;
+
+    d->now = now;
+    HASH_ITER(hh, d->agents, a, next)
+    {
+        if (namesakes_told(d, a))
+            return a->name;
+    }
+    return NULL;
 }
 
 uint64_t driver_session_silence(const struct driver *d, uint64_t now, uint64_t session)

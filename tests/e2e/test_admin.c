@@ -336,6 +336,21 @@ static void test_doctor_finds_a_name_that_is_no_branch(void **state)
     PQfinish(conn);
 }
 
+/* Each has what the other one needs, so neither may be silently in the other's place. */
+static void test_two_agents_of_one_name(void **state)
+{
+    static const char *const same[] = {"--name", "agent_a", NULL};
+    struct world_process *other = world_agent_new(kit.world, "agent_c", &kit.bank[1], 1, same);
+
+    (void)state;
+    world_process_start_ready(other, NULL);
+    world_process_await(kit.agent[0], "the name agent_a is used by two agents", KIT_SETTLE_MS);
+    world_process_await(kit.coordinator, "event=agent_refused agent=agent_a", KIT_SETTLE_MS);
+    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "two agents use the name agent_a|--name");
+    world_process_kill(other);
+    assert_int_equal(world_process_stop(kit.agent[0]), 0); /* has its name back by a start */
+}
+
 static void let_in(struct world_server *s, const char *method)
 {
     world_sql(
@@ -431,6 +446,7 @@ int main(int argc, char **argv)
         TEST(test_a_heuristic_outcome_stays_until_it_is_forgotten),
         TEST(test_doctor_finds_an_orphan),
         TEST(test_doctor_finds_a_name_that_is_no_branch),
+        TEST(test_two_agents_of_one_name),
         TEST(test_a_wrong_password),
         TEST(test_a_missing_grant),
         TEST(test_doctor_finds_what_a_server_lacks),
