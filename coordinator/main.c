@@ -21,6 +21,7 @@
 #include "coordinator/replog.h"
 #include "coordinator/restore.h"
 #include "coordinator/server.h"
+#include "libtx/shared/address.h"
 #include "libtx/shared/conf.h"
 #include "libtx/shared/log.h"
 
@@ -76,39 +77,42 @@ static const struct conf_key keys[] = {
     {NULL, CONF_STRING, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };
 
+static struct address client_addresses(void)
+{
+    return (struct address){"listen", settings.listen, "advertise", settings.advertise};
+}
+
+static struct address peer_addresses(void)
+{
+    return (struct address){"peer_listen", settings.peer_listen, "peer_advertise", settings.peer_advertise};
+}
+
 static const char *client_address(void)
 {
-    return settings.advertise != NULL ? settings.advertise : settings.listen;
+    const struct address a = client_addresses();
+
+    return address_told(&a);
 }
 
 /* NULL: no other node is spoken to. */
 static const char *peer_address(void)
 {
-    if (settings.peer_listen == NULL)
-        return NULL;
-    return settings.peer_advertise != NULL ? settings.peer_advertise : settings.peer_listen;
-}
+    const struct address a = peer_addresses();
 
-/* Others must be able to reach what they are told. */
-static int check_address(const char *name, const char *fallback, const char *address, struct tx_error *e)
-{
-    if (address == NULL || (strchr(address, '*') == NULL && strlen(address) <= ADDRESS_LIMIT))
-        return TX_OK;
-    return err_set(e, TX_EINVAL, "%s: others cannot reach «%s»; write tcp://host:port as they see it%s", name,
-                   address, fallback);
+    return address_told(&a);
 }
 
 static int settings_check(struct tx_error *e)
 {
+    const struct address client = client_addresses(), peer = peer_addresses();
     int rc;
 
     if (settings.heartbeat_ms * 4 > settings.election_ms)
         return err_set(e, TX_EINVAL, "election: must be at least four times heartbeat (%u ms)",
                        settings.heartbeat_ms);
-    rc = check_address("advertise", settings.advertise == NULL ? ", into advertise" : "", client_address(), e);
+    rc = address_check(&client, e);
     if (rc == TX_OK)
-        rc = check_address("peer_advertise", settings.peer_advertise == NULL ? ", into peer_advertise" : "",
-                           peer_address(), e);
+        rc = address_check(&peer, e);
     return rc;
 }
 

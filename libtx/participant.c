@@ -13,6 +13,7 @@
 
 #include "libtx/libtx_participant.h"
 #include "libtx/service.h"
+#include "libtx/shared/address.h"
 #include "libtx/shared/context.h"
 #include "libtx/shared/err.h"
 #include "libtx/shared/log.h"
@@ -28,7 +29,7 @@ struct tx_participant {
     uv_async_t wake; /* another thread has changed something */
     struct agent agent;
     struct agent_resource resource;
-    char *coordinators, *name, *listen; /* owned, and the resource's name */
+    char *coordinators, *name, *listen, *advertise; /* owned, and the resource's name */
     struct service service;
     struct service_job *calling; /* its callback is being called */
     void (*log)(void *arg, const char *line);
@@ -69,9 +70,16 @@ static char *participant_copy(const char *text, const char *otherwise)
     return text != NULL || otherwise != NULL ? strdup(text != NULL ? text : otherwise) : NULL;
 }
 
+static struct address participant_address(const struct tx_participant_options *o)
+{
+    return (struct address){"options.listen", o->listen, "options.advertise", o->advertise};
+}
+
 static int participant_check(const struct tx_participant_options *o, const struct tx_participant_callbacks *cb,
                              struct tx_error *e)
 {
+    struct address address;
+
     if (o == NULL || o->resource == NULL || !wire_name_valid(o->resource))
         return err_set(e, TX_EINVAL, "options.resource: 1 to %d of a-z A-Z 0-9 _ . -", NAME_LIMIT);
     if (o->name != NULL && !wire_name_valid(o->name))
@@ -79,24 +87,27 @@ static int participant_check(const struct tx_participant_options *o, const struc
     if (cb == NULL || cb->prepare == NULL || cb->commit == NULL || cb->rollback == NULL ||
         cb->list_in_doubt == NULL)
         return err_set(e, TX_EINVAL, "a callback is missing: prepare, commit, rollback and list_in_doubt");
-    return TX_OK;
+    address = participant_address(o);
+    return address_check(&address, e);
 }
 
 static int participant_copy_options(tx_participant *p, const struct tx_participant_options *o)
 {
     const char *known = getenv("ASSENT_COORDINATORS");
+    const struct address address = participant_address(o);
 
     p->coordinators =
         participant_copy(o->coordinators != NULL ? o->coordinators : known, PARTICIPANT_COORDINATORS);
     p->name = participant_copy(o->name, o->resource);
     p->listen = participant_copy(o->listen, NULL);
+    p->advertise = participant_copy(address_told(&address), NULL);
     p->log = o->log;
     p->log_arg = o->log_arg;
     p->resource.name = participant_copy(o->resource, NULL);
     p->resource.ops = &service_ops;
     p->resource.context = &p->service;
     return p->coordinators == NULL || p->name == NULL || p->resource.name == NULL ||
-                   (o->listen != NULL && p->listen == NULL)
+                   (o->listen != NULL && (p->listen == NULL || p->advertise == NULL))
                ? TX_ENOMEM
                : TX_OK;
 }
@@ -115,6 +126,7 @@ static void participant_free(tx_participant *p)
     free(p->coordinators);
     free(p->name);
     free(p->listen);
+    free(p->advertise);
     free((char *)(uintptr_t)p->resource.name);
     free(p);
 }
@@ -164,6 +176,7 @@ static int participant_begin(tx_participant *p, unsigned scan_interval_ms, struc
         .name = p->name,
         .coordinators = p->coordinators,
         .listen = p->listen,
+        .advertise = p->advertise,
         .scan_interval_ms = scan_interval_ms != 0 ? scan_interval_ms : PARTICIPANT_SCAN_MS,
         .n_resources = 1,
         .resources = &p->resource,

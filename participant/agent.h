@@ -30,7 +30,8 @@
 
 struct agent_options {
     const char *name, *coordinators;
-    const char *listen; /* address for statements; NULL: none, recovery only */
+    const char *listen;    /* address for statements; NULL: none, recovery only */
+    const char *advertise; /* how others reach that; as address_told() */
     unsigned connections, scan_interval_ms;
     size_t n_resources;
     const struct agent_resource *resources;
