@@ -50,6 +50,11 @@ enum {
 
 struct pg_conn;
 
+/* SQL: what the agent has to be towards a role, as pg_has_role() calls it, to become it. From PostgreSQL 16 on
+ * not every member may. */
+#define PG_MAY_BECOME \
+    "CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END"
+
 /* Results of what was sent last, one a statement, in order. Cleared after replied(). */
 struct pg_reply {
     int n;
