@@ -289,6 +289,25 @@ static void test_a_heuristic_outcome_stays_until_it_is_forgotten(void **state)
     kit_assert_sound(&kit);
 }
 
+/* A branch was enlisted under the name of another server. There is nothing of it where its name leads, and xids
+ * that mean something else: what is prepared is committed where the scans find it, and under the wrong name
+ * nothing is called committed. */
+static void test_names_that_are_swapped(void **state)
+{
+    struct world_process *client;
+    static struct kit_account account;
+
+    (void)state;
+    client = kit_start_transfers(&kit, KIT_SWAPPED, 1, "ASSENT_CRASH=client.decided=kill");
+    kit_hear(client, &account, KIT_SETTLE_MS);
+    world_process_wait(client, KIT_SETTLE_MS);
+    assert_int_equal(account.n, 1);
+    kit_assert_sound(&kit);
+    assert_int_equal(kit_receipts(&kit, account.told[0].id), 2);
+    await_json(WORLD_ARGS("show", account.told[0].id), "another database answers under this name");
+    forget(account.told[0].id);
+}
+
 /* Resources */
 
 static void test_doctor_finds_an_orphan(void **state)
@@ -444,6 +463,7 @@ int main(int argc, char **argv)
         TEST(test_resolve_refuses_what_is_decided),
         TEST(test_nothing_known),
         TEST(test_a_heuristic_outcome_stays_until_it_is_forgotten),
+        TEST(test_names_that_are_swapped),
         TEST(test_doctor_finds_an_orphan),
         TEST(test_doctor_finds_a_name_that_is_no_branch),
         TEST(test_two_agents_of_one_name),
