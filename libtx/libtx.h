@@ -175,7 +175,8 @@ enum tx_outcome {
     TX_OUTCOME_COMMITTED,
     TX_OUTCOME_ABORTED,
     TX_OUTCOME_PENDING,   /* not decided yet; it can still become either */
-    TX_OUTCOME_FORGOTTEN, /* no longer known: finished and acknowledged, or older than the retention time */
+    TX_OUTCOME_FORGOTTEN, /* no longer known: finished and acknowledged, or older than the retention time; also
+                             of what is over and left no record: rolled back by its own client, or read-only */
 };
 
 /* What became of the transaction with this id, whoever ran it. TX_EINVAL: not an id. TX_ENOTFOUND: an id of
