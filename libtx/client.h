@@ -26,10 +26,11 @@ struct tx_client {
     struct calls *calls;
     struct app_session session;
     uint32_t transaction_timeout_ms, commit_timeout_ms;
-    pthread_mutex_t mutex; /* guards the notes and systems */
+    pthread_mutex_t mutex; /* guards all that follows */
     struct note notes[NOTE_LIMIT];
     size_t n_notes;
     struct pg_systems systems; /* of libpq connections: pg.c */
+    struct pg_link *pg_links;  /* the connections that are enlisted: pg.c */
 };
 
 /* Whether the branch on this resource is expected to write. */

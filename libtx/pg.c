@@ -20,7 +20,9 @@ enum { PG_SQL_SIZE = 512, PG_OLDEST = 130000, PG_STATS_SINCE = 150000 };
 
 struct pg_link {
     PGconn *conn; /* the application's */
-    bool over;    /* the answer came without a question to the server */
+    struct txn_branch *branch;
+    struct pg_link *next; /* of the client */
+    bool over;            /* the answer came without a question to the server */
     struct pg_query query;
     char incarnation[PG_COLUMN_SIZE]; /* of the server when it gave the xid, see pg_proof.h */
     struct pg_status *status;         /* OP_STATUS */
@@ -52,16 +54,43 @@ static int pg_check_free(const PGconn *conn, struct tx_error *e)
     }
 }
 
+/* In this transaction or in another one: whichever ended first would end the work of both. */
 static int pg_check_enlisted(const struct txn *t, const PGconn *conn, struct tx_error *e)
 {
-    for (size_t i = 0; i < t->n_branches; i++) {
-        const struct pg_link *l = t->branches[i]->link;
+    const struct pg_link *l;
+    int rc = TX_OK;
 
-        if (t->branches[i]->driver == &pg_driver && l->conn == conn)
-            return err_set(e, TX_EINVAL, "the connection is enlisted already, for %s",
-                           t->branches[i]->resource);
+    pthread_mutex_lock(&t->client->mutex);
+    for (l = t->client->pg_links; l != NULL && rc == TX_OK; l = l->next) {
+        if (l->conn == conn && !l->branch->txn->over)
+            rc = err_set(e, TX_EINVAL, "the connection is enlisted already, for %s%s", l->branch->resource,
+                         l->branch->txn == t ? "" : " in another transaction that is not over");
     }
-    return TX_OK;
+    pthread_mutex_unlock(&t->client->mutex);
+    return rc;
+}
+
+static void pg_link_add(struct pg_link *l, struct txn_branch *b)
+{
+    struct tx_client *client = b->txn->client;
+
+    l->branch = b;
+    pthread_mutex_lock(&client->mutex);
+    l->next = client->pg_links;
+    client->pg_links = l;
+    pthread_mutex_unlock(&client->mutex);
+}
+
+static void pg_link_remove(struct pg_link *l)
+{
+    struct tx_client *client = l->branch->txn->client;
+    struct pg_link **at = &client->pg_links;
+
+    pthread_mutex_lock(&client->mutex);
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
+    pthread_mutex_unlock(&client->mutex);
 }
 
 /* *begun: there was no transaction block, and now there is. */
@@ -99,7 +128,9 @@ int txn_enlist_pg(txn *t, const char *resource, PGconn *conn, struct tx_error *e
     if (rc == TX_OK) {
         l->conn = conn;
         rc = txn_add_branch(t, BRANCH_DIRECT, resource, &pg_driver, l, &b, error);
-        if (rc != TX_OK && begun)
+        if (rc == TX_OK)
+            pg_link_add(l, b);
+        else if (begun)
             PQclear(PQexec(conn, "ROLLBACK"));
     }
     if (rc != TX_OK)
@@ -343,6 +374,7 @@ static void pg_release(struct txn_branch *b)
 {
     struct pg_link *l = b->link;
 
+    pg_link_remove(l);
     pg_status_free(l->status);
     free(l);
 }
