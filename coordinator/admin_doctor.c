@@ -107,12 +107,15 @@ static void check_ledger(struct admin_task *t, cJSON *findings)
     else
         add_finding(findings, (struct finding){"ok", "resources", NULL}, "%zu registered", n.resources);
     if (n.heuristic > 0)
-        add_finding(
-            findings,
-            (struct finding){"error", "heuristic",
-                             "see txadmin transactions, repair the data by hand, then txadmin forget ID"},
-            "transactions with a branch that was, or may have been, finished against the decision: %zu",
-            n.heuristic);
+        add_finding(findings,
+                    (struct finding){
+                        "error", "heuristic",
+                        "see txadmin transactions and show ID, repair the data by hand where they need it, "
+                        "then txadmin forget ID"},
+                    "transactions that an operator decided by force, or with a branch that was, or may have "
+                    "been, finished "
+                    "against the decision: %zu",
+                    n.heuristic);
     else
         add_finding(findings, (struct finding){"ok", "heuristic", NULL}, "no heuristic outcome");
 }

@@ -128,6 +128,7 @@ struct driver_resource {
     bool by_registry;              /* the agent serves it as the registry defines it */
     uint64_t added_ms, altered_ms; /* wall clock; altered 0: never */
     bool alive, up;
+    uint32_t agents; /* that are alive and serve it; `agent` is the first of them */
     uint32_t in_doubt;
     uint64_t oldest_ms, heard_ms;   /* heard: since the agent's last message */
     uint32_t found, resolved, rate; /* of the recovery under way, see struct wire_resource */

@@ -485,6 +485,18 @@ static void tell_error(const struct driver *d, const struct served *s, const str
     }
 }
 
+static uint32_t count_agents(const struct driver *d, const struct served *s)
+{
+    const struct seat *seat;
+    uint32_t n = 0;
+
+    DL_FOREACH2(s->seats, seat, mate_next)
+    {
+        n += agents_alive(d, seat->agent) && seat->fit;
+    }
+    return n;
+}
+
 static bool tell_resource(const struct resource_walk *w, struct driver_resource *r)
 {
     const struct seat *seat = agents_first(w->d, r->name);
@@ -498,6 +510,7 @@ static bool tell_resource(const struct resource_walk *w, struct driver_resource 
     if (seat != NULL) {
         r->agent = seat->agent->name;
         r->address = seat->agent->address[0] != '\0' ? seat->agent->address : NULL;
+        r->agents = count_agents(w->d, s);
         tell_error(w->d, s, seat, r);
         r->by_registry = seat->by_registry;
         r->heard_ms = w->now - seat->agent->heard_ms;

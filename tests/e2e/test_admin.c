@@ -145,8 +145,10 @@ static void test_usage(void **state)
     assert_admin(WORLD_ARGS("--no-such-option", "status"), USAGE, "no-such-option");
     assert_admin(WORLD_ARGS("dance"), USAGE, "dance");
     assert_admin(WORLD_ARGS("show"), USAGE, "show ID");
-    assert_admin(WORLD_ARGS("resolve", "id", "perhaps"), USAGE, "perhaps");
-    assert_admin(WORLD_ARGS("show", "no id"), REFUSED, "no id");
+    assert_admin(WORLD_ARGS("resolve", "0000000000000001-1-1-0000000000000001", "perhaps"), USAGE, "perhaps");
+    assert_admin(WORLD_ARGS("show", "no id"), USAGE, "no id|not a transaction's id");
+    assert_admin(WORLD_ARGS("forget", "foo"), USAGE, "foo");
+    assert_admin(WORLD_ARGS("help"), DONE, "node list|init|add|...\n");
     assert_admin(WORLD_ARGS("--coordinators", "tcp://127.0.0.1:1", "--timeout", "300ms", "status"), SILENCE,
                  "127.0.0.1:1");
 }
@@ -366,6 +368,7 @@ static void test_two_agents_of_one_name(void **state)
     world_process_await(kit.agent[0], "the name agent_a is used by two agents", KIT_SETTLE_MS);
     world_process_await(kit.coordinator, "event=agent_refused agent=agent_a", KIT_SETTLE_MS);
     assert_admin(WORLD_ARGS("doctor"), FINDINGS, "two agents use the name agent_a|--name");
+    assert_true(json_has(WORLD_ARGS("resources"), "\"agents\":2"));
     world_process_kill(other);
     assert_int_equal(world_process_stop(kit.agent[0]), 0); /* has its name back by a start */
 }

@@ -169,6 +169,7 @@ static void test_backup_and_restore(void **state)
     snprintf(file, sizeof file, "%s/backup", world_dir(kit.world));
     leave_in_doubt(before);
     kit_assert_admin(&kit, WORLD_ARGS("backup", file), 0, "log index");
+    kit_assert_admin(&kit, WORLD_ARGS("--json", "backup", file), 0, "\"index\":");
     client = prepare_by_hand(after);
     for (unsigned id = 1; id < NODES; id++)
         world_process_kill(kit.node[id]);
