@@ -153,18 +153,30 @@ bench-group: deps ; @$(call released,demo/demo) --group
 bench-failover: deps ; @$(call released,failover/failover) $(BENCH_ARGS)
 bench-recovery: deps ; @$(call released,recovery/recovery) $(BENCH_ARGS)
 
+# There may be blanks in it.
+ROOT = $(DESTDIR)$(PREFIX)
+
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
-	  $(DESTDIR)$(PREFIX)/share/man/man3 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/assent/sql
-	install -m755 $(B)/txcoordd $(B)/txagentd $(DESTDIR)$(PREFIX)/sbin
-	install -m755 $(B)/txadmin $(B)/txbench $(DESTDIR)$(PREFIX)/bin
-	install -m755 $(B)/libtx.so.0 $(DESTDIR)$(PREFIX)/lib && ln -sf libtx.so.0 $(DESTDIR)$(PREFIX)/lib/libtx.so
-	install -m644 $(B)/libtx.a $(DESTDIR)$(PREFIX)/lib
-	install -m644 libtx/libtx.h libtx/libtx_*.h $(DESTDIR)$(PREFIX)/include
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' libtx/libtx.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/libtx.pc
-	install -m644 docs/man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3
-	install -m644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
-	install -m644 sql/* $(DESTDIR)$(PREFIX)/share/assent/sql
+	install -d "$(ROOT)/sbin" "$(ROOT)/bin" "$(ROOT)/lib/pkgconfig" "$(ROOT)/include" \
+	  "$(ROOT)/share/man/man3" "$(ROOT)/share/man/man8" "$(ROOT)/share/assent/sql"
+	install -m755 $(B)/txcoordd $(B)/txagentd "$(ROOT)/sbin"
+	install -m755 $(B)/txadmin $(B)/txbench "$(ROOT)/bin"
+	install -m755 $(B)/libtx.so.0 "$(ROOT)/lib" && ln -sf libtx.so.0 "$(ROOT)/lib/libtx.so"
+	install -m644 $(B)/libtx.a "$(ROOT)/lib"
+	install -m644 libtx/libtx.h libtx/libtx_*.h "$(ROOT)/include"
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' libtx/libtx.pc.in > "$(ROOT)/lib/pkgconfig/libtx.pc"
+	install -m644 docs/man/*.3 "$(ROOT)/share/man/man3"
+	install -m644 docs/man/*.8 "$(ROOT)/share/man/man8"
+	install -m644 sql/* "$(ROOT)/share/assent/sql"
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+
+# What install has put there, and no directory that others may use.
+uninstall:
+	cd "$(ROOT)" && rm -f sbin/txcoordd sbin/txagentd bin/txadmin bin/txbench \
+	  lib/libtx.so lib/libtx.so.0 lib/libtx.a lib/pkgconfig/libtx.pc \
+	  $(patsubst libtx/%,include/%,$(wildcard libtx/libtx.h libtx/libtx_*.h)) \
+	  $(patsubst docs/man/%,share/man/man3/%,$(wildcard docs/man/*.3)) \
+	  $(patsubst docs/man/%,share/man/man8/%,$(wildcard docs/man/*.8)) && rm -rf share/assent
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 clean:
@@ -173,6 +185,7 @@ clean:
 help:
 	@echo 'make                 build what is installed'
 	@echo 'make install         PREFIX=/usr/local DESTDIR='
+	@echo 'make uninstall       with the same'
 	@echo 'make deps            install what is missing (apt)'
 	@echo 'make clean'
 	@echo
@@ -191,6 +204,6 @@ help:
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps install clean help demo run soak bench bench-group bench-failover bench-recovery \
+.PHONY: all check-raft deps install uninstall clean help demo run soak bench bench-group bench-failover bench-recovery \
         build-tests test asan tsan run-tests run-thread-tests
 .SECONDARY:
