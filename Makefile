@@ -173,25 +173,38 @@ bench-group: deps ; @$(call released,demo/demo) --group
 bench-failover: deps ; @$(call released,failover/failover) $(BENCH_ARGS)
 bench-recovery: deps ; @$(call released,recovery/recovery) $(BENCH_ARGS)
 
+# There may be blanks in it.
+ROOT = $(DESTDIR)$(PREFIX)
+
 # A systemd unit, with what both have in common.
 unit = sed -e '/@HARDENING@/{r libtx/shared/unit-hardening.in' -e 'd}' -e 's|@PREFIX@|$(PREFIX)|' $(1)
 UNIT_FILES := coordinator/txcoordd.service participant/txagentd.service
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
-	  $(DESTDIR)$(PREFIX)/share/man/man3 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/assent/sql \
-	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
-	install -m755 $(B)/txcoordd $(B)/txagentd $(DESTDIR)$(PREFIX)/sbin
-	install -m755 $(B)/txadmin $(B)/txbench $(DESTDIR)$(PREFIX)/bin
-	install -m755 $(B)/libtx.so.0 $(DESTDIR)$(PREFIX)/lib && ln -sf libtx.so.0 $(DESTDIR)$(PREFIX)/lib/libtx.so
-	install -m644 $(B)/libtx.a $(DESTDIR)$(PREFIX)/lib
-	install -m644 libtx/libtx.h libtx/libtx_*.h $(DESTDIR)$(PREFIX)/include
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' libtx/libtx.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/libtx.pc
-	install -m644 docs/man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3
-	install -m644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
-	install -m644 sql/* $(DESTDIR)$(PREFIX)/share/assent/sql
-	$(foreach u,$(UNIT_FILES),$(call unit,$(u).in) > $(DESTDIR)$(PREFIX)/lib/systemd/system/$(notdir $(u)) &&) :
-	install -m644 libtx/shared/assent.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/assent.conf
+	install -d "$(ROOT)/sbin" "$(ROOT)/bin" "$(ROOT)/lib/pkgconfig" "$(ROOT)/include" \
+	  "$(ROOT)/share/man/man3" "$(ROOT)/share/man/man8" "$(ROOT)/share/assent/sql" \
+	  "$(ROOT)/lib/systemd/system" "$(ROOT)/lib/sysusers.d"
+	install -m755 $(B)/txcoordd $(B)/txagentd "$(ROOT)/sbin"
+	install -m755 $(B)/txadmin $(B)/txbench "$(ROOT)/bin"
+	install -m755 $(B)/libtx.so.0 "$(ROOT)/lib" && ln -sf libtx.so.0 "$(ROOT)/lib/libtx.so"
+	install -m644 $(B)/libtx.a "$(ROOT)/lib"
+	install -m644 libtx/libtx.h libtx/libtx_*.h "$(ROOT)/include"
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' libtx/libtx.pc.in > "$(ROOT)/lib/pkgconfig/libtx.pc"
+	install -m644 docs/man/*.3 "$(ROOT)/share/man/man3"
+	install -m644 docs/man/*.8 "$(ROOT)/share/man/man8"
+	install -m644 sql/* "$(ROOT)/share/assent/sql"
+	$(foreach u,$(UNIT_FILES),$(call unit,$(u).in) > "$(ROOT)/lib/systemd/system/$(notdir $(u))" &&) :
+	install -m644 libtx/shared/assent.sysusers "$(ROOT)/lib/sysusers.d/assent.conf"
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+
+# What install has put there, and no directory that others may use.
+uninstall:
+	cd "$(ROOT)" && rm -f sbin/txcoordd sbin/txagentd bin/txadmin bin/txbench \
+	  lib/libtx.so lib/libtx.so.0 lib/libtx.a lib/pkgconfig/libtx.pc \
+	  $(patsubst %,lib/systemd/system/%,$(notdir $(UNIT_FILES))) lib/sysusers.d/assent.conf \
+	  $(patsubst libtx/%,include/%,$(wildcard libtx/libtx.h libtx/libtx_*.h)) \
+	  $(patsubst docs/man/%,share/man/man3/%,$(wildcard docs/man/*.3)) \
+	  $(patsubst docs/man/%,share/man/man8/%,$(wildcard docs/man/*.8)) && rm -rf share/assent
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 # What systemd thinks of the units: 0 is the safest, 10 the most exposed.
@@ -205,6 +218,7 @@ clean:
 help:
 	@echo 'make                 build what is installed'
 	@echo 'make install         PREFIX=/usr/local DESTDIR='
+	@echo 'make uninstall       with the same'
 	@echo 'make deps            install what is missing (apt)'
 	@echo 'make systemd-score   how exposed the installed systemd units are'
 	@echo 'make clean'
@@ -226,7 +240,7 @@ help:
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps install systemd-score clean help demo run soak fuzz fuzz-corpus bench bench-security bench-group \
-        bench-failover bench-recovery \
+.PHONY: all check-raft deps install uninstall systemd-score clean help demo run soak fuzz fuzz-corpus bench bench-security \
+        bench-group bench-failover bench-recovery \
         build-tests test asan tsan run-tests run-thread-tests
 .SECONDARY:

@@ -124,12 +124,15 @@ static void check_ledger(struct admin_task *t, cJSON *findings)
     else
         add_finding(findings, (struct finding){"ok", "resources", NULL}, "%zu registered", n.resources);
     if (n.heuristic > 0)
-        add_finding(
-            findings,
-            (struct finding){"error", "heuristic",
-                             "see txadmin transactions, repair the data by hand, then txadmin forget ID"},
-            "transactions with a branch that was, or may have been, finished against the decision: %zu",
-            n.heuristic);
+        add_finding(findings,
+                    (struct finding){
+                        "error", "heuristic",
+                        "see txadmin transactions and show ID, repair the data by hand where they need it, "
+                        "then txadmin forget ID"},
+                    "transactions that an operator decided by force, or with a branch that was, or may have "
+                    "been, finished "
+                    "against the decision: %zu",
+                    n.heuristic);
     else
         add_finding(findings, (struct finding){"ok", "heuristic", NULL}, "no heuristic outcome");
 }
@@ -350,6 +353,18 @@ static bool check_resource(void *arg, const struct driver_resource *r)
     return w->rc == TX_OK;
 }
 
+static void check_names(struct admin_task *t, cJSON *findings)
+{
+    const char *name = driver_namesake(t->with->driver, t->now);
+
+    if (name != NULL)
+        add_finding(findings,
+                    (struct finding){"error", "agents",
+                                     "give each a name of its own (txagentd --name NAME, name in struct "
+                                     "tx_participant_options) and restart them"},
+                    "two agents use the name %s; the one that was started first gets no work", name);
+}
+
 /* All together */
 
 /* What the agent told becomes findings beside ours. */
@@ -413,7 +428,9 @@ int admin_doctor(struct admin_task *t, struct tx_error *e)
     check_disk(t, findings);
     check_keys(t, findings);
     /* Agents speak to the leader. */
-    if (driver_leading(t->with->driver))
+    if (driver_leading(t->with->driver)) {
+        check_names(t, findings);
         driver_each_resource(t->with->driver, t->now, check_resource, &walk);
+    }
     return walk.rc;
 }

@@ -38,6 +38,7 @@ static cJSON *resource_json(const struct driver_resource *r, uint64_t wall)
     admin_add_text(o, "kind", r->kind);
     add_definition(o, r, wall);
     admin_add_text(o, "agent", r->agent);
+    admin_add_number(o, "agents", r->agents);
     admin_add_text(o, "address", r->address);
     cJSON_AddBoolToObject(o, "alive", r->alive);
     cJSON_AddBoolToObject(o, "up", r->up);

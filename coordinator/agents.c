@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "coordinator/definitions.h"
+#include "coordinator/namesakes.h"
 #include "coordinator/nodes.h"
 #include "coordinator/reports.h"
 #include "coordinator/trust.h"
@@ -418,8 +419,14 @@ static struct agent *agent_get(struct driver *d, const struct caller *caller, co
             return NULL;
         }
     } else if (a->instance != m->instance) {
-        a->instance = m->instance;
-        a->introduced = false;
+        if (!namesakes_take_over(d, a, m->instance)) {
+            driver_reply_error(
+                d, from, TX_EREFUSED,
+                "the name %s is used by two agents, and the other one was started later; give each a "
+                "name of its own (--name)",
+                m->name);
+            return NULL;
+        }
         a->keys_told = 0;
     } else if (m->number < a->number) {
         return NULL;

@@ -133,6 +133,7 @@ struct driver_resource {
     bool by_registry;              /* the agent serves it as the registry defines it */
     uint64_t added_ms, altered_ms; /* wall clock; altered 0: never */
     bool alive, up;
+    uint32_t agents; /* that are alive and serve it; `agent` is the first of them */
     uint32_t in_doubt;
     uint64_t oldest_ms, heard_ms;   /* heard: since the agent's last message */
     uint32_t found, resolved, rate; /* of the recovery under way, see struct wire_resource */
@@ -140,6 +141,8 @@ struct driver_resource {
 };
 /* What has to be started to serve a resource of this kind (NULL: not known), for messages: «start %s». */
 const char *driver_server_of(const char *kind);
+/* A name that two agents use at once; NULL: none. */
+const char *driver_namesake(struct driver *d, uint64_t now);
 void driver_each_resource(struct driver *d, uint64_t now, bool (*f)(void *arg, const struct driver_resource *r),
                           void *arg);
 

@@ -142,6 +142,15 @@ struct seat {
     struct seat *mate_prev, *mate_next; /* served.seats, in the order of registration */
 };
 
+enum { NAMESAKE_LIMIT = 4 };
+
+/* See namesakes.h. */
+struct namesakes {
+    uint64_t earlier[NAMESAKE_LIMIT]; /* instances that had the name, the newest first; 0: none */
+    uint64_t since_ms;                /* when the present one took it */
+    uint64_t told_ms;                 /* when an earlier one was last heard; 0: never */
+};
+
 struct agent {
     char name[NAME_LIMIT + 1], address[ADDRESS_LIMIT + 1];
     uint64_t instance, number; /* number: of its newest PULL */
@@ -156,6 +165,7 @@ struct agent {
     struct reply_to to;
     uint64_t due_ms; /* when the parked PULL is answered even without work */
     struct seat *seats;
+    struct namesakes namesakes;
     UT_hash_handle hh;
 };
 

@@ -8,6 +8,7 @@
 #include "coordinator/agents.h"
 #include "coordinator/flights.h"
 #include "coordinator/found.h"
+#include "coordinator/namesakes.h"
 
 /* One transaction as it is put together. */
 struct view {
@@ -491,6 +492,18 @@ static void tell_error(const struct driver *d, const struct served *s, const str
     }
 }
 
+static uint32_t count_agents(const struct driver *d, const struct served *s)
+{
+    const struct seat *seat;
+    uint32_t n = 0;
+
+    DL_FOREACH2(s->seats, seat, mate_next)
+    {
+        n += agents_alive(d, seat->agent) && seat->fit;
+    }
+    return n;
+}
+
 static bool tell_resource(const struct resource_walk *w, struct driver_resource *r)
 {
     const struct seat *seat = agents_first(w->d, r->name);
@@ -504,6 +517,7 @@ static bool tell_resource(const struct resource_walk *w, struct driver_resource 
     if (seat != NULL) {
         r->agent = seat->agent->name;
         r->address = seat->agent->address[0] != '\0' ? seat->agent->address : NULL;
+        r->agents = count_agents(w->d, s);
         tell_error(w->d, s, seat, r);
         r->by_registry = seat->by_registry;
         r->heard_ms = w->now - seat->agent->heard_ms;
@@ -557,6 +571,19 @@ void driver_each_resource(struct driver *d, uint64_t now, bool (*f)(void *arg, c
     ledger_each_resource(d->ledger, walk_resource, &w);
     if (d->leading)
         walk_undeclared(&w);
+}
+
+const char *driver_namesake(struct driver *d, uint64_t now)
+{
+    struct agent *a, *next;
+
+    d->now = now;
+    HASH_ITER(hh, d->agents, a, next)
+    {
+        if (namesakes_told(d, a))
+            return a->name;
+    }
+    return NULL;
 }
 
 uint64_t driver_session_silence(const struct driver *d, uint64_t now, uint64_t session)

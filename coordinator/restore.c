@@ -81,8 +81,10 @@ int restore_open(struct restore **out, const char *path, const char *data_dir, s
     rc = mark_path(r->mark, sizeof r->mark, data_dir, e);
     if (rc == TX_OK)
         rc = assert_empty(data_dir, e);
-    if (rc == TX_OK)
+    if (rc == TX_OK) {
         rc = backup_load(&r->backup, path, e);
+        rc = rc == TX_OK ? rc : err_wrap(e, rc, "restore");
+    }
     if (rc == TX_OK)
         rc = mark_make(r, e);
     if (rc == TX_OK)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "libtx/shared/address.h"
 #include "libtx/shared/conf.h"
 #include "libtx/shared/log.h"
 #include "libtx/shared/security.h"
@@ -63,36 +64,26 @@ static const struct conf_key keys[] = {
     {NULL, CONF_STRING, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };
 
-static void make_addresses(void)
+static int make_addresses(struct tx_error *e)
 {
-    settings.client_address = settings.advertise != NULL ? settings.advertise : settings.listen;
-    settings.peer_address = settings.peer_advertise != NULL && settings.peer_listen != NULL
-                                ? settings.peer_advertise
-                                : settings.peer_listen;
-}
+    const struct address client = {"listen", settings.listen, "advertise", settings.advertise};
+    const struct address peer = {"peer_listen", settings.peer_listen, "peer_advertise",
+                                 settings.peer_advertise};
+    int rc = address_check(&client, e);
 
-/* Others must be able to reach what they are told. */
-static int check_address(const char *name, const char *fallback, const char *address, struct tx_error *e)
-{
-    if (address == NULL || (strchr(address, '*') == NULL && strlen(address) <= ADDRESS_LIMIT))
-        return TX_OK;
-    return err_set(e, TX_EINVAL, "%s: others cannot reach «%s»; write tcp://host:port as they see it%s", name,
-                   address, fallback);
+    if (rc == TX_OK)
+        rc = address_check(&peer, e);
+    settings.client_address = address_told(&client);
+    settings.peer_address = address_told(&peer);
+    return rc;
 }
 
 static int settings_check(struct tx_error *e)
 {
-    int rc;
-
     if (settings.heartbeat_ms * 4 > settings.election_ms)
         return err_set(e, TX_EINVAL, "election: must be at least four times heartbeat (%u ms)",
                        settings.heartbeat_ms);
-    rc = check_address("advertise", settings.advertise == NULL ? ", into advertise" : "",
-                       settings.client_address, e);
-    if (rc == TX_OK)
-        rc = check_address("peer_advertise", settings.peer_advertise == NULL ? ", into peer_advertise" : "",
-                           settings.peer_address, e);
-    return rc;
+    return make_addresses(e);
 }
 
 static int load(int argc, char **argv, struct tx_error *e)
@@ -107,7 +98,6 @@ static int load(int argc, char **argv, struct tx_error *e)
     if (level < 0)
         return err_set(e, TX_EINVAL, "log_level: «%s» is none of error, warn, info, debug", settings.log_level);
     log_init("txcoordd", (enum log_level)level);
-    make_addresses();
     return settings_check(e);
 }
 

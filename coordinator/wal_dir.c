@@ -59,7 +59,8 @@ static int lock_busy(const struct wal_dir *d, struct tx_error *e)
     ssize_t n = pread(d->lock_fd, pid, sizeof pid - 1, 0);
 
     pid[n > 0 ? strspn(pid, "0123456789") : 0] = '\0';
-    return err_set(e, TX_EBUSY, "%s is in use by process %s", d->path, pid[0] == '\0' ? "(unknown)" : pid);
+    return err_set(e, TX_EBUSY, "data_dir: in use by process %s (%s)", pid[0] == '\0' ? "unknown" : pid,
+                   d->path);
 }
 
 /* The pid in the file is for people; the lock itself is the kernel's and goes with the process. */

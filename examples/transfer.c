@@ -6,12 +6,9 @@
  * Needed: a key (ASSENT_IDENTITY, with the role client; or ASSENT_INSECURE=1, on a laptop), a coordinator
  * (ASSENT_COORDINATORS, default tcp://127.0.0.1:7401), an agent that serves both
  * databases as the resources bank_a and bank_b, and in each of them
- *
  *   CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0));
  *   INSERT INTO accounts VALUES (1, 1000);
- *
  * Expected output of the first run, and of a run with more than there is:
- *
  *   committed: moved 10
  *   bank_a: 990
  *   bank_b: 1010
@@ -78,12 +75,15 @@ static void show(const char *resource, PGconn *conn)
 int main(int argc, char **argv)
 {
     PGconn *a = PQconnectdb(argc > 1 ? argv[1] : ""), *b = PQconnectdb(argc > 2 ? argv[2] : "");
-    long amount = argc > 3 ? strtol(argv[3], NULL, 10) : 10;
+    char *rest = "";
+    long amount = argc > 3 ? strtol(argv[3], &rest, 10) : 10;
     tx_client *client = NULL;
     struct tx_error e;
     int rc = 1;
 
-    if (PQstatus(a) != CONNECTION_OK || PQstatus(b) != CONNECTION_OK)
+    if (amount <= 0 || *rest != '\0')
+        printf("AMOUNT: write a number above 0\n");
+    else if (PQstatus(a) != CONNECTION_OK || PQstatus(b) != CONNECTION_OK)
         printf("%s%s", PQerrorMessage(a), PQerrorMessage(b));
     else if (tx_client_open(&client, NULL, &e) != 0)
         printf("%s\n", e.msg);

@@ -134,19 +134,27 @@ void *client_memory(struct tx_client *client, const void *driver, size_t size)
 
 /* outcomes */
 
+/* The coordinators may not know yet that a transaction is over here, and that nothing will come of it. */
+static enum tx_outcome client_outcome(bool over, uint8_t told)
+{
+    return over && told == TX_OUTCOME_PENDING ? TX_OUTCOME_FORGOTTEN : (enum tx_outcome)told;
+}
+
 int tx_client_outcome(tx_client *client, const char *id, enum tx_outcome *outcome, struct tx_error *error)
 {
     struct wire_message m = {.type = WIRE_OUTCOME};
     uint64_t deadline = call_now_ms() + client->commit_timeout_ms;
     const struct wire_message *reply;
     struct call call;
+    bool over;
     int rc;
 
     if (id == NULL || !txid_parse(id, &m.outcome.id))
         return err_set(error, TX_EINVAL, "«%.100s» is no transaction id", id != NULL ? id : "");
+    over = session_is_over(&client->session, &m.outcome.id);
     rc = call_sync(&call, client->calls, &m, NULL, WIRE_OUTCOME_IS, deadline, &reply, error);
     if (rc == TX_OK)
-        *outcome = (enum tx_outcome)reply->outcome_is.outcome;
+        *outcome = client_outcome(over, reply->outcome_is.outcome);
     else
         err_wrap(error, rc, "outcome of %s", id);
     call_end(&call);

@@ -81,6 +81,7 @@ static void finish_settle(struct finish *f, struct txn_branch *b)
     b->state = branch_next(op, b->answer);
     if (b->answer == ANSWER_BUSY)
         finish_busy(b, op);
+    /* At once, for it is a vote: its COMMIT can still be refused (40001). */
     if (op == OP_ASK && b->answer == ANSWER_READ_ONLY)
         finish_start(f, b, OP_COMMIT_READ_ONLY);
     if ((op == OP_ASK || op == OP_PREPARE) && (b->answer == ANSWER_YES || b->answer == ANSWER_READ_ONLY))

@@ -148,8 +148,11 @@ typedef struct txn_rows txn_rows;
 /* Executes one statement on a resource, in this transaction's branch there, which the first statement begins.
  * `values` are the parameters $1…$n as text, NULL for null. `rows` may be NULL; else the caller frees *rows.
  * TX_ESTATEMENT: the server refused it, msg has SQLSTATE and text, and the transaction can only be rolled back.
- * TX_ENOTFOUND: no agent serves the resource. TX_EDENIED: its agent takes named statements alone («@name»), or
- * none, or does not know this program's key. TX_ETIMEOUT, TX_EUNREACHABLE: likewise only rollback is left. */
+ * TX_EREFUSED: it would end the transaction. TX_EHEURISTIC: it did, though its text did not look so; what the
+ * branch did before is then committed, rolled back or prepared by that statement, whatever becomes of the
+ * transaction. TX_ENOTFOUND: no agent serves the resource. TX_EDENIED: its agent takes named statements alone
+ * («@name»), or none, or does not know this program's key. TX_ETIMEOUT, TX_EUNREACHABLE. After each of these,
+ * too, only rollback is left. */
 TX_API TX_MUST_USE int txn_exec(txn *t, const char *resource, const char *statement, int n_values,
                                 const char *const *values, txn_rows **rows, struct tx_error *error);
 
@@ -182,7 +185,8 @@ enum tx_outcome {
     TX_OUTCOME_COMMITTED,
     TX_OUTCOME_ABORTED,
     TX_OUTCOME_PENDING,   /* not decided yet; it can still become either */
-    TX_OUTCOME_FORGOTTEN, /* no longer known: finished and acknowledged, or older than the retention time */
+    TX_OUTCOME_FORGOTTEN, /* no longer known: finished and acknowledged, or older than the retention time; also
+                             of what is over and left no record: rolled back by its own client, or read-only */
 };
 
 /* What became of the transaction with this id, whoever ran it. TX_EINVAL: not an id. TX_ENOTFOUND: an id of

@@ -80,8 +80,10 @@ struct tx_participant_options {
     const char *resource;     /* the name that applications use, required */
     const char *coordinators; /* as in struct tx_client_options */
     const char *name;         /* of this process, shown by txadmin; at most 63 bytes [the resource's name] */
-    const char *listen; /* "tcp://host:port" where txn_exec() and roll-backs of applications arrive; [none:
-                           they come through the coordinator] */
+    const char *listen;    /* "tcp://host:port" where txn_exec() and roll-backs of applications arrive; [none:
+                              they come through the coordinator] */
+    const char *advertise; /* how others reach that, where they see another address (it listens everywhere; NAT)
+                              [listen] */
     unsigned scan_interval_ms; /* between two calls of list_in_doubt [5000] */
     /* Takes what libtx has to tell the operator: a line without its newline, key=value, on the thread that is
      * inside libtx, with libtx's lock held: it calls nothing here, and waits for no thread that may. [nothing

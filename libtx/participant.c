@@ -14,6 +14,7 @@
 #include "libtx/libtx_participant.h"
 #include "libtx/service.h"
 #include "libtx/settings.h"
+#include "libtx/shared/address.h"
 #include "libtx/shared/context.h"
 #include "libtx/shared/err.h"
 #include "libtx/shared/log.h"
@@ -28,7 +29,7 @@ struct tx_participant {
     struct agent agent;
     struct security security;
     struct agent_resource resource;
-    char *coordinators, *name, *listen; /* owned, and the resource's name */
+    char *coordinators, *name, *listen, *advertise; /* owned, and the resource's name */
     struct service service;
     struct service_job *calling; /* its callback is being called */
     void (*log)(void *arg, const char *line);
@@ -69,9 +70,16 @@ static char *participant_copy(const char *text)
     return text != NULL ? strdup(text) : NULL;
 }
 
+static struct address participant_address(const struct tx_participant_options *o)
+{
+    return (struct address){"options.listen", o->listen, "options.advertise", o->advertise};
+}
+
 static int participant_check(const struct tx_participant_options *o, const struct tx_participant_callbacks *cb,
                              struct tx_error *e)
 {
+    struct address address;
+
     if (o == NULL || o->resource == NULL || !wire_name_valid(o->resource))
         return err_set(e, TX_EINVAL, "options.resource: 1 to %d of a-z A-Z 0-9 _ . -", NAME_LIMIT);
     if (o->name != NULL && !wire_name_valid(o->name))
@@ -79,21 +87,25 @@ static int participant_check(const struct tx_participant_options *o, const struc
     if (cb == NULL || cb->prepare == NULL || cb->commit == NULL || cb->rollback == NULL ||
         cb->list_in_doubt == NULL)
         return err_set(e, TX_EINVAL, "a callback is missing: prepare, commit, rollback and list_in_doubt");
-    return TX_OK;
+    address = participant_address(o);
+    return address_check(&address, e);
 }
 
 static int participant_copy_options(tx_participant *p, const struct tx_participant_options *o)
 {
+    const struct address address = participant_address(o);
+
     p->coordinators = participant_copy(settings_coordinators(o->coordinators));
     p->name = participant_copy(o->name != NULL ? o->name : o->resource);
     p->listen = participant_copy(o->listen);
+    p->advertise = participant_copy(address_told(&address));
     p->log = o->log;
     p->log_arg = o->log_arg;
     p->resource.name = participant_copy(o->resource);
     p->resource.ops = &service_ops;
     p->resource.context = &p->service;
     return p->coordinators == NULL || p->name == NULL || p->resource.name == NULL ||
-                   (o->listen != NULL && p->listen == NULL)
+                   (o->listen != NULL && (p->listen == NULL || p->advertise == NULL))
                ? TX_ENOMEM
                : TX_OK;
 }
@@ -113,6 +125,7 @@ static void participant_free(tx_participant *p)
     free(p->coordinators);
     free(p->name);
     free(p->listen);
+    free(p->advertise);
     free((char *)(uintptr_t)p->resource.name);
     free(p);
 }
@@ -163,6 +176,7 @@ static int participant_begin(tx_participant *p, unsigned scan_interval_ms, struc
         .coordinators = p->coordinators,
         .listen = p->listen,
         .security = &p->security,
+        .advertise = p->advertise,
         .scan_interval_ms = scan_interval_ms != 0 ? scan_interval_ms : PARTICIPANT_SCAN_MS,
         .n_resources = 1,
         .resources = &p->resource,

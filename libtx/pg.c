@@ -21,7 +21,10 @@ enum { PG_SQL_SIZE = 512, PG_OLDEST = 130000, PG_STATS_SINCE = 150000 };
 
 struct pg_link {
     PGconn *conn; /* the application's */
-    bool over;    /* the answer came without a question to the server */
+    struct txn_branch *branch;
+    struct pg_link *next; /* of the client */
+    bool listed;          /* there */
+    bool over;            /* the answer came without a question to the server */
     struct pg_query query;
     char incarnation[PG_COLUMN_SIZE]; /* of the server when it gave the xid, see pg_proof.h */
     struct pg_status *status;         /* OP_STATUS */
@@ -53,16 +56,65 @@ static int pg_check_free(const PGconn *conn, struct tx_error *e)
     }
 }
 
+/* What is known of a client's connections. */
+struct pg_memory {
+    struct pg_systems systems;
+    struct pg_link *links; /* of all its transactions */
+};
+
+/* NULL: out of memory. The client's mutex is held. */
+static struct pg_memory *pg_memory(struct tx_client *client)
+{
+    return client_memory(client, &pg_driver, sizeof(struct pg_memory));
+}
+
+/* In this transaction or in another one: whichever ended first would end the work of both. */
 static int pg_check_enlisted(const struct txn *t, const PGconn *conn, struct tx_error *e)
 {
-    for (size_t i = 0; i < t->n_branches; i++) {
-        const struct pg_link *l = t->branches[i]->link;
+    const struct pg_memory *memory;
+    int rc = TX_OK;
 
-        if (t->branches[i]->driver == &pg_driver && l->conn == conn)
-            return err_set(e, TX_EINVAL, "the connection is enlisted already, for %s",
-                           t->branches[i]->resource);
+    pthread_mutex_lock(&t->client->mutex);
+    memory = pg_memory(t->client);
+    for (const struct pg_link *l = memory != NULL ? memory->links : NULL; l != NULL && rc == TX_OK;
+         l = l->next) {
+        if (l->conn == conn && !l->branch->txn->over)
+            rc = err_set(e, TX_EINVAL, "the connection is enlisted already, for %s%s", l->branch->resource,
+                         l->branch->txn == t ? "" : " in another transaction that is not over");
     }
-    return TX_OK;
+    pthread_mutex_unlock(&t->client->mutex);
+    return rc;
+}
+
+static void pg_link_add(struct pg_link *l, struct txn_branch *b)
+{
+    struct tx_client *client = b->txn->client;
+    struct pg_memory *memory;
+
+    l->branch = b;
+    pthread_mutex_lock(&client->mutex);
+    memory = pg_memory(client);
+    l->listed = memory != NULL;
+    if (l->listed) {
+        l->next = memory->links;
+        memory->links = l;
+    }
+    pthread_mutex_unlock(&client->mutex);
+}
+
+static void pg_link_remove(struct pg_link *l)
+{
+    struct tx_client *client = l->branch->txn->client;
+    struct pg_link **at;
+
+    if (!l->listed)
+        return;
+    pthread_mutex_lock(&client->mutex);
+    at = &pg_memory(client)->links;
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
+    pthread_mutex_unlock(&client->mutex);
 }
 
 /* *begun: there was no transaction block, and now there is. */
@@ -100,7 +152,9 @@ int txn_enlist_pg(txn *t, const char *resource, PGconn *conn, struct tx_error *e
     if (rc == TX_OK) {
         l->conn = conn;
         rc = txn_add_branch(t, BRANCH_DIRECT, resource, &pg_driver, l, &b, error);
-        if (rc != TX_OK && begun)
+        if (rc == TX_OK)
+            pg_link_add(l, b);
+        else if (begun)
             PQclear(PQexec(conn, "ROLLBACK"));
     }
     if (rc != TX_OK)
@@ -192,23 +246,17 @@ static bool pg_nothing_to_roll_back(struct txn_branch *b)
     return PQtransactionStatus(l->conn) == PQTRANS_IDLE || b->answer == ANSWER_LOST;
 }
 
-/* What is known of this client's connections; NULL: nothing. The client's mutex is held. */
-static struct pg_systems *pg_systems(struct tx_client *client)
-{
-    return client_memory(client, &pg_driver, sizeof(struct pg_systems));
-}
-
 static void pg_find_system(struct txn_branch *b)
 {
     struct tx_client *client = b->txn->client;
     struct pg_link *l = b->link;
-    const struct pg_systems *systems;
+    struct pg_memory *memory;
 
     l->system = (struct pg_system){.conn = l->conn, .pid = PQbackendPID(l->conn), .fd = PQsocket(l->conn)};
     pthread_mutex_lock(&client->mutex);
-    systems = pg_systems(client);
-    if (systems != NULL)
-        pg_system_find(systems, &l->system, call_now_ms());
+    memory = pg_memory(client);
+    if (memory != NULL)
+        pg_system_find(&memory->systems, &l->system, call_now_ms());
     pthread_mutex_unlock(&client->mutex);
 }
 
@@ -216,15 +264,15 @@ static void pg_learn_system(struct txn_branch *b, const char *system)
 {
     struct tx_client *client = b->txn->client;
     struct pg_link *l = b->link;
-    struct pg_systems *systems;
+    struct pg_memory *memory;
 
     if (*l->system.system != '\0')
         return;
     snprintf(l->system.system, sizeof l->system.system, "%.20s", system);
     pthread_mutex_lock(&client->mutex);
-    systems = pg_systems(client);
-    if (systems != NULL)
-        pg_system_note(systems, &l->system, call_now_ms());
+    memory = pg_memory(client);
+    if (memory != NULL)
+        pg_system_note(&memory->systems, &l->system, call_now_ms());
     pthread_mutex_unlock(&client->mutex);
 }
 
@@ -356,6 +404,7 @@ static void pg_release(struct txn_branch *b)
 {
     struct pg_link *l = b->link;
 
+    pg_link_remove(l);
     pg_status_free(l->status);
     free(l);
 }

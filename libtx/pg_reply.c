@@ -61,9 +61,8 @@ static const struct {
     const char *sqlstate, *remedy;
 } pg_remedies[] = {
     {OP_PREPARE, "0A000",
-     "do without it in this transaction (temporary tables, LISTEN/NOTIFY, WITH HOLD cursors, exported "
-     "snapshots, "
-     "advisory locks of the session)"},
+     "do without temporary tables, the session's advisory locks, LISTEN/NOTIFY, WITH HOLD cursors, exported "
+     "snapshots here"},
     {OP_PREPARE, "55000", "set max_prepared_transactions in postgresql.conf and restart the server"},
     {OP_PREPARE, "53200", "raise max_prepared_transactions, or see txadmin transactions for stuck ones"},
     {OP_PREPARE, "42710", "is the branch prepared by somebody else under our name?"},

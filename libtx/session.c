@@ -54,8 +54,10 @@ static void session_adopt(struct app_session *s, const struct wire_session *w, u
     s->doubt = false;
     ranges_release(&s->acknowledged);
     ranges_release(&s->resolved);
+    ranges_release(&s->over);
     ranges_init(&s->acknowledged);
     ranges_init(&s->resolved);
+    ranges_init(&s->over);
 }
 
 /* Another thread is opening: its result is this one's. */
@@ -140,11 +142,22 @@ void session_over(struct app_session *s, const struct txid *id, bool resolved)
     pthread_mutex_lock(&s->mutex);
     if (id->session == s->id && !s->lost) {
         (void)ranges_add(&s->acknowledged, id->sequence, id->sequence);
+        (void)ranges_add(&s->over, id->sequence, id->sequence);
         if (resolved)
             (void)ranges_add(&s->resolved, id->sequence, id->sequence);
         session_has_news(s);
     }
     pthread_mutex_unlock(&s->mutex);
+}
+
+bool session_is_over(struct app_session *s, const struct txid *id)
+{
+    bool over;
+
+    pthread_mutex_lock(&s->mutex);
+    over = id->session == s->id && id->nonce == s->nonce && ranges_contains(&s->over, id->sequence);
+    pthread_mutex_unlock(&s->mutex);
+    return over;
 }
 
 static size_t news_copy(struct range *to, const struct ranges *from)
@@ -291,6 +304,7 @@ static void session_init(struct app_session *s)
     pthread_condattr_destroy(&attributes);
     ranges_init(&s->acknowledged);
     ranges_init(&s->resolved);
+    ranges_init(&s->over);
     s->lost = true;
 }
 
@@ -298,6 +312,7 @@ static void session_release(struct app_session *s)
 {
     ranges_release(&s->acknowledged);
     ranges_release(&s->resolved);
+    ranges_release(&s->over);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->mutex);
 }

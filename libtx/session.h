@@ -46,6 +46,8 @@ struct app_session {
     uint64_t news_ms;  /* since when there is news that no request has carried; 0: none */
     uint64_t retry_ms; /* no heartbeat before */
     struct ranges acknowledged, resolved;
+    struct ranges
+        over; /* of this session, acknowledged or about to be: as few ranges as transactions are open */
 };
 
 /* Opens the first session and starts the thread. TX_EUNREACHABLE, TX_ETIMEOUT, TX_EBUSY, TX_ENOMEM: nothing is
@@ -59,6 +61,9 @@ int session_begin(struct app_session *s, struct txid *id, struct tx_error *e);
 /* The transaction is over and its outcome told. resolved: it was handed to the coordinator with direct
  * branches, and this client has finished all of them. */
 void session_over(struct app_session *s, const struct txid *id, bool resolved);
+
+/* Whether that was said of it, in the present session. */
+bool session_is_over(struct app_session *s, const struct txid *id);
 
 /* Fills in what a request of this session may carry (none if it is not the present one) and lets `wire` borrow
  * it. Then exactly one of the next two, when the request is over: */

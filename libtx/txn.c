@@ -143,8 +143,11 @@ static int txn_arm(struct txn *t, struct finish **f, struct tx_error *error)
 int txn_commit(txn *t, enum txn_return when, struct tx_error *error)
 {
     struct finish *f;
-    int rc = txn_arm(t, &f, error);
+    int rc;
 
+    if (when != TXN_COMPLETED && when != TXN_DECISION_LOGGED)
+        return err_set(error, TX_EINVAL, "when: neither TXN_COMPLETED nor TXN_DECISION_LOGGED");
+    rc = txn_arm(t, &f, error);
     if (rc != TX_OK)
         return rc;
     finish_commit(f, t, when);

@@ -197,7 +197,7 @@ static void agent_fill(void *arg, struct wire_pull *pull)
 
     pull->instance = a->instance;
     pull->name = a->options.name;
-    pull->address = a->options.listen;
+    pull->address = a->options.advertise;
     /* An unknown agent is answered at once, and asked for its resources; a known one only when there is work.
      * So the first PULL brings the group, and nobody is sent here before that is known. */
     pull->n_resources =

@@ -35,6 +35,7 @@
 struct agent_options {
     const char *name, *coordinators;
     const char *listen;              /* address for statements; NULL: none, recovery only */
+    const char *advertise;           /* how others reach that; as address_told() */
     const struct security *security; /* borrowed; NULL: clear text */
     const struct named *named;       /* borrowed; what statements are restricted to; NULL: not at all */
     unsigned connections, scan_interval_ms;

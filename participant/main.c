@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "libtx/shared/address.h"
 #include "libtx/shared/conf.h"
 #include "libtx/shared/daemon/connections.h"
 #include "libtx/shared/daemon/harden.h"
@@ -13,7 +14,7 @@
 #include "participant/agent.h"
 
 static struct {
-    char *coordinators, *name, *listen, *serve, *log_level, *identity, *keys, *statements;
+    char *coordinators, *name, *listen, *advertise, *serve, *log_level, *identity, *keys, *statements;
     unsigned connections, max_connections, scan_interval_ms;
     bool insecure;
 } conf;
@@ -92,7 +93,8 @@ static int resource_serve(const char *name, struct tx_error *e)
     if (r->ops != NULL)
         return err_set(e, TX_EINVAL, "resource %s is in --serve and has a --resource.%s; leave one of them out",
                        name, name);
-    resource_release(r);
+    if (r->name != NULL)
+        return err_set(e, TX_EINVAL, "serve: names resource %s twice", name);
     r->name = strdup(name);
     return r->name != NULL ? TX_OK : err_set(e, TX_ENOMEM, "no memory for settings");
 }
@@ -101,7 +103,7 @@ static int resource_serve(const char *name, struct tx_error *e)
 static int resources_serve(const char *list, struct tx_error *e)
 {
     char name[NAME_LIMIT + 2]; /* one that is too long stays so */
-    int rc = TX_OK;
+    int rc = *list != '\0' ? TX_OK : err_set(e, TX_EINVAL, "serve: names no resource");
     size_t n;
 
     for (const char *s = list; *s != '\0' && rc == TX_OK; s += n + (s[n] == ',' ? 1 : 0)) {
@@ -123,13 +125,18 @@ static const struct conf_key keys[] = {
      .type = CONF_STRING,
      .target = &conf.name,
      .argument = "NAME",
-     .help = "of this agent [hostname]"},
+     .help = "of this agent [HOST-PORT, HOST-RESOURCE where it listens nowhere]"},
     {.name = "listen",
      .type = CONF_STRING,
      .target = &conf.listen,
      .initial = "tcp://127.0.0.1:7501",
      .argument = "URL",
      .help = "where applications send statements; none: recovery only"},
+    {.name = "advertise",
+     .type = CONF_STRING,
+     .target = &conf.advertise,
+     .argument = "URL",
+     .help = "how applications reach it, where that is not the listen address"},
     {.name = "identity",
      .type = CONF_STRING,
      .target = &conf.identity,
@@ -235,21 +242,33 @@ static void run_ready(void *arg)
     notify("READY=1\nSTATUS=Serves %zu resources", resources.n);
 }
 
-static int run_options(struct agent_options *o, char hostname[NAME_LIMIT + 1], struct tx_error *e)
+/* A name that no other agent on this host has by default: by the port it listens at, which is its own, or by
+ * the first resource. */
+static int run_name(char name[NAME_LIMIT + 1], struct tx_error *e)
 {
+    const char *colon = strrchr(conf.listen, ':');
+    const char *port = colon != NULL && colon[1] != '/' ? colon + 1 : NULL;
+    const char *tail = port != NULL ? port : resources.list[0].name;
+    char host[NAME_LIMIT + 1] = "";
+    int room = NAME_LIMIT - 1 - (int)strlen(tail);
+
+    if (gethostname(host, sizeof host - 1) != 0 && host[0] == '\0')
+        return err_set(e, TX_EIO, "the host has no name; write --name NAME");
+    snprintf(name, NAME_LIMIT + 1, "%.*s-%.*s", room < 1 ? 1 : room, host, NAME_LIMIT - 2, tail);
+    return TX_OK;
+}
+
+static int run_options(struct agent_options *o, char name[NAME_LIMIT + 1], struct tx_error *e)
+{
+    const struct address address = {"listen", strcmp(conf.listen, "none") == 0 ? NULL : conf.listen,
+                                    "advertise", conf.advertise};
     int level = log_level_parse(conf.log_level);
 
     if (level < 0)
         return err_set(e, TX_EINVAL, "log_level «%s»; write error, warn, info or debug", conf.log_level);
     log_init("txagentd", (enum log_level)level);
-    if (gethostname(hostname, NAME_LIMIT) != 0)
-        return err_set(e, TX_EIO, "the host has no name; write --name NAME");
-    hostname[NAME_LIMIT] = '\0';
-    o->name = conf.name == NULL ? hostname : conf.name;
-    if (!wire_name_valid(o->name))
-        return err_set(e, TX_EINVAL,
-                       "«%s» is no name for an agent; 1 to %d of a-z A-Z 0-9 _ . -; write --name NAME", o->name,
-                       NAME_LIMIT);
+    if (address_check(&address, e) != TX_OK)
+        return e->code;
     if (conf.serve != NULL && resources_serve(conf.serve, e) != TX_OK)
         return e->code;
     if (resources.n == 0)
@@ -257,8 +276,16 @@ static int run_options(struct agent_options *o, char hostname[NAME_LIMIT + 1], s
                        "no resource to serve; write --serve NAME where the registry defines it, or "
                        "--resource.NAME=\"KIND SETTINGS\" with KIND %s",
                        rm_kinds());
+    if (conf.name == NULL && run_name(name, e) != TX_OK)
+        return e->code;
+    o->name = conf.name == NULL ? name : conf.name;
+    if (!wire_name_valid(o->name))
+        return err_set(e, TX_EINVAL,
+                       "«%s» is no name for an agent; 1 to %d of a-z A-Z 0-9 _ . -; write --name NAME", o->name,
+                       NAME_LIMIT);
     o->coordinators = conf.coordinators;
-    o->listen = strcmp(conf.listen, "none") == 0 ? NULL : conf.listen;
+    o->listen = address.listen;
+    o->advertise = address_told(&address);
     o->connections = conf.connections;
     o->scan_interval_ms = conf.scan_interval_ms;
     o->n_resources = resources.n;
@@ -300,10 +327,10 @@ static void run_begin(struct run *run, uv_loop_t *loop)
 static int run_agent(struct tx_error *e)
 {
     static struct run run; /* too large for the stack */
-    char hostname[NAME_LIMIT + 1];
+    char name[NAME_LIMIT + 1];
     struct agent_options options = {0};
     uv_loop_t loop;
-    int rc = run_options(&options, hostname, e);
+    int rc = run_options(&options, name, e);
 
     if (rc == TX_OK)
         rc = harden(harden_has_low_port(options.listen), e);

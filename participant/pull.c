@@ -250,7 +250,7 @@ static void pull_tell_none(struct pull *p)
     uint64_t now = pull_now(p);
     size_t n = 0;
 
-    if (p->n_lines == 1 || p->none_told || now - p->heard_ms < PULL_NONE_MS)
+    if (p->none_told || now - p->heard_ms < PULL_NONE_MS)
         return;
     for (size_t i = 0; i < p->n_lines; i++) {
         struct pull_line *l = p->lines[i];

@@ -50,8 +50,14 @@ struct rm_statement {
     int n_values;
     const char *const *values; /* NULL for null */
 };
+/* Why a statement is answered with TX_EHEURISTIC. */
+#define RM_ENDED_TEXT                                                                                 \
+    "the statement ended the transaction by itself, so this branch's work up to it is no longer the " \
+    "coordinator's to commit or roll back"
 /* The rows, or an error in code and text: TX_ESTATEMENT, TX_EBUSY (no connection free), TX_EUNREACHABLE,
- * TX_ETOOBIG, TX_EREFUSED, TX_EROLLBACK. `lost`: the branch is rolled back and its work is over. */
+ * TX_ETOOBIG, TX_EREFUSED, TX_EROLLBACK, TX_EHEURISTIC (the statement has ended the transaction by itself).
+ * `lost`: the branch is rolled back, or with TX_EHEURISTIC whatever the statement made of it, and its work is
+ * over. */
 typedef void (*rm_rows_cb)(void *arg, const struct wire_rows *rows, bool lost);
 
 /* One branch that the resource lists as prepared. */

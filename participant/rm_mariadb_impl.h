@@ -14,7 +14,7 @@
  * rm_mariadb_finish.c     a prepared branch: look, commit, rollback, proof
  * rm_mariadb_evidence.c   what the server knows of a branch
  * rm_mariadb_list.c       what is prepared
- * rm_mariadb_receipt.c    old receipts go
+ * rm_mariadb_receipt.c    receipts: one for a commit in one phase; old ones go
  * rm_mariadb_inspect.c    for the operator
  *
  * The rules that everything here follows:
@@ -273,6 +273,8 @@ void rm_mariadb_send_statement(struct maria_conn *c, const char *before, const s
 void rm_mariadb_send_reset(struct maria_conn *c, const char *const *sql, unsigned n);
 /* Begins to connect. host: an address or a name; NULL: by the socket. */
 void rm_mariadb_io_connect(struct maria_conn *c, const char *host);
+/* By the server's answer to what was sent last. */
+bool rm_mariadb_io_in_transaction(const struct maria_conn *c);
 /* Something can be read or written (UV_READABLE, UV_WRITABLE): goes on as far as it can. The connection may be
  * gone afterwards. */
 void rm_mariadb_io_ready(struct maria_conn *c, int events);
@@ -398,6 +400,13 @@ void rm_mariadb_status(struct rm *rm, const char *proof, rm_answer_cb done, void
 
 void rm_mariadb_list(struct rm *rm, const char *prefix, const char *after, unsigned limit, rm_list_cb done,
                      void *arg);
+enum { MARIA_TOKEN_SIZE = 8, MARIA_RECEIPT_SIZE = 2 * MARIA_TOKEN_SIZE + XA_KEY_SQL_SIZE };
+/* Gives the branch's key a random tail, and the statement that writes the receipt. An agent that is restarted
+ * can be made to begin a branch of the same name anew, and the receipt of the one must not be taken for the
+ * other's.
+ */
+void rm_mariadb_receipt_one_phase(char key[MARIA_RECEIPT_SIZE], char *sql, size_t size);
+
 /* Deletes a batch of old receipts, and the next one where there are more. */
 void rm_mariadb_prune(struct rm *rm);
 

@@ -191,7 +191,7 @@ static void finding(struct maria_inspect *i, const char *level, const char *chec
     cJSON_AddStringToObject(f, "level", level);
     cJSON_AddStringToObject(f, "check", check);
     cJSON_AddStringToObject(f, "text", text);
-    cJSON_AddStringToObject(f, "remedy", remedy == NULL ? "" : remedy);
+    cJSON_AddItemToObject(f, "remedy", remedy == NULL ? cJSON_CreateNull() : cJSON_CreateString(remedy));
     cJSON_AddItemToArray(list, f);
 }
 

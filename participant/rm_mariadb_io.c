@@ -122,6 +122,14 @@ static void io_stmt_error(struct maria_conn *c)
     io_error(c, mysql_stmt_errno(c->stmt), mysql_stmt_error(c->stmt));
 }
 
+bool rm_mariadb_io_in_transaction(const struct maria_conn *c)
+{
+    unsigned status = 0;
+
+    return mariadb_get_infov(c->my, MARIADB_CONNECTION_SERVER_STATUS, &status) == 0 &&
+           (status & SERVER_STATUS_IN_TRANS) != 0;
+}
+
 static bool io_failed(struct maria_conn *c)
 {
     return c->reply.n > 0 && io_result(c)->error != 0;

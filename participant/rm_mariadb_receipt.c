@@ -1,5 +1,5 @@
-/* rm_mariadb_receipt: old receipts go, in small batches; see rm_mariadb_impl.h. Called by the pool once in a
- * while.
+/* rm_mariadb_receipt: the receipt of a commit in one phase; and old receipts go, in small batches; see
+ * rm_mariadb_impl.h. Called by rm_mariadb_work.c, and by the pool once in a while.
  *
  * Before a batch is deleted the mark moves: the row with the empty key tells how old a receipt can be without
  * having been deleted. So one that is missing can be told from one that was never committed, and a deleted one
@@ -9,8 +9,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "participant/rm_mariadb_impl.h"
+
+void rm_mariadb_receipt_one_phase(char key[MARIA_RECEIPT_SIZE], char *sql, size_t size)
+{
+    unsigned char token[MARIA_TOKEN_SIZE];
+    char *tail = key + strlen(key) - 1; /* at the quote */
+
+    if (getrandom(token, sizeof token, 0) != (ssize_t)sizeof token)
+        abort();
+    for (size_t i = 0; i < sizeof token; i++)
+        tail += sprintf(tail, "%02x", token[i]);
+    strcpy(tail, "'");
+    snprintf(sql, size, XA_RECEIPT_INSERT " RETURNING UNIX_TIMESTAMP(at)", key);
+}
 
 struct maria_prune {
     struct maria_job job; /* first */

@@ -11,7 +11,36 @@
 
 #include "participant/rm_mariadb_impl.h"
 
-/* Blanks and comments; not those that the server executes, whose text counts. */
+/* Behind the comment whose text begins at s; NULL: it does not end. One that the server may execute can have
+ * others within. */
+static const char *statement_behind(const char *s, bool nests)
+{
+    for (; *s != '\0'; s++) {
+        if (s[0] == '*' && s[1] == '/')
+            return s + 2;
+        if (nests && s[0] == '/' && s[1] == '*') {
+            s = statement_behind(s + 2, false);
+            if (s == NULL)
+                return NULL;
+            s--;
+        }
+    }
+    return NULL;
+}
+
+/* The text of a comment that the server executes where it is not too old for it; NULL: there is none at s. */
+static const char *statement_executable(const char *s)
+{
+    if (strncmp(s, "/*!", 3) == 0)
+        s += 3;
+    else if (strncmp(s, "/*M!", 4) == 0)
+        s += 4;
+    else
+        return NULL;
+    return s + strspn(s, "0123456789");
+}
+
+/* Blanks and comments, and the ends of those that are executed, whose text counts. */
 static const char *statement_skip(const char *s)
 {
     const char *end;
@@ -21,10 +50,11 @@ static const char *statement_skip(const char *s)
             s++;
         if (*s == '#' || (s[0] == '-' && s[1] == '-'))
             s += strcspn(s, "\n");
-        else if (strncmp(s, "/*!", 3) == 0 || strncmp(s, "/*M!", 4) == 0)
-            s += strcspn(s, "!") + 1 + strspn(s + strcspn(s, "!") + 1, "0123456789");
-        else if (s[0] == '/' && s[1] == '*' && (end = strstr(s + 2, "*/")) != NULL)
-            s = end + 2;
+        else if (s[0] == '*' && s[1] == '/')
+            s += 2;
+        else if (statement_executable(s) == NULL && s[0] == '/' && s[1] == '*' &&
+                 (end = statement_behind(s + 2, false)) != NULL)
+            s = end;
         else
             return s;
     }
@@ -33,9 +63,11 @@ static const char *statement_skip(const char *s)
 /* The next word, in upper case; *p moves behind it. */
 static void statement_word(const char **p, char *word, size_t size)
 {
-    const char *s = statement_skip(*p);
+    const char *s = statement_skip(*p), *inside;
     size_t n = 0;
 
+    while ((inside = statement_executable(s)) != NULL)
+        s = statement_skip(inside);
     for (; isalpha((unsigned char)*s); s++) {
         if (n + 1 < size)
             word[n++] = (char)toupper((unsigned char)*s);
@@ -44,7 +76,8 @@ static void statement_word(const char **p, char *word, size_t size)
     *p = s;
 }
 
-bool rm_mariadb_ends_transaction(const char *sql)
+/* With the comments in front of it executed, all of them. */
+static bool statement_ends(const char *sql)
 {
     static const char *const words[] = {"XA", "START", "COMMIT", "ROLLBACK"};
     char first[16], second[16];
@@ -62,6 +95,21 @@ bool rm_mariadb_ends_transaction(const char *sql)
             return true;
     }
     return false;
+}
+
+/* Which comments are executed depends on the server's version, so it must hold for either reading of each. */
+bool rm_mariadb_ends_transaction(const char *sql)
+{
+    const char *inside;
+
+    for (sql = statement_skip(sql); (inside = statement_executable(sql)) != NULL; sql = statement_skip(sql)) {
+        if (statement_ends(sql))
+            return true;
+        sql = statement_behind(inside, true);
+        if (sql == NULL)
+            return false;
+    }
+    return statement_ends(sql);
 }
 
 /* Pointers first, then the bytes. */

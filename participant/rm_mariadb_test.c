@@ -40,7 +40,7 @@ static void test_add(struct maria_test *t, const char *check, const char *text, 
     cJSON_AddStringToObject(o, "check", check);
     cJSON_AddBoolToObject(o, "ok", remedy == NULL);
     cJSON_AddStringToObject(o, "text", text);
-    cJSON_AddStringToObject(o, "remedy", remedy == NULL ? "" : remedy);
+    cJSON_AddItemToObject(o, "remedy", remedy == NULL ? cJSON_CreateNull() : cJSON_CreateString(remedy));
     cJSON_AddItemToArray(t->checks, o);
 }
 

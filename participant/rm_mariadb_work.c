@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "participant/rm_mariadb_impl.h"
 
@@ -33,8 +32,6 @@ enum work_phase {
     IN_ABANDONING,     /* XA ROLLBACK is sent */
     IN_OVER,           /* without a connection for good */
 };
-
-enum { WORK_TOKEN_SIZE = 8 };
 
 struct rm_work {
     struct maria_job job; /* first: a job's functions cast back */
@@ -55,7 +52,7 @@ struct rm_work {
     void *statement_memory;
     struct maria_rows rows;
     uint64_t thread, since; /* outlive the connection: look() asks whether that session is still there */
-    char gid[GID_SIZE], xid[XA_XID_SQL_SIZE], key[2 * WORK_TOKEN_SIZE + XA_KEY_SQL_SIZE];
+    char gid[GID_SIZE], xid[XA_XID_SQL_SIZE], key[MARIA_RECEIPT_SIZE];
     char proof[PROOF_LIMIT + 1], text[TEXT_LIMIT + 1];
 };
 
@@ -276,14 +273,29 @@ static void work_rows_result(struct rm_work *w, const struct maria_result *r)
     work_rows(w, &rows, false);
 }
 
+/* The work is over, for the reason in text. */
+static void work_gone(struct rm_work *w, int code)
+{
+    work_over(w);
+    work_rows_error(w, code, w->text, !w->abandoned);
+    if (w->abandoned)
+        work_answer(w, RM_DONE, NULL, NULL);
+}
+
 /* XA START was refused: as a rule the name is taken, for the branch was prepared before a restart. */
 static void work_not_begun(struct rm_work *w, const struct maria_result *r)
 {
     rm_mariadb_error_text(r, w->text, sizeof w->text);
-    work_over(w);
-    work_rows_error(w, TX_EROLLBACK, w->text, !w->abandoned);
-    if (w->abandoned)
-        work_answer(w, RM_DONE, NULL, NULL);
+    work_gone(w, TX_EROLLBACK);
+}
+
+/* A statement that made and executed another one has ended the branch by it. What it did with the work before
+ * it stands, and nothing that follows would be this branch's. */
+static void work_ended(struct rm_work *w)
+{
+    snprintf(w->text, sizeof w->text, "%s", RM_ENDED_TEXT);
+    w->conn->broken = true;
+    work_gone(w, TX_EHEURISTIC);
 }
 
 static void work_executed(struct rm_work *w, const struct maria_reply *reply)
@@ -295,6 +307,10 @@ static void work_executed(struct rm_work *w, const struct maria_reply *reply)
     w->since = w->conn->server_since;
     if (!begun && reply->n == 1) {
         work_not_begun(w, last);
+        return;
+    }
+    if (last->error == 0 && !rm_mariadb_io_in_transaction(w->conn)) {
+        work_ended(w);
         return;
     }
     if (w->abandoned) {
@@ -424,21 +440,12 @@ void rm_mariadb_work_prove(struct rm_work *w, rm_answer_cb done, void *arg)
     work_count(w, IN_PROVE_COUNTING);
 }
 
-/* The key has a random tail: an agent that is restarted can be made to begin a branch of the same name anew,
- * and the receipt of the one must not be taken for the other's. */
 static void work_send_receipt(struct rm_work *w)
 {
-    unsigned char token[WORK_TOKEN_SIZE];
-    char sql[sizeof w->key + sizeof XA_RECEIPT_INSERT + 32],
-        *tail = w->key + strlen(w->key) - 1; /* at the quote */
+    char sql[sizeof w->key + sizeof XA_RECEIPT_INSERT + 32];
     const char *const batch[] = {sql};
 
-    if (getrandom(token, sizeof token, 0) != (ssize_t)sizeof token)
-        abort();
-    for (size_t i = 0; i < sizeof token; i++)
-        tail += sprintf(tail, "%02x", token[i]);
-    strcpy(tail, "'");
-    snprintf(sql, sizeof sql, XA_RECEIPT_INSERT " RETURNING UNIX_TIMESTAMP(at)", w->key);
+    rm_mariadb_receipt_one_phase(w->key, sql, sizeof sql);
     w->phase = IN_PROVING;
     rm_mariadb_send(w->conn, batch, 1, false);
 }

@@ -50,6 +50,11 @@ enum {
 
 struct pg_conn;
 
+/* SQL: what the agent has to be towards a role, as pg_has_role() calls it, to become it. From PostgreSQL 16 on
+ * not every member may. */
+#define PG_MAY_BECOME \
+    "CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END"
+
 /* Results of what was sent last, one a statement, in order. Cleared after replied(). */
 struct pg_reply {
     int n;
@@ -206,8 +211,14 @@ bool rm_pg_history_fork(const char *history, uint32_t timeline, uint64_t *lsn);
 
 /* statements: rm_pg_statement.c */
 
-/* It would end the transaction behind the agent's back. Savepoints are the application's own. */
-bool rm_pg_ends_transaction(const char *sql);
+enum pg_statement {
+    PG_STATEMENT_PLAIN,
+    PG_STATEMENT_SAVEPOINT, /* rolls back to one; savepoints are the application's own */
+    PG_STATEMENT_ENDS,      /* would end the transaction behind the agent's back, or begin another */
+};
+enum pg_statement rm_pg_statement(const char *sql);
+/* By the command tag of its answer a statement that was let pass has ended the transaction all the same. */
+bool rm_pg_tag_ends(enum pg_statement statement, const char *tag);
 
 /* the operations */
 

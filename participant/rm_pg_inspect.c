@@ -68,7 +68,7 @@ static const char resource_query[] =
     " current_setting('max_prepared_transactions'), (SELECT count(*) FROM pg_prepared_xacts),"
     " pg_has_role('pg_read_all_stats', 'USAGE'), pg_has_role('pg_signal_backend', 'USAGE'),"
     " (SELECT string_agg(DISTINCT quote_ident(owner), ', ') FROM mine"
-    "   WHERE NOT pg_has_role(owner, 'MEMBER')),"
+    "   WHERE NOT pg_has_role(owner, " PG_MAY_BECOME ")),"
     " (SELECT string_agg(gid || ' (' || date_trunc('second', clock_timestamp() - prepared) || ')', ', ')"
     "   FROM (SELECT * FROM mine WHERE prepared < clock_timestamp() - interval '1 hour'"
     "         ORDER BY prepared LIMIT 10) s),"
@@ -77,7 +77,7 @@ static const char resource_query[] =
     "         AND starts_with(gid, 'assent-') AND NOT starts_with(gid, $1) ORDER BY prepared LIMIT 10) s),"
     " current_database(),"
     " EXISTS (SELECT FROM pg_roles WHERE NOT starts_with(rolname, 'pg_') AND rolname <> current_user"
-    "   AND pg_has_role(oid, 'MEMBER')),"
+    "   AND pg_has_role(oid, " PG_MAY_BECOME ")),"
     " EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
     "   WHERE n.nspname = 'assent' AND p.proname = 'timeline_history'"
     "   AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE'))";
@@ -91,7 +91,7 @@ static void finding(cJSON *list, const char *level, const char *check, const cha
     cJSON_AddStringToObject(f, "level", level);
     cJSON_AddStringToObject(f, "check", check);
     cJSON_AddStringToObject(f, "text", text);
-    cJSON_AddStringToObject(f, "remedy", remedy == NULL ? "" : remedy);
+    cJSON_AddItemToObject(f, "remedy", remedy == NULL ? cJSON_CreateNull() : cJSON_CreateString(remedy));
     cJSON_AddItemToArray(list, f);
 }
 

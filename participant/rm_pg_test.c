@@ -40,7 +40,7 @@ static void test_add(struct pg_test *t, const char *check, const char *text, con
     cJSON_AddStringToObject(o, "check", check);
     cJSON_AddBoolToObject(o, "ok", remedy == NULL);
     cJSON_AddStringToObject(o, "text", text);
-    cJSON_AddStringToObject(o, "remedy", remedy == NULL ? "" : remedy);
+    cJSON_AddItemToObject(o, "remedy", remedy == NULL ? cJSON_CreateNull() : cJSON_CreateString(remedy));
     cJSON_AddItemToArray(t->checks, o);
 }
 
@@ -225,15 +225,15 @@ static const char *fact(const PGresult *r, enum test_fact f)
 
 static PGresult *test_facts(struct pg_test *t)
 {
-    char sql[1600];
+    char sql[2048];
 
     snprintf(sql, sizeof sql,
              "SELECT quote_ident(current_user), current_setting('is_superuser'),"
              " EXISTS (SELECT FROM pg_roles WHERE NOT starts_with(rolname, 'pg_') AND rolname <> current_user"
-             "   AND pg_has_role(oid, 'MEMBER')),"
+             "   AND pg_has_role(oid, " PG_MAY_BECOME ")),"
              " (SELECT string_agg(DISTINCT quote_ident(owner), ', ') FROM pg_prepared_xacts"
              "   WHERE database = current_database() AND starts_with(gid, '%.*s')"
-             "   AND NOT pg_has_role(owner, 'MEMBER')),"
+             "   AND NOT pg_has_role(owner, " PG_MAY_BECOME ")),"
              " current_setting('max_prepared_transactions'), (SELECT count(*) FROM pg_prepared_xacts),"
              " EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
              "   WHERE n.nspname = 'assent' AND p.proname = 'timeline_history'"

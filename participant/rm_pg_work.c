@@ -41,6 +41,7 @@ struct rm_work {
     void *lost_arg;
     rm_rows_cb rows_done;
     void *rows_arg;
+    enum pg_statement statement;    /* the one under way */
     rm_answer_cb done, proved_done; /* an abandon can come while prove is under way */
     void *arg, *proved_arg;
     struct rm_statement first; /* a copy, while it waits */
@@ -252,10 +253,35 @@ static void work_rows_result(struct rm_work *w, const PGresult *r, bool lost)
     work_rows(w, &rows, lost);
 }
 
+/* The statement has ended the transaction, though its text did not look so: what it did with the work before it
+ * stands, and nothing that follows would be this branch's. */
+static bool work_ended(const struct rm_work *w, const PGresult *r, bool open)
+{
+    ExecStatusType status = PQresultStatus(r);
+
+    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+        return false;
+    return !open || rm_pg_tag_ends(w->statement, PQcmdStatus((PGresult *)(uintptr_t)r));
+}
+
+static void work_end_of_its_own(struct rm_work *w)
+{
+    w->conn->broken = true; /* the server rolls back what was begun instead */
+    work_over(w);
+    work_rows_error(w, TX_EHEURISTIC, RM_ENDED_TEXT, !w->abandoned);
+    if (w->abandoned)
+        work_answer(w, RM_DONE, NULL, NULL);
+}
+
 static void work_executed(struct rm_work *w, const struct pg_reply *reply)
 {
+    const PGresult *last = reply->n > 0 ? reply->results[reply->n - 1] : NULL;
     bool open = PQtransactionStatus(w->conn->pg) != PQTRANS_IDLE;
 
+    if (work_ended(w, last, open)) {
+        work_end_of_its_own(w);
+        return;
+    }
     if (w->abandoned) {
         work_rows_error(w, TX_EROLLBACK, "the branch was rolled back while the statement ran", false);
         if (open) {
@@ -270,7 +296,7 @@ static void work_executed(struct rm_work *w, const struct pg_reply *reply)
         w->phase = IN_READY;
     else
         work_over(w);
-    work_rows_result(w, reply->n > 0 ? reply->results[reply->n - 1] : NULL, !open);
+    work_rows_result(w, last, !open);
 }
 
 static void work_start(struct pg_job *job, struct pg_conn *c)
@@ -308,26 +334,22 @@ static bool work_copy_first(struct rm_work *w, const struct rm_statement *s)
     return true;
 }
 
-static const char *work_check(const struct rm_statement *s)
-{
-    if (rm_pg_ends_transaction(s->text))
-        return "transactions are begun and ended by the coordinator; leave BEGIN, COMMIT, ROLLBACK and PREPARE "
-               "TRANSACTION to it (savepoints are allowed)";
-    return NULL;
-}
-
 int rm_pg_work_exec(struct rm_work *w, const struct rm_statement *s, rm_rows_cb done, void *arg,
                     struct tx_error *e)
 {
-    const char *refusal = work_check(s);
+    enum pg_statement statement = rm_pg_statement(s->text);
 
     assert(w->phase == IN_NEW || w->phase == IN_READY);
-    if (refusal != NULL)
-        return err_set(e, TX_EREFUSED, "%s", refusal);
+    if (statement == PG_STATEMENT_ENDS)
+        return err_set(
+            e, TX_EREFUSED,
+            "transactions are begun and ended by the coordinator; leave BEGIN, COMMIT, ROLLBACK and PREPARE "
+            "TRANSACTION to it (savepoints are allowed)");
     if (w->phase == IN_NEW && !work_copy_first(w, s))
         return err_set(e, TX_ENOMEM, "no memory for the statement");
     w->rows_done = done;
     w->rows_arg = arg;
+    w->statement = statement;
     w->proved = false;
     w->n_rows = 0;
     w->n_columns = 0;
@@ -368,7 +390,7 @@ void rm_pg_work_prepare(struct rm_work *w, const char *gid, rm_answer_cb done, v
         work_send_prepare(w);
     } else {
         w->phase = IN_XID;
-        rm_pg_send(w->conn, "SELECT pg_current_xact_id_if_assigned()");
+        rm_pg_send(w->conn, "SELECT pg_catalog.pg_current_xact_id_if_assigned()");
     }
 }
 

@@ -102,6 +102,8 @@ static void statements_executed(void *arg, const struct wire_rows *rows, bool lo
     h->touched_ms = agent_now(h->agent);
     statements_send(s, &b->origin, &m);
     statements_keep(s, b);
+    if (rows->code == TX_EHEURISTIC)
+        agent_log(h, LOG_WARN, "heuristic", rows->text);
     if (lost)
         agent_work_lost(h, rows->text);
 }

@@ -1,6 +1,6 @@
 -- Sets a PostgreSQL server up for Assent: the agent's role and its rights, and in the database that psql is
 -- connected to a function for the agent. Run it as a superuser, once in each database that is a resource; running
--- it again changes nothing.
+-- it again changes nothing but what its variables say.
 --
 --   psql -d bank -v applications=app,billing -f setup-postgresql.sql
 --
@@ -8,7 +8,8 @@
 --   agent         name of the agent's role                              [assent_agent]
 --   applications  roles that prepare transactions, with commas          [none]
 --   inherit       on: statements that applications send through the agent run with the applications' rights;
---                 off: the agent only finishes what is prepared          [on]
+--                 off: the agent only finishes what is prepared
+--                                                                        [on for a new role, else as it is]
 --
 -- Who may finish a prepared transaction: the role that prepared it, or a superuser; a member of that role must
 -- first become it by SET ROLE (PostgreSQL manual, «COMMIT PREPARED»). So the agent's role is made a member of every
@@ -26,7 +27,12 @@
 \else
     \set applications ''
 \endif
+-- What a role had before stays as it is, unless it is said here.
+SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'agent') AS set_inherit,
+       current_setting('server_version_num')::int >= 160000 AS membership_options
+\gset
 \if :{?inherit}
+    \set set_inherit on
 \else
     \set inherit on
 \endif
@@ -36,6 +42,7 @@ SELECT format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLIC
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'agent')
 \gexec
 SELECT format('ALTER ROLE %I %s', :'agent', CASE WHEN :'inherit'::boolean THEN 'INHERIT' ELSE 'NOINHERIT' END)
+WHERE :'set_inherit'::boolean
 \gexec
 
 -- To finish what these roles prepare.
@@ -44,8 +51,17 @@ FROM unnest(string_to_array(:'applications', ',')) AS a
 WHERE trim(a) <> ''
 \gexec
 
+-- From PostgreSQL 16 on each membership has its own options, and that of the role only says what new ones get.
+\if :membership_options
+    SELECT format('GRANT %I TO %I WITH INHERIT %s, SET TRUE', r.rolname, :'agent', (:'inherit'::boolean)::text)
+    FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles a ON a.oid = m.member
+    WHERE a.rolname = :'agent' AND NOT starts_with(r.rolname, 'pg_') AND :'set_inherit'::boolean
+    \gexec
+\endif
+
 -- To show an operator who waits for a branch in doubt, with the query. Nothing else depends on it.
-SELECT format('GRANT pg_read_all_stats TO %I', :'agent')
+SELECT format('GRANT pg_read_all_stats TO %I%s', :'agent',
+              CASE WHEN :'membership_options'::boolean THEN ' WITH INHERIT TRUE' ELSE '' END)
 \gexec
 
 -- After a failover: where the timeline of the server that answers now left the one before it. So the agent can tell a

@@ -8,6 +8,7 @@
 #include "libtx/libtx.h"
 #include "libtx/shared/conf_value.h"
 #include "libtx/shared/security.h"
+#include "libtx/shared/txid.h"
 
 struct verb {
     const char *name, *operands; /* as usage shows them */
@@ -155,10 +156,11 @@ static void print_help(void)
         "txadmin: look at the transactions of an Assent coordinator group, and decide those that are stuck\n\n"
         "usage: txadmin [OPTION...] VERB [ARGUMENT...]\n\n");
     for (int i = 0; i < VERB_COUNT; i++) {
-        char left[40];
+        char left[64];
 
         snprintf(left, sizeof left, "%s %s", verbs[i].name, verbs[i].operands);
-        printf("  %-25s%s\n", left, verbs[i].summary);
+        printf(strlen(left) < 25 ? "  %-25s%s\n" : "  %s\n                           %s\n", left,
+               verbs[i].summary);
     }
     printf("  %-25s%s\n", "help VERB", "more on a verb");
     print_general_options();
@@ -277,12 +279,18 @@ static int arguments_read(int argc, char **argv, const struct verb **verb, bool 
 
 static int arguments_check(const struct verb *v)
 {
+    struct txid id;
+
     if (v == NULL) {
         complain("what to do? txadmin --help lists the verbs");
         return -1;
     }
     if (arguments.n_operands < v->min_operands || arguments.n_operands > v->max_operands) {
         complain("usage: txadmin [OPTION...] %s%s%s", v->name, *v->operands != '\0' ? " " : "", v->operands);
+        return -1;
+    }
+    if (strncmp(v->operands, "ID", 2) == 0 && !txid_parse(arguments.operands[0], &id)) {
+        complain("«%s» is not a transaction's id; txadmin transactions lists them", arguments.operands[0]);
         return -1;
     }
     return 0;

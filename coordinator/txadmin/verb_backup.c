@@ -96,6 +96,24 @@ static bool sync_directory(const char *path)
     return done;
 }
 
+static void print_made(const struct arguments *a, double index, const char *warning)
+{
+    cJSON *o;
+
+    if (!a->json) {
+        printf("%s is the ledger as of log index %.0f.\n", a->operands[0], index);
+        if (*warning != '\0')
+            printf("Warning: %s.\n", warning);
+        return;
+    }
+    o = cJSON_CreateObject();
+    cJSON_AddTrueToObject(o, "ok");
+    cJSON_AddStringToObject(o, "file", a->operands[0]);
+    cJSON_AddNumberToObject(o, "index", index);
+    cJSON_AddItemToObject(o, "warning", *warning != '\0' ? cJSON_CreateString(warning) : cJSON_CreateNull());
+    (void)caller_print_answer(o);
+}
+
 /* Under another name first, so that a file of this name is always whole. */
 enum exit_status verb_backup(const struct arguments *a)
 {
@@ -127,13 +145,11 @@ enum exit_status verb_backup(const struct arguments *a)
     if (status == EXIT_DONE && (rename(part, path) != 0 || !sync_directory(path)))
         status = EXIT_REFUSED;
     if (status == EXIT_DONE)
-        printf("%s is the ledger as of log index %.0f.\n", path, index);
+        print_made(a, index, warning);
     else if (status == EXIT_REFUSED)
         complain("%s: no backup was made", path);
     if (status != EXIT_DONE)
         unlink(part);
-    else if (*warning != '\0')
-        printf("Warning: %s.\n", warning);
     free(part);
     return status;
 }

@@ -35,6 +35,16 @@ static const char *origin_text(const cJSON *r)
     return truth_of(r, "declared") ? "operator" : "agent";
 }
 
+/* "agent_a +1" where another one serves it, too. */
+static const char *agent_text(const cJSON *r)
+{
+    static char text[96];
+    double others = number_of(r, "agents") - 1;
+
+    snprintf(text, sizeof text, others > 0 ? "%s +%.0f" : "%s", text_of(r, "agent"), others);
+    return or_dash(text);
+}
+
 static void add_row(struct table *table, const cJSON *r)
 {
     bool told = *text_of(r, "agent") != '\0';
@@ -43,7 +53,7 @@ static void add_row(struct table *table, const cJSON *r)
     table_add(table, or_dash(text_of(r, "kind")));
     table_add(table, origin_text(r));
     table_add(table, state_text(r));
-    table_add(table, or_dash(text_of(r, "agent")));
+    table_add(table, agent_text(r));
     table_add(table, told ? age_text(number_of(r, "heard_ms")) : "-");
     table_add_number(table, number_of(r, "in_doubt"));
     table_add(table, number_of(r, "in_doubt") > 0 ? age_text(number_of(r, "oldest_ms")) : "-");
@@ -57,7 +67,8 @@ enum exit_status verb_resources(const struct arguments *a)
 {
     static const struct list list = {
         "resources",
-        "RESOURCE|KIND|FROM|STATE|AGENT|>HEARD|>IN DOUBT|>OLDEST|>RECOVERED|>UNFINISHED|PROBLEM|SETTINGS",
+        "RESOURCE|KIND|FROM|STATE|AGENT|>HEARD|>IN "
+        "DOUBT|>OLDEST|>RECOVERED|>UNFINISHED|PROBLEM|SETTINGS",
         add_row,
         "No resource is registered: txadmin resource add NAME KIND SETTINGS, or start an agent (txagentd) that "
         "serves one."};

@@ -248,6 +248,9 @@ static int run(void)
     int sig;
 
     stage_open(&s, "run", NULL);
+    for (int i = 0; i < 2; i++)
+        world_sql(s.bank[i],
+                  "ALTER TABLE accounts ADD CHECK (balance >= 0)"); /* as examples/transfer.c has it */
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);

@@ -146,8 +146,10 @@ static void test_usage(void **state)
     assert_admin(WORLD_ARGS("--no-such-option", "status"), USAGE, "no-such-option");
     assert_admin(WORLD_ARGS("dance"), USAGE, "dance");
     assert_admin(WORLD_ARGS("show"), USAGE, "show ID");
-    assert_admin(WORLD_ARGS("resolve", "id", "perhaps"), USAGE, "perhaps");
-    assert_admin(WORLD_ARGS("show", "no id"), REFUSED, "no id");
+    assert_admin(WORLD_ARGS("resolve", "0000000000000001-1-1-0000000000000001", "perhaps"), USAGE, "perhaps");
+    assert_admin(WORLD_ARGS("show", "no id"), USAGE, "no id|not a transaction's id");
+    assert_admin(WORLD_ARGS("forget", "foo"), USAGE, "foo");
+    assert_admin(WORLD_ARGS("help"), DONE, "node list|init|add|...\n");
     assert_admin(WORLD_ARGS("--coordinators", "tcp://127.0.0.1:1", "--timeout", "300ms", "status"), SILENCE,
                  "127.0.0.1:1");
 }
@@ -304,6 +306,25 @@ static void test_a_heuristic_outcome_stays_until_it_is_forgotten(void **state)
     kit_assert_sound(&kit);
 }
 
+/* A branch was enlisted under the name of another server. There is nothing of it where its name leads, and xids
+ * that mean something else: what is prepared is committed where the scans find it, and under the wrong name
+ * nothing is called committed. */
+static void test_names_that_are_swapped(void **state)
+{
+    struct world_process *client;
+    static struct kit_account account;
+
+    (void)state;
+    client = kit_start_transfers(&kit, KIT_SWAPPED, 1, "ASSENT_CRASH=client.decided=kill");
+    kit_hear(client, &account, KIT_SETTLE_MS);
+    world_process_wait(client, KIT_SETTLE_MS);
+    assert_int_equal(account.n, 1);
+    kit_assert_sound(&kit);
+    assert_int_equal(kit_receipts(&kit, account.told[0].id), 2);
+    await_json(WORLD_ARGS("show", account.told[0].id), "another database answers under this name");
+    forget(account.told[0].id);
+}
+
 /* Resources */
 
 static void test_doctor_finds_an_orphan(void **state)
@@ -392,6 +413,22 @@ static void test_doctor_finds_a_name_that_is_no_branch(void **state)
     PQfinish(conn);
 }
 
+/* Each has what the other one needs, so neither may be silently in the other's place. */
+static void test_two_agents_of_one_name(void **state)
+{
+    static const char *const same[] = {"--name", "agent_a", NULL};
+    struct world_process *other = world_agent_new(kit.world, "agent_c", &kit.bank[1], 1, same);
+
+    (void)state;
+    world_process_start_ready(other, NULL);
+    world_process_await(kit.agent[0], "the name agent_a is used by two agents", KIT_SETTLE_MS);
+    world_process_await(kit.coordinator, "event=agent_refused agent=agent_a", KIT_SETTLE_MS);
+    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "two agents use the name agent_a|--name");
+    assert_true(json_has(WORLD_ARGS("resources"), "\"agents\":2"));
+    world_process_kill(other);
+    assert_int_equal(world_process_stop(kit.agent[0]), 0); /* has its name back by a start */
+}
+
 /* The reason is told as it is now, with what to do, and the agent is back when it has been mended. */
 static void test_a_wrong_password(void **state)
 {
@@ -476,9 +513,11 @@ int main(int argc, char **argv)
         TEST(test_resolve_refuses_what_is_decided),
         TEST(test_nothing_known),
         TEST(test_a_heuristic_outcome_stays_until_it_is_forgotten),
+        TEST(test_names_that_are_swapped),
         TEST(test_doctor_finds_an_orphan),
         TEST(test_a_lost_data_directory_is_told),
         TEST(test_doctor_finds_a_name_that_is_no_branch),
+        TEST(test_two_agents_of_one_name),
         TEST(test_a_wrong_password),
         TEST(test_a_missing_grant),
         TEST(test_doctor_finds_what_a_server_lacks),

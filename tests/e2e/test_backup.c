@@ -177,6 +177,7 @@ static void test_backup_and_restore(void **state)
     kit_assert_admin(&kit, WORLD_ARGS("backup", file), 0, "log index");
     assert_int_equal(stat(file, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
+    kit_assert_admin(&kit, WORLD_ARGS("--json", "backup", file), 0, "\"index\":");
     client = prepare_by_hand(after);
     for (unsigned id = 1; id < NODES; id++)
         world_process_kill(kit.node[id]);

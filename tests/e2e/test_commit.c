@@ -335,6 +335,26 @@ static void test_a_refused_statement_leaves_only_rollback(void **state)
     assert_int_equal(kit_receipts(&kit, "refused"), 0);
 }
 
+/* Nothing of it stays: neither committed, as COMMIT would, nor prepared under the application's own name. */
+static void test_a_statement_cannot_end_the_transaction(void **state)
+{
+    static const char *const sql[] = {"COMMIT", "/* /* */ */ COMMIT AND CHAIN", "-- x\rCOMMIT",
+                                      "/* /* */ */ PREPARE TRANSACTION 'foo'"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sql / sizeof *sql; i++) {
+        struct tx_error e;
+        txn *t = kit_begin(client);
+
+        move_remote(t, "bank_a", "ended", -5);
+        assert_int_equal(txn_exec(t, "bank_a", sql[i], 0, NULL, NULL, &e), TX_EREFUSED);
+        assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_EROLLBACK);
+        txn_free(t);
+    }
+    kit_assert_sound(&kit);
+    assert_int_equal(kit_receipts(&kit, "ended"), 0);
+}
+
 static void test_unknown_resource(void **state)
 {
     struct tx_error e;
@@ -381,20 +401,32 @@ static void test_outcome_of_what_is_finished_and_acknowledged(void **state)
     assert_outcome(id, TX_OUTCOME_FORGOTTEN);
 }
 
-static void test_outcome_of_a_rollback(void **state)
+/* What has left no record is not pending as soon as its call has returned, though the coordinators hear of that
+ * later.
+ */
+static void test_outcome_of_what_left_no_record(void **state)
 {
-    char id[KIT_ID_SIZE];
+    char id[3][KIT_ID_SIZE];
     txn *t = begin_direct();
-    enum tx_outcome outcome;
 
     (void)state;
-    snprintf(id, sizeof id, "%s", txn_id(t));
+    snprintf(id[0], KIT_ID_SIZE, "%s", txn_id(t));
     kit_move(conn[0], "never", -5);
     assert_int_equal(txn_rollback(t, NULL), TX_OK);
+    assert_outcome(id[0], TX_OUTCOME_FORGOTTEN);
     txn_free(t);
-    /* The news of it rides on a later message; until then it could still become either. */
-    assert_int_equal(tx_client_outcome(client, id, &outcome, NULL), TX_OK);
-    assert_int_not_equal(outcome, TX_OUTCOME_COMMITTED);
+    t = kit_begin(client);
+    snprintf(id[1], KIT_ID_SIZE, "%s", txn_id(t));
+    commit(t, TXN_COMPLETED);
+    assert_outcome(id[1], TX_OUTCOME_FORGOTTEN);
+    txn_free(t);
+    t = begin_direct();
+    snprintf(id[2], KIT_ID_SIZE, "%s", txn_id(t));
+    kit_exec(conn[0], "SELECT 1");
+    commit(t, TXN_COMPLETED);
+    for (int i = 0; i < 3; i++)
+        assert_outcome(id[i], TX_OUTCOME_FORGOTTEN);
+    txn_free(t);
 }
 
 static void test_outcome_of_what_never_was(void **state)
@@ -449,10 +481,11 @@ int main(int argc, char **argv)
         TEST(test_commits_mixed_branches),
         TEST(test_single_remote_writer_commits_in_one_phase),
         TEST(test_a_refused_statement_leaves_only_rollback),
+        TEST(test_a_statement_cannot_end_the_transaction),
         TEST(test_unknown_resource),
         TEST(test_outcomes),
         TEST(test_outcome_of_what_is_finished_and_acknowledged),
-        TEST(test_outcome_of_a_rollback),
+        TEST(test_outcome_of_what_left_no_record),
         TEST(test_outcome_of_what_never_was),
         TEST(test_single_writer_whose_id_was_asked_for_is_logged),
     };

@@ -103,6 +103,12 @@ static void test_wrong_flags_of_the_coordinator(void **state)
         {"--log_level", "loud", "log_level|loud"},
         {"--listen", "nonsense", "listen|nonsense"},
         {"--listen", "tcp://256.0.0.1:7000", "listen"},
+        {"--listen", "", "listen|empty"},
+        {"--listen", "tcp://*:7401", "listen|advertise"},
+        {"--advertise", "tcp://*:7401", "advertise"},
+        {"--peer_listen", "", "peer_listen|empty"},
+        {"--peer_listen", "tcp://0.0.0.0:7402", "peer_listen|peer_advertise"},
+        {"--restore", "/nonexistent", "restore|/nonexistent"},
         {"--config", "/no/such/file", "/no/such/file"},
         {"word", NULL, "word"},
         {"--listen", NULL, "listen"},
@@ -125,6 +131,12 @@ static void test_wrong_flags_of_the_agent(void **state)
         {"--log_level", "loud", "log_level|loud"},
         {"--coordinators", "nonsense", "coordinators"},
         {"--listen", "nonsense", "listen|nonsense"},
+        {"--listen", "", "listen|empty"},
+        {"--listen", "tcp://*:7501", "listen|advertise"},
+        {"--advertise", "tcp://[::]:7501", "advertise|others"},
+        {"--serve", "good,other", "good"},
+        {"--serve", "other,other", "other|twice"},
+        {"--serve", "", "serve"},
         {"--resource.a b", "postgresql dbname=bank", "a b"},
         {"--resource.bank_a", "oracle whatever", "bank_a|oracle"},
         {"--resource.bank_a", "postgresql host", "bank_a"},
@@ -246,7 +258,7 @@ static void test_second_coordinator_on_one_directory(void **state)
     world_process_start_ready(p, NULL);
     snprintf(listen_at, sizeof listen_at, "tcp://127.0.0.1:%u", world_port(kit.world));
     assert_refuses("txcoordd", WORLD_ARGS("--data_dir", in_world("first.data", data), "--listen", listen_at),
-                   "first.data");
+                   "data_dir|first.data");
     assert_int_equal(world_process_stop(p), 0);
     world_process_start_ready(p, NULL);
     world_process_kill(p);

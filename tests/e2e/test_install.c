@@ -92,6 +92,21 @@ static void test_files(void **state)
     }
 }
 
+/* With a blank in the path; and afterwards there is no file left. */
+static void test_uninstall(void **state)
+{
+    char *left;
+
+    (void)state;
+    free(shell("make -s -C %s V=%s DESTDIR='%s/a b' PREFIX=/usr install", source, variant, root));
+    free(
+        shell("test -x '%s/a b/usr/sbin/txcoordd' && test -r '%s/a b/usr/share/man/man3/libtx.3'", root, root));
+    free(shell("make -s -C %s V=%s DESTDIR='%s/a b' PREFIX=/usr uninstall", source, variant, root));
+    left = shell("find '%s/a b' ! -type d", root);
+    assert_string_equal(left, "");
+    free(left);
+}
+
 /* Exactly the functions that the installed headers declare. */
 static void test_exported_symbols(void **state)
 {
@@ -222,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_uninstall),
         cmocka_unit_test(test_exported_symbols),
         cmocka_unit_test(test_pkg_config),
         cmocka_unit_test(test_an_example_is_built_against_it),

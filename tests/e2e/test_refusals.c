@@ -120,6 +120,12 @@ static void test_exported_snapshot(void **state)
     refuse_after("SELECT pg_export_snapshot()", "bank_b|snapshot");
 }
 
+static void test_advisory_locks(void **state)
+{
+    (void)state;
+    refuse_after("SELECT pg_advisory_lock(1), pg_advisory_xact_lock(1)", "bank_b|the session's advisory locks");
+}
+
 static void test_deferred_constraint(void **state)
 {
     (void)state;
@@ -295,7 +301,7 @@ static void assert_not_enlisted(txn *t, const char *resource, PGconn *c, const c
 static void test_enlisting_in_a_wrong_state(void **state)
 {
     PGconn *closed = PQconnectdb("host=127.0.0.1 port=1");
-    txn *t = kit_begin(client);
+    txn *t = kit_begin(client), *other;
 
     (void)state;
     assert_not_enlisted(t, "bank_a", NULL, "");
@@ -304,7 +310,10 @@ static void test_enlisting_in_a_wrong_state(void **state)
     PQfinish(closed);
     kit_enlist(t, "bank_a", conn[0]);
     assert_not_enlisted(t, "bank_a", conn[1], "bank_a");
-    assert_not_enlisted(t, "bank_b", conn[0], "");
+    assert_not_enlisted(t, "bank_b", conn[0], "enlisted already, for bank_a");
+    other = kit_begin(client);
+    assert_not_enlisted(other, "bank_a", conn[0], "another transaction");
+    txn_free(other);
     assert_int_equal(PQenterPipelineMode(conn[1]), 1);
     assert_not_enlisted(t, "bank_b", conn[1], "pipeline");
     assert_int_equal(PQexitPipelineMode(conn[1]), 1);
@@ -318,6 +327,22 @@ static void test_enlisting_in_a_wrong_state(void **state)
     kit_assert_usable(conn[0]);
 }
 
+/* Nothing has happened: it can still be committed, as it should be. */
+static void test_committing_in_no_known_way(void **state)
+{
+    txn *t = begin_both(), *next = kit_begin(client);
+    struct tx_error e;
+
+    (void)state;
+    assert_int_equal(txn_commit(t, (enum txn_return)77, &e), TX_EINVAL);
+    assert_says(&e, "TXN_COMPLETED");
+    assert_int_equal(txn_rollback(t, &e), TX_OK);
+    kit_enlist(next, "bank_a", conn[0]); /* that one is over, though not freed */
+    txn_free(next);
+    txn_free(t);
+    kit_assert_sound(&kit);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(int argc, char **argv)
@@ -328,6 +353,7 @@ int main(int argc, char **argv)
         TEST(test_listen),
         TEST(test_cursor_with_hold),
         TEST(test_exported_snapshot),
+        TEST(test_advisory_locks),
         TEST(test_deferred_constraint),
         TEST(test_serialization_failure),
         TEST(test_failed_transaction),
@@ -340,6 +366,7 @@ int main(int argc, char **argv)
         TEST(test_somebody_else_rolled_back),
         TEST(test_somebody_else_committed),
         TEST(test_enlisting_in_a_wrong_state),
+        TEST(test_committing_in_no_known_way),
     };
 
     kit_main(argc, argv);

@@ -361,6 +361,41 @@ static void test_missing_grants(void **state)
     assert_test(DONE, "ok");
 }
 
+static void set_up_again(const char *variable)
+{
+    char script[2 * WORLD_PATH_SIZE], conninfo[WORLD_PATH_SIZE];
+    struct world_output o;
+
+    world_program(kit.world, "../../sql/setup-postgresql.sql", script);
+    world_server_conninfo(kit.bank[1], "postgres", conninfo);
+    o = world_run(kit.world, WORLD_ARGS("/usr/bin/env", "psql", "-X", "-q", "-d", conninfo, "-v",
+                                        "applications=app", "-v", variable, "-f", script));
+    if (o.code != 0)
+        fail_msg("%s: %s", script, o.error);
+    world_output_release(&o);
+}
+
+static bool inherits(void)
+{
+    return world_sql_number(kit.bank[1],
+                            "SELECT rolinherit::int FROM pg_roles WHERE rolname = 'assent_agent'") == 1;
+}
+
+/* Whoever sets it up for one more application need not know what was said the first time. */
+static void test_set_up_again_widens_no_rights(void **state)
+{
+    (void)state;
+    assert_true(inherits());
+    set_up_again("inherit=off");
+    assert_false(inherits());
+    set_up_again("applications=app");
+    assert_false(inherits());
+    set_up_again("inherit=on");
+    assert_true(inherits());
+    set_up_again("applications=app");
+    assert_true(inherits());
+}
+
 static void test_no_prepared_transactions(void **state)
 {
     struct world_server_options none = {.no_prepared_transactions = true};
@@ -393,6 +428,7 @@ int main(int argc, char **argv)
         TEST(test_a_server_that_is_down),
         TEST(test_a_wrong_password),
         TEST(test_missing_grants),
+        TEST(test_set_up_again_widens_no_rights),
         TEST(test_no_prepared_transactions),
     };
 

@@ -102,9 +102,15 @@ static void test_procedures(void **state)
 /* Neither the application nor a procedure of its can end the branch. */
 static void test_statements_that_end_it(void **state)
 {
-    static const char *const refused[] = {
-        "COMMIT",       " /* a */ rollback work",   "BEGIN",           "start transaction",
-        "XA END X'01'", "/*!50000 XA */ END X'01'", "# x\nxa recover", "(COMMIT)"};
+    static const char *const refused[] = {"COMMIT",
+                                          " /* a */ rollback work",
+                                          "BEGIN",
+                                          "start transaction",
+                                          "XA END X'01'",
+                                          "/*!50000 XA */ END X'01'",
+                                          "# x\nxa recover",
+                                          "(COMMIT)",
+                                          "/*!999999 SELECT /* */ */ XA RECOVER"};
     static const char *const failed[] = {"CREATE TABLE t (i int)", "LOCK TABLES accounts READ",
                                          "TRUNCATE accounts", "CALL commits()"};
     char gid[GID_SIZE];
@@ -125,6 +131,27 @@ static void test_statements_that_end_it(void **state)
         abandon(w);
         assert_int_equal(balance(1), 100);
     }
+}
+
+/* Text that a statement makes is not seen before; that it was the end is seen by the server's answer. */
+static void test_statement_that_ends_it_by_another(void **state)
+{
+    char gid[GID_SIZE], xid[XA_XID_SQL_SIZE], sql[4 * XA_XID_SQL_SIZE];
+    struct rm_work *w = begin(gid, "UPDATE accounts SET balance = balance + 1 WHERE id = 1");
+    struct txid id;
+    unsigned branch;
+
+    (void)state;
+    assert_true(gid_parse(gid, &id, &branch));
+    xa_xid_format(&id, branch, xid);
+    snprintf(sql, sizeof sql, "CREATE OR REPLACE PROCEDURE ends() BEGIN XA END %s; XA COMMIT %s ONE PHASE; END",
+             xid, xid);
+    world_sql(bank, "%s", sql);
+    assert_int_equal(exec(w, "CALL ends()"), TX_EHEURISTIC);
+    assert_true(seen.rows_lost);
+    ops->end(w);
+    assert_int_equal(balance(1), 101); /* which is why the branch must not be called rolled back in silence */
+    world_accounts(bank, 10, 100);
 }
 
 /* A session that had one application's work keeps nothing of it. */
@@ -447,6 +474,7 @@ int main(void)
         TEST(test_values_are_parameters),
         TEST(test_procedures),
         TEST(test_statements_that_end_it),
+        TEST(test_statement_that_ends_it_by_another),
         TEST(test_sessions_are_clean),
         TEST(test_prepare_and_commit),
         TEST(test_prepare_and_roll_back),

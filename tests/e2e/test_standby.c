@@ -205,8 +205,7 @@ static void test_without_the_history_it_is_a_hazard(void **state)
 
 static void test_another_cluster_under_the_name_is_a_hazard(void **state)
 {
-    const struct world_server_options own = {.own_cluster = true};
-    struct world_server *other = world_server_new(kit.world, "other", &own);
+    struct world_server *other = world_server_new(kit.world, "other", NULL);
     char id[KIT_ID_SIZE];
 
     (void)state;

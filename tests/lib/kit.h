@@ -128,6 +128,7 @@ enum kit_mode {
     KIT_REFUSED, /* remote; bank_b refuses to prepare; bank_a where bank_b is MariaDB */
     KIT_SINGLE,  /* one direct branch; bank_b's where that is MariaDB */
     KIT_LOGGED,  /* direct, TXN_DECISION_LOGGED */
+    KIT_SWAPPED, /* direct, each enlisted under the name of the other */
     KIT_CROWD,   /* direct, in several threads */
 };
 

@@ -10,7 +10,8 @@
 #include "tests/lib/kit.h"
 #include "tests/lib/proxy.h"
 
-static const char *const mode_names[] = {"direct", "remote", "mixed", "refused", "single", "logged", "crowd"};
+static const char *const mode_names[] = {"direct", "remote", "mixed",   "refused",
+                                         "single", "logged", "swapped", "crowd"};
 
 enum { ATTEMPTS = 200, CROWD = 4 };
 
@@ -104,7 +105,7 @@ static int work(struct run *r, txn *t, int bank, struct tx_error *e)
     int rc = TX_OK;
 
     if (!is_remote(r, bank))
-        rc = enlist(r, t, bank, names[bank], e);
+        rc = enlist(r, t, bank, names[r->mode == KIT_SWAPPED ? 1 - bank : bank], e);
     if (rc == TX_OK)
         rc = move(r, t, bank, e);
     if (rc == TX_OK && r->mode == KIT_REFUSED && bank == (r->mariadb == 0))

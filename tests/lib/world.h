@@ -180,13 +180,12 @@ struct world_server_options {
     bool mariadb;                       /* MariaDB; else PostgreSQL */
     unsigned max_prepared_transactions; /* [200] */
     bool no_prepared_transactions;      /* 0 of them */
-    bool own_cluster;                   /* PostgreSQL: a system identifier of its own, not the common one */
     const char *const *settings;        /* more of them, "work_mem=64MB", "sync-binlog=0"; NULL: none */
 };
 
 /* Makes a server and starts it. Database bank; users postgres or root (superuser), app (owner of bank and of
  * the table accounts (id int primary key, balance bigint not null)) and assent_agent (as sql/ sets it up). No
- * passwords. `options` may be NULL. */
+ * passwords. Each PostgreSQL server has a system identifier of its own. `options` may be NULL. */
 struct world_server *world_server_new(struct world *w, const char *name,
                                       const struct world_server_options *options);
 void world_server_start(struct world_server *s); /* and waits until it accepts connections */

@@ -50,6 +50,7 @@ struct world_engine {
     const char *kind;                                     /* as the agent calls it */
     int stop_signal;                                      /* for a fast shutdown */
     void (*make_data)(struct world *w, const char *path); /* a new installation's data directory */
+    void (*renew)(struct world *w, const char *data);     /* a copy of that becomes another one; NULL: is one */
     void (*define_process)(struct world_server *s, const struct world_server_options *o);
     void (*set_up)(struct world_server *s); /* users, database and accounts, once it runs */
     bool (*accepts)(const struct world_server *s);
@@ -63,6 +64,9 @@ struct world_engine {
 };
 
 extern const struct world_engine world_postgresql, world_mariadb;
+
+/* PostgreSQL's, of a server that was shut down (world_identity.c). */
+void world_identity_renew(struct world *w, const char *data);
 
 struct world_server {
     struct world *world;

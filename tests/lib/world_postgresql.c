@@ -269,6 +269,7 @@ const struct world_engine world_postgresql = {
     .kind = "postgresql",
     .stop_signal = SIGINT,
     .make_data = make_data,
+    .renew = world_identity_renew,
     .define_process = define_process,
     .set_up = set_up,
     .accepts = accepts,

@@ -46,17 +46,13 @@ void world_server_directory(struct world *w, const char *path)
     world_server_give(w, path);
 }
 
-/* A copy of what every server of this world and engine begins with, or an installation of its own. */
-static void make_data(struct world_server *s, bool own)
+/* A copy of what every server of this world and engine begins with. */
+static void make_data(struct world_server *s)
 {
     struct world *w = s->world;
     char path[WORLD_PATH_SIZE + 16];
     struct world_output o;
 
-    if (own) {
-        s->engine->make_data(w, s->data);
-        return;
-    }
     snprintf(path, sizeof path, "%s/template.%s", w->dir, s->engine->kind);
     if (access(path, F_OK) != 0)
         s->engine->make_data(w, path);
@@ -64,6 +60,8 @@ static void make_data(struct world_server *s, bool own)
     if (o.code != 0)
         world_fail(w, "cp: %s", o.error);
     world_output_release(&o);
+    if (s->engine->renew != NULL)
+        s->engine->renew(w, s->data);
 }
 
 /* Start and end */
@@ -94,7 +92,7 @@ struct world_server *world_server_new(struct world *w, const char *name,
 {
     struct world_server *s = world_server_make(w, name, options);
 
-    make_data(s, options != NULL && options->own_cluster);
+    make_data(s);
     world_server_start(s);
     s->engine->set_up(s);
     return s;

@@ -277,6 +277,45 @@ static void test_prepare_goes_to_the_first_agent(void **state)
     kit_free(k);
 }
 
+static void expect_refused(struct kit *k, uint32_t pull)
+{
+    struct wire_message m;
+
+    kit_turn(k);
+    assert_true(kit_answer(k, pull, &m));
+    assert_int_equal(m.type, WIRE_ERROR);
+    assert_int_equal(m.error.code, TX_EREFUSED);
+    assert_non_null(strstr(m.error.text, "used by two agents"));
+}
+
+static void expect_parked(struct kit *k, uint32_t pull)
+{
+    kit_turn(k);
+    assert_int_equal(kit_answers(k, pull), 0);
+}
+
+/* A restart has the name at once. Who is heard again after that has not ended, and gets no work. */
+static void test_two_agents_of_one_name(void **state)
+{
+    struct kit *k = kit_new(NULL);
+
+    (void)state;
+    expect_parked(k, kit_pull_as(k, "agent-a", 2, true, NULL, 0));
+    expect_refused(k, kit_pull_as(k, "agent-a", 1, false, NULL, 0));
+    assert_null(driver_namesake(k->d, k->now)); /* it may have been on the way */
+    kit_pass(k, 2500);
+    expect_parked(k, kit_pull_as(k, "agent-a", 2, false, NULL, 0));
+    expect_refused(k, kit_pull_as(k, "agent-a", 1, false, NULL, 0));
+    assert_string_equal(driver_namesake(k->d, k->now), "agent-a");
+    expect_parked(k, kit_pull_as(k, "agent-a", 3, true, NULL, 0)); /* the newer one is restarted */
+    expect_refused(k, kit_pull_as(k, "agent-a", 1, false, NULL, 0));
+    kit_pass(k, 10050); /* and ends for good */
+    expect_parked(k, kit_pull_as(k, "agent-a", 1, true, NULL, 0));
+    kit_pass(k, 61000);
+    assert_null(driver_namesake(k->d, k->now));
+    kit_free(k);
+}
+
 static void test_unknown_resource(void **state)
 {
     static const struct branch_ref branches[] = {{.number = 1, .resource = "bank_a"},
@@ -400,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_mixed_commit),
         cmocka_unit_test(test_work_again),
         cmocka_unit_test(test_prepare_goes_to_the_first_agent),
+        cmocka_unit_test(test_two_agents_of_one_name),
         cmocka_unit_test(test_unknown_resource),
         cmocka_unit_test(test_no_living_agent),
         cmocka_unit_test(test_hazard),
