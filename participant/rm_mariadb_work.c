@@ -273,11 +273,10 @@ static void work_rows_result(struct rm_work *w, const struct maria_result *r)
     work_rows(w, &rows, false);
 }
 
-/* The work is over, for the reason in text. */
-static void work_gone(struct rm_work *w, int code)
+static void work_gone(struct rm_work *w, int code, const char *why)
 {
     work_over(w);
-    work_rows_error(w, code, w->text, !w->abandoned);
+    work_rows_error(w, code, why, !w->abandoned);
     if (w->abandoned)
         work_answer(w, RM_DONE, NULL, NULL);
 }
@@ -286,16 +285,7 @@ static void work_gone(struct rm_work *w, int code)
 static void work_not_begun(struct rm_work *w, const struct maria_result *r)
 {
     rm_mariadb_error_text(r, w->text, sizeof w->text);
-    work_gone(w, TX_EROLLBACK);
-}
-
-/* A statement that made and executed another one has ended the branch by it. What it did with the work before
- * it stands, and nothing that follows would be this branch's. */
-static void work_ended(struct rm_work *w)
-{
-    snprintf(w->text, sizeof w->text, "%s", RM_ENDED_TEXT);
-    w->conn->broken = true;
-    work_gone(w, TX_EHEURISTIC);
+    work_gone(w, TX_EROLLBACK, w->text);
 }
 
 static void work_executed(struct rm_work *w, const struct maria_reply *reply)
@@ -310,7 +300,8 @@ static void work_executed(struct rm_work *w, const struct maria_reply *reply)
         return;
     }
     if (last->error == 0 && !rm_mariadb_io_in_transaction(w->conn)) {
-        work_ended(w);
+        w->conn->broken = true; /* by another statement that it made; nothing more would be this branch's */
+        work_gone(w, TX_EHEURISTIC, RM_ENDED_TEXT);
         return;
     }
     if (w->abandoned) {

@@ -10,11 +10,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/lib/decisions.h"
 #include "tests/lib/kit.h"
 
 static struct kit kit; /* its world and one coordinator */
 
-enum { SESSIONS = 20, SNAPSHOT_SESSIONS = 1920, THREADS = 16 };
+enum {
+    SESSIONS = 20,
+    SNAPSHOT_SESSIONS = 1920,
+    THREADS = 16,
+    HISTORY = 100000, /* transactions */
+    HISTORY_BYTES = 16 << 20,
+    OUTSTANDING = 64,
+};
 
 static void fail_test(const char *message)
 {
@@ -268,6 +276,55 @@ static void test_snapshot_takes_the_place_of_the_log(void **state)
     assert_refuses(name);
 }
 
+/* Of the log's files, and of its snapshots. */
+static size_t bytes_of_data(void)
+{
+    char pattern[2 * WORLD_PATH_SIZE];
+    struct stat st;
+    size_t sum = 0;
+    glob_t files;
+
+    assert_int_equal(glob(in_data("*", pattern), 0, NULL, &files), 0);
+    for (size_t i = 0; i < files.gl_pathc; i++)
+        sum += stat(files.gl_pathv[i], &st) == 0 ? (size_t)st.st_size : 0;
+    globfree(&files);
+    return sum;
+}
+
+static void decide(uint64_t count)
+{
+    struct decisions_options options = {
+        .coordinators = world_coordinators(kit.world), .outstanding = OUTSTANDING, .count = count};
+    uint64_t done;
+    struct tx_error e;
+
+    if (decisions_run(&options, &done, &e) != TX_OK || done != count)
+        fail_msg("%llu of %llu: %s", (unsigned long long)done, (unsigned long long)count, e.msg);
+}
+
+/* What is over leaves nothing behind, in memory or on the disk, however many there were. */
+static void test_history_takes_no_room(void **state)
+{
+    struct tx_error e;
+    long peak_kib;
+    size_t bytes;
+
+    (void)state;
+    world_process_start_ready(kit.coordinator, NULL);
+    assert_int_equal(decisions_register(world_coordinators(kit.world), &e), TX_OK);
+    decide(HISTORY / 5);
+    peak_kib = world_process_peak_kib(kit.coordinator);
+    decide(HISTORY);
+    bytes = bytes_of_data();
+    printf("# %ld KiB, then %ld KiB; %zu KiB on the disk\n", peak_kib, world_process_peak_kib(kit.coordinator),
+           bytes >> 10);
+#ifndef __SANITIZE_ADDRESS__ /* it keeps what was freed */
+    assert_true(world_process_peak_kib(kit.coordinator) < peak_kib + peak_kib / 4);
+#endif
+    assert_true(bytes < HISTORY_BYTES);
+    world_process_kill(kit.coordinator);
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, set_up)
 
 int main(void)
@@ -282,6 +339,7 @@ int main(void)
         TEST(test_missing_log_file),
         TEST(test_damaged_metadata),
         TEST(test_snapshot_takes_the_place_of_the_log),
+        TEST(test_history_takes_no_room),
     };
 
     return kit_close(&kit, cmocka_run_group_tests(tests, open_group, NULL));
