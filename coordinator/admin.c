@@ -66,10 +66,24 @@ static void reply_error(struct admin *a, const struct reply_to *to, int code, co
     a->with.reply(a->with.ctx, to, &m);
 }
 
+/* What a node knows that takes part in no group is no answer to who asks about the group. */
+static void add_outside(struct admin_task *t)
+{
+    const char *remedy, *outside = admin_outside(t->with->replog, &remedy);
+    char text[TEXT_LIMIT + 1];
+
+    if (outside == NULL)
+        return;
+    snprintf(text, sizeof text, "%s: %s", outside, remedy);
+    cJSON_AddStringToObject(t->answer, "outside", text);
+}
+
 static void task_answer(struct admin_task *t)
 {
     struct wire_message m = {.type = WIRE_ADMIN_REPLY};
     char *text;
+
+    add_outside(t);
 
     if (t->error.code != TX_OK) {
         cJSON_ReplaceItemInObjectCaseSensitive(t->answer, "ok", cJSON_CreateFalse());

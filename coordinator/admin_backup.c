@@ -9,7 +9,10 @@
 #include "coordinator/admin_task.h"
 #include "coordinator/backup.h"
 
-enum { PIECE = 192 << 10 /* bytes; twice as long in the answer, in hexadecimal */ };
+enum {
+    PIECE = 192 << 10,  /* bytes; twice as long in the answer, in hexadecimal */
+    LAG_ENTRIES = 1000, /* so far may a follower be behind under load */
+};
 
 /* Taken now: this node's applied state. */
 static int begin(struct admin_task *t, struct admin_backup *b, struct tx_error *e)
@@ -46,14 +49,31 @@ static int add_piece(struct admin_task *t, const struct admin_backup *b, size_t 
     return TX_OK;
 }
 
+static void warn_of_lag(struct admin_task *t)
+{
+    const struct group_node *leader = group_find(t->with->group, driver_leader_id(t->with->driver));
+    uint64_t index = admin_task_backup(t)->index;
+    char text[TEXT_LIMIT + 1];
+
+    if (leader == NULL || leader->last_index <= index + LAG_ENTRIES)
+        return;
+    snprintf(text, sizeof text,
+             "this node is behind: what was decided after index %" PRIu64
+             " is not in it, and the leader's log goes on to %" PRIu64 "; ask the leader",
+             index, leader->last_index);
+    cJSON_AddStringToObject(t->answer, "warning", text);
+}
+
 /* Without a leader nobody tells how much of the log is committed, so some of that may be missing. */
 static void add_warning(struct admin_task *t)
 {
     struct replog_status log;
     char text[TEXT_LIMIT + 1];
 
-    if (*driver_leader(t->with->driver) != '\0')
+    if (*driver_leader(t->with->driver) != '\0') {
+        warn_of_lag(t);
         return;
+    }
     replog_status(t->with->replog, &log);
     snprintf(text, sizeof text,
              "node %" PRIu64 " has no leader: what was decided after index %" PRIu64

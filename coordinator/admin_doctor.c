@@ -94,6 +94,22 @@ static void check_group(struct admin_task *t, cJSON *findings)
         add_finding(findings, (struct finding){"ok", "group", NULL}, "%zu nodes, all of them up", voters);
 }
 
+static void check_strangers(struct admin_task *t, cJSON *findings)
+{
+    struct driver_counters n;
+
+    driver_count(t->with->driver, &n);
+    if (n.strangers > 0)
+        add_finding(findings,
+                    (struct finding){"error", "other group",
+                                     "was the data directory of this coordinator lost, or is its disk not "
+                                     "mounted? Then stop it, and bring the data back. Else give those programs "
+                                     "the addresses of their own coordinators, and restart their agents"},
+                    "agents or applications have spoken of transactions of another group (%016" PRIx64
+                    ") since this node started: %" PRIu64 " times; nothing of it is decided here",
+                    n.stranger_group, n.strangers);
+}
+
 static void check_ledger(struct admin_task *t, cJSON *findings)
 {
     struct ledger_counts n;
@@ -390,6 +406,7 @@ int admin_doctor(struct admin_task *t, struct tx_error *e)
     findings = add_subject(walk.subjects, "coordinator", NULL);
     check_leader(t, findings);
     check_group(t, findings);
+    check_strangers(t, findings);
     check_ledger(t, findings);
     check_transactions(t, findings);
     check_sessions(t, findings);

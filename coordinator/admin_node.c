@@ -26,6 +26,7 @@ static cJSON *node_object(const struct admin_task *t, const struct group_node *n
     admin_add_number(o, "node", n->id);
     cJSON_AddStringToObject(o, "role", role_of(t, n));
     cJSON_AddBoolToObject(o, "alive", group_alive(t->with->group, n));
+    cJSON_AddStringToObject(o, "state", group_state(t->with->group, n));
     cJSON_AddStringToObject(o, "peer_address", n->address);
     admin_add_text(o, "address", known != NULL ? known->address : NULL);
     if (n->id == log->node_id || n->greeted) {
@@ -139,66 +140,7 @@ static int get_id(const struct admin_task *t, uint64_t *id, struct tx_error *e)
     return TX_OK;
 }
 
-/* node_add: {node, address} -> node, warning */
-
-/* Asked for once more, after it was done. */
-static bool is_at(const struct group_node *n, const char *address)
-{
-    return n != NULL && n->voter && strcmp(n->address, address) == 0;
-}
-
-static int may_add(const struct group *g, uint64_t id, const char *address, struct tx_error *e)
-{
-    const struct group_node *n = group_find(g, id);
-    size_t count;
-
-    (void)group_nodes(g, &count);
-    if (strlen(address) > ADDRESS_LIMIT || strstr(address, "://") == NULL)
-        return err_set(e, TX_EINVAL, "«%s» is no address; write the new node's peer address, tcp://host:port",
-                       address);
-    if (is_at(n, address))
-        return TX_OK;
-    /* One without a vote is taken in anew: its addition was broken off. */
-    if (n != NULL && n->voter)
-        return err_set(e, TX_EREFUSED,
-                       "node %" PRIu64 " is a member already, at %s; if it has lost its data, remove it first",
-                       id, n->address);
-    if (!group_has_line(g))
-        return err_set(e, TX_EREFUSED,
-                       "this node has no peer_listen, so no other can reach it; set it, and restart txcoordd");
-    if (n == NULL && count >= REPLOG_VOTERS)
-        return err_set(e, TX_EREFUSED,
-                       "a group has %d nodes at most: more make every commit slower and no safer",
-                       REPLOG_VOTERS);
-    return TX_OK;
-}
-
-int admin_node_add(struct admin_task *t, struct tx_error *e)
-{
-    const char *address;
-    uint64_t id;
-    int rc = get_id(t, &id, e);
-
-    if (rc == TX_OK)
-        rc = admin_task_string(t, "address", &address, e);
-    if (rc == TX_OK) {
-        admin_act_tell(t, "address", address);
-        rc = may_add(t->with->group, id, address, e);
-    }
-    if (rc != TX_OK)
-        return rc;
-    change_begin(t, "node_add", id);
-    if (is_at(group_find(t->with->group, id), address)) {
-        on_changed(t, TX_OK, NULL);
-        return TX_OK;
-    }
-    replog_add(t->with->replog, id, address, on_changed, t);
-    return TX_OK;
-}
-
-/* node_remove: {node} -> node, warning */
-
-/* Those that stay must be able to go on. */
+/* Those that stay must be able to go on. (replog looks more closely.) */
 static int may_remove(const struct admin_task *t, uint64_t id, struct tx_error *e)
 {
     const struct group *g = t->with->group;
@@ -221,6 +163,75 @@ static int may_remove(const struct admin_task *t, uint64_t id, struct tx_error *
             voters - 1, alive);
     return TX_OK;
 }
+
+/* node_add: {node, address, replaces: a member whose place it takes} -> node, warning */
+
+/* Asked for once more, after it was done. */
+static bool is_done(const struct group *g, const struct replog_newcomer *new)
+{
+    const struct group_node *n = group_find(g, new->id);
+
+    return n != NULL && n->voter && strcmp(n->address, new->address) == 0 &&
+           (new->replaces == 0 || group_find(g, new->replaces) == NULL);
+}
+
+static int may_add(const struct admin_task *t, const struct replog_newcomer *new, struct tx_error *e)
+{
+    const struct group *g = t->with->group;
+    const struct group_node *n = group_find(g, new->id);
+    size_t count;
+
+    (void)group_nodes(g, &count);
+    if (strlen(new->address) > ADDRESS_LIMIT || strstr(new->address, "://") == NULL)
+        return err_set(e, TX_EINVAL, "«%s» is no address; write the new node's peer address, tcp://host:port",
+                       new->address);
+    if (is_done(g, new))
+        return TX_OK;
+    /* One without a vote is taken in anew: its addition was broken off. */
+    if (n != NULL && n->voter)
+        return err_set(e, TX_EREFUSED,
+                       "node %" PRIu64 " is a member already, at %s; if it has lost its data, remove it first",
+                       new->id, n->address);
+    if (!group_has_line(g))
+        return err_set(e, TX_EREFUSED,
+                       "this node has no peer_listen, so no other can reach it; set it, and restart txcoordd");
+    if (new->replaces != 0)
+        return may_remove(t, new->replaces, e);
+    if (n == NULL && count >= REPLOG_VOTERS)
+        return err_set(e, TX_EREFUSED,
+                       "a group has %d nodes at most: more make every commit slower and no safer",
+                       REPLOG_VOTERS);
+    return TX_OK;
+}
+
+int admin_node_add(struct admin_task *t, struct tx_error *e)
+{
+    struct replog_newcomer new = {.replaces = admin_task_number(t, "replaces", 0)};
+    char replaced[24];
+    int rc = get_id(t, &new.id, e);
+
+    if (rc == TX_OK)
+        rc = admin_task_string(t, "address", &new.address, e);
+    if (rc == TX_OK) {
+        admin_act_tell(t, "address", new.address);
+        if (new.replaces != 0) {
+            snprintf(replaced, sizeof replaced, "%" PRIu64, new.replaces);
+            admin_act_tell(t, "replaces", replaced);
+        }
+        rc = may_add(t, &new, e);
+    }
+    if (rc != TX_OK)
+        return rc;
+    change_begin(t, "node_add", new.id);
+    if (is_done(t->with->group, &new)) {
+        on_changed(t, TX_OK, NULL);
+        return TX_OK;
+    }
+    replog_add(t->with->replog, &new, on_changed, t);
+    return TX_OK;
+}
+
+/* node_remove: {node} -> node, warning */
 
 int admin_node_remove(struct admin_task *t, struct tx_error *e)
 {

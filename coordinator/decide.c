@@ -110,7 +110,7 @@ void decide_request(struct driver *d, const struct reply_to *from, const struct 
     struct flight *f;
 
     crash_point(CRASH_COORD_COMMIT_RECEIVED);
-    if (m->id.group != d->group) {
+    if (!driver_ours(d, &m->id)) {
         driver_reply_error(d, from, TX_ENOTLEADER, "this coordinator belongs to another group");
         return;
     }
@@ -140,7 +140,7 @@ void decide_answer_outcome(struct driver *d, const struct reply_to *to, const st
     struct wire_message answer = {.type = WIRE_OUTCOME_IS};
     enum standing standing = ledger_outcome(d->ledger, id);
 
-    if (standing == STANDING_FOREIGN) {
+    if (!driver_ours(d, id) || standing == STANDING_FOREIGN) {
         driver_reply_error(d, to, TX_ENOTFOUND, "no such transaction was ever begun in this group");
         return;
     }

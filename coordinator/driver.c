@@ -19,6 +19,15 @@
 
 /* What all parts use */
 
+bool driver_ours(struct driver *d, const struct txid *id)
+{
+    if (id->group == d->group)
+        return true;
+    d->counters.strangers++;
+    d->counters.stranger_group = id->group;
+    return false;
+}
+
 void *driver_alloc(size_t n, size_t size)
 {
     void *p = calloc(n, size);

@@ -211,6 +211,7 @@ void driver_each_agent(struct driver *d, uint64_t now, const char *resource,
 struct driver_counters {
     uint64_t requests, lookups, committed, aborted, entries, records, sessions_opened, sessions_expired,
         recovered, heuristic;
+    uint64_t strangers, stranger_group; /* who spoke of transactions of another group, and of which one last */
     size_t in_flight, agents;
 };
 void driver_count(const struct driver *d, struct driver_counters *out);

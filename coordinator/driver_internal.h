@@ -280,6 +280,9 @@ struct driver {
 
 /* driver.c: what all of them use */
 
+/* The transaction is of this group. Else it is noted that somebody thinks so. */
+bool driver_ours(struct driver *d, const struct txid *id);
+
 /* Zeroed memory; never NULL. */
 void *driver_alloc(size_t n, size_t size);
 /* Adds a record to the entry being gathered; gives its ticket. Fills in at_ms. */

@@ -8,6 +8,7 @@
 #include "coordinator/asks.h"
 #include "coordinator/flights.h"
 #include "coordinator/found.h"
+#include "coordinator/sessions.h"
 #include "coordinator/trust.h"
 
 static int not_leader(const struct driver *d, struct tx_error *e)
@@ -48,6 +49,8 @@ static int may_resolve(const struct driver *d, const struct txid *id, size_t n_f
                        origin_name(decision->origin));
     if (flights_find(d, id->session, id->sequence) != NULL)
         return err_set(e, TX_EREFUSED, "its client has asked for the commit, and it is being decided");
+    if (sessions_ending(d, id->session))
+        return err_set(e, TX_EREFUSED, "its session is just ending, and it will be aborted with that");
     if (standing == STANDING_ABORT && n_found > 0)
         return err_set(e, TX_EREFUSED,
                        "its session is over or has acknowledged it, so it is aborted: its agents "

@@ -11,6 +11,7 @@
 enum {
     GROUP_GREET_MS = 250,
     GROUP_SILENCE_MS = 2000, /* after which a node is taken for gone, by operators alone */
+    GROUP_COMPLAIN_MS = 60000,
 };
 
 struct group {
@@ -22,7 +23,8 @@ struct group {
     struct driver *driver;
     struct group_node nodes[PEER_NODES];
     size_t n;
-    uint64_t impersonated_ms; /* when that was logged last */
+    uint64_t impersonated_ms;          /* when that was logged last */
+    uint64_t strangers, complained_ms; /* when those of another group were told of last, and how many */
 };
 
 static struct group_node *node_of(struct group *g, uint64_t id)
@@ -80,6 +82,25 @@ static void on_impersonated(void *ctx, uint64_t id, const uint8_t key[KEY_SIZE])
              id, text);
 }
 
+/* A coordinator whose data are gone begins a new group where it is alone, and nothing else may tell of it. */
+static void complain_of_strangers(struct group *g)
+{
+    struct driver_counters n;
+
+    driver_count(g->driver, &n);
+    if (n.strangers == g->strangers ||
+        (g->complained_ms != 0 && uv_now(g->loop) - g->complained_ms < GROUP_COMPLAIN_MS))
+        return;
+    g->complained_ms = uv_now(g->loop);
+    log_line(LOG_ERROR, "other_group",
+             "group=%016" PRIx64 " here_group=%016" PRIx64 " count=%" PRIu64
+             " text=\"agents or applications speak of transactions of another group: was the data directory of "
+             "this coordinator lost, or is its disk not mounted? Then stop it and bring the data back; nothing "
+             "of that group is decided here\"",
+             n.stranger_group, replog_group(g->replog), n.strangers - g->strangers);
+    g->strangers = n.strangers;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct group *g = timer->data;
@@ -95,6 +116,7 @@ static void on_timer(uv_timer_t *timer)
         else
             g->nodes[i].last_index = status.last_index;
     }
+    complain_of_strangers(g);
 }
 
 /* What the log says */
@@ -180,6 +202,13 @@ bool group_alive(const struct group *g, const struct group_node *n)
 {
     return n->id == g->options.node_id ||
            (n->heard_ms != 0 && uv_now(g->loop) - n->heard_ms <= GROUP_SILENCE_MS);
+}
+
+const char *group_state(const struct group *g, const struct group_node *n)
+{
+    if (!group_alive(g, n))
+        return "down";
+    return n->id == g->options.node_id || uv_now(g->loop) - n->heard_ms <= 3 * GROUP_GREET_MS ? "up" : "silent";
 }
 
 void group_describe(const struct group *g, char *text, size_t size)

@@ -52,6 +52,8 @@ const struct group_node *group_find(const struct group *g, uint64_t id);
 size_t group_voters(const struct group *g);
 /* It is this node, or has said something a moment ago. */
 bool group_alive(const struct group *g, const struct group_node *n);
+/* «up», «silent» (for some greetings' time, and most likely gone), or «down», which is not alive. */
+const char *group_state(const struct group *g, const struct group_node *n);
 /* Why nobody may lead, for an operator: «node 2 (tcp://…) is unreachable, 1 of 3 reachable, 2 needed». */
 void group_describe(const struct group *g, char *text, size_t size);
 

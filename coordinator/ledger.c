@@ -187,19 +187,15 @@ static int decision_make(struct ledger *l, uint64_t index, const struct record *
     return s == NULL || ledger_add_decision(l, s, &d, false) == NULL ? TX_ENOMEM : 0;
 }
 
-/* The fence: nothing of an ended session can become committed, so an absent record may be called ABORT by every
- * node. An ABORT is written down only as work for agents. Only the operator may decide otherwise, knowing what
- * he does: for a branch that turned up prepared after its session (its database restored from a backup, say).
- */
+/* The fence: nothing of an ended session can become committed, not by an operator either, so an absent record
+ * may be called ABORT by every node, and may have been. An ABORT is written down only as work for agents. */
 static bool decide_makes_record(const struct ledger *l, const struct record *r)
 {
     const struct session_entry *s = ledger_known_session(l, r->session);
 
     if (s != NULL && s->s.state == SESSION_OPEN)
         return true;
-    if (r->decide.verdict == VERDICT_COMMIT)
-        return r->decide.origin == ORIGIN_OPERATOR && !ledger_never_opened(l, r->session);
-    return s != NULL && r->decide.n_branches > 0;
+    return s != NULL && r->decide.verdict == VERDICT_ABORT && r->decide.n_branches > 0;
 }
 
 /* Answers NONE for what was acknowledged, and for a session whose retention is over: a COMMIT of it may have

@@ -122,8 +122,8 @@ enum standing ledger_branch_standing(const struct ledger *l, const struct txid *
 enum standing ledger_outcome(const struct ledger *l, const struct txid *id);
 
 uint64_t ledger_group(const struct ledger *l);
-/* NULL: never opened, or gone. A record made after its session is gone (an operator's, a heuristic outcome's)
- * has a stand-in for it: CLOSED, retention over, no name. */
+/* NULL: never opened, or gone. A record made after its session is gone (a heuristic outcome's, an operator's of
+ * a lost one) has a stand-in for it: CLOSED, retention over, no name. */
 const struct session *ledger_session(const struct ledger *l, uint64_t id);
 const struct decision *ledger_decision(const struct ledger *l, uint64_t session, uint64_t sequence);
 const struct ledger_node *ledger_node(const struct ledger *l, uint64_t id);

@@ -18,6 +18,11 @@
 #define RESTORE_GAP (1ULL << 32)
 /* No group comes to have so many sessions, whatever it was restored from and how often. */
 #define RESTORE_LIMIT (1ULL << 62)
+/* Nor to so many, whatever happens after that. */
+#define NUMBER_LIMIT (1ULL << 63)
+
+/* And far more than can be opened in a millisecond. (So a number fits a double, as in JSON, until 2039.) */
+enum { RESTORE_PER_MS_BITS = 12 };
 
 enum { SNAPSHOT_MAGIC = 0x4c415841 /* "AXAL" */, SNAPSHOT_VERSION = 3 };
 
@@ -314,7 +319,9 @@ static int get_table(struct ledger *l, struct cur *c, uint32_t version,
 static int get_keys(struct ledger *l, struct cur *c, uint32_t version)
 {
     l->keys_version = cur_u64(c);
-    return l->keys_version == 0 ? TX_ECORRUPT : get_table(l, c, version, get_key);
+    if (l->keys_version == 0 || l->keys_version >= NUMBER_LIMIT)
+        return TX_ECORRUPT;
+    return get_table(l, c, version, get_key);
 }
 
 static bool owner_revoked(const struct ledger *l, const struct session *s)
@@ -343,7 +350,7 @@ static int get_ledger(struct ledger *l, struct cur *c, uint32_t version)
     int rc;
 
     l->next_session = cur_u64(c);
-    if (c->bad || l->next_session == 0)
+    if (c->bad || l->next_session == 0 || l->next_session >= NUMBER_LIMIT)
         return TX_ECORRUPT;
     rc = get_table(l, c, version, get_session);
     if (rc == 0)
@@ -412,12 +419,27 @@ bool ledger_may_begin(const struct ledger *l)
     return l->next_session < RESTORE_LIMIT && l->keys_version < RESTORE_LIMIT;
 }
 
+/* The first number given out behind a restore, where the backup's next one was `next`. It goes by the time of
+ * the restore, as the same backup may have been restored before: then numbers were given out behind that gap,
+ * too, and their log is lost as well. 0: there are no numbers left. */
+static uint64_t behind_restore(uint64_t next, uint64_t at_ms)
+{
+    uint64_t behind_gap = next + RESTORE_GAP, by_time = at_ms << RESTORE_PER_MS_BITS;
+
+    if (behind_gap < next)
+        return 0;
+    return by_time >> RESTORE_PER_MS_BITS == at_ms && by_time > behind_gap ? by_time : behind_gap;
+}
+
 /* Sessions that were open when the backup was made lived on; so did sessions opened later, whose numbers are in
  * the gap. What stands of them in the log that is lost is not known here, and may have been COMMIT. */
 static int lose_later_sessions(struct ledger *l, uint64_t at_ms)
 {
+    uint64_t first = behind_restore(l->next_session, at_ms);
     struct session_entry *s, *next;
 
+    if (first == 0)
+        return TX_ECORRUPT;
     HASH_ITER(hh, l->sessions, s, next)
     {
         if (s->s.state != SESSION_OPEN)
@@ -426,10 +448,10 @@ static int lose_later_sessions(struct ledger *l, uint64_t at_ms)
         if (!ranges_add(&l->lost, s->s.id, s->s.id))
             return TX_ENOMEM;
     }
-    if (!ranges_add(&l->lost, l->next_session, l->next_session + RESTORE_GAP - 1))
+    if (!ranges_add(&l->lost, l->next_session, first - 1))
         return TX_ENOMEM;
-    l->next_session += RESTORE_GAP;
-    l->keys_version += RESTORE_GAP;
+    l->next_session = first;
+    l->keys_version = behind_restore(l->keys_version, at_ms);
     return 0;
 }
 

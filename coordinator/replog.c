@@ -171,6 +171,17 @@ static int begin_group(struct replog *r, struct tx_error *e)
     return rc == 0 ? begin_log(r, e) : rc;
 }
 
+/* By itself, which nobody may have meant. */
+static void tell_founded(const struct replog *r, const char *data_dir)
+{
+    log_line(
+        LOG_WARN, "founded",
+        "group=%016" PRIx64 " data_dir=%s text=\"the data directory was empty, so a new group begins here. "
+        "If this coordinator has run before, its data are lost, or their disk is not mounted: stop it, and "
+        "bring them back\"",
+        r->identity.group, data_dir);
+}
+
 int replog_found(struct replog *r, struct tx_error *e)
 {
     int rc;
@@ -286,6 +297,8 @@ static int open_wal(struct replog *r, const struct replog_options *options, stru
     if (rc == 0 && r->identity.group == 0 && options->found) {
         r->identity.group = options->group;
         rc = begin_group(r, e);
+        if (rc == 0 && options->group == 0)
+            tell_founded(r, options->data_dir);
     } else if (rc == 0 && r->identity.group != 0 && !r->guest && r->log.n == 0 && r->snapshot_index == 0) {
         /* It crashed when the directory was made, and the first entry not written. */
         rc = begin_log(r, e);

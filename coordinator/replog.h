@@ -116,11 +116,18 @@ bool replog_receive(struct replog *r, const void *data, size_t len);
  * (another change is under way), TX_ENOTLEADER, TX_ETIMEOUT (the new node did not catch up), TX_EUNKNOWN
  * (leadership lost meanwhile). */
 typedef void (*replog_change_cb)(void *arg, int rc, const char *why);
+struct replog_newcomer {
+    uint64_t id;
+    const char *address;
+    uint64_t replaces; /* 0: nobody */
+};
 /* Adds a node that has an empty data directory: it catches up first (by snapshot and log), then votes. One that
  * is a member without a vote already, left by an addition that was broken off, begins anew; so does one that
- * loses its data on the way. */
-void replog_add(struct replog *r, uint64_t id, const char *address, replog_change_cb done, void *arg);
-/* The removed node is told, and stays a follower that asks for no votes. The leader may remove itself, and
+ * loses its data on the way. A voter whose place it takes, and who is not the leader, is removed when it has
+ * caught up, as by replog_remove(); where that is refused it is no member. */
+void replog_add(struct replog *r, const struct replog_newcomer *n, replog_change_cb done, void *arg);
+/* TX_EREFUSED, and nothing has changed, where no majority of those that stay has answered since the request.
+ * The removed node is told, and stays a follower that asks for no votes. The leader may remove itself, and
  * leads no more then. */
 void replog_remove(struct replog *r, uint64_t id, replog_change_cb done, void *arg);
 /* Hands leadership over, to `id`, or to the best follower for 0; until done, or failed, new proposals are

@@ -14,6 +14,8 @@ enum {
     SILENCE = 20,          /* election timeouts that a node may be silent while it catches up */
     ROUND_MS = 3600000,    /* a round of catching up, as long as it says something */
     MIN_SILENCE_MS = 2000, /* it may be restoring a large snapshot */
+    ANSWER_MS = 2000,      /* those that are to stay have so long to show that they are there */
+    PROBE_BYTES = 8,
 };
 
 static void finish(struct replog *r, int rc, const char *why)
@@ -51,28 +53,29 @@ static unsigned count_voters(const struct raft_configuration *c)
 
 /* Configurations */
 
-/* The present one, in which r->change.id has the role, or is not there for -1. */
-static int make_configuration(struct replog *r, int role, struct raft_configuration *out)
+/* The present one, in which this node has the role, or is not there for -1. */
+static int make_configuration(struct replog *r, uint64_t id, int role, struct raft_configuration *out)
 {
     const struct raft_configuration *c = &r->raft.configuration;
     int rv = 0;
 
     raft_configuration_init(out);
     for (unsigned i = 0; i < c->n && rv == 0; i++) {
-        if (c->servers[i].id != r->change.id)
+        if (c->servers[i].id != id)
             rv = raft_configuration_add(out, c->servers[i].id, c->servers[i].address, c->servers[i].role);
     }
     if (rv == 0 && role >= 0)
-        rv = raft_configuration_add(out, r->change.id, r->change.address, role);
+        rv = raft_configuration_add(out, id, r->change.address, role);
     return rv;
 }
 
 /* Appends it; replog_change_committed() goes on. A raft error code. */
 static int propose(struct replog *r, int role, enum replog_change_stage stage)
 {
+    uint64_t id = stage == REPLOG_CHANGE_REMOVING ? r->change.leaving : r->change.id;
     struct raft_configuration c;
     struct raft_buffer b;
-    int rv = make_configuration(r, role, &c);
+    int rv = make_configuration(r, id, role, &c);
 
     if (rv == 0)
         rv = raft_configuration_encode(&c, &b);
@@ -106,12 +109,20 @@ static void catch_up(struct replog *r)
 
 static void tell_removed(struct replog *r)
 {
-    struct replog_message m = {.type = REPLOG_MESSAGE_REMOVED, .to = r->change.id};
+    struct replog_message m = {.type = REPLOG_MESSAGE_REMOVED, .to = r->change.leaving};
 
     if (m.to == r->raft.id)
         return;
     m.removed_index = r->change.index;
-    replog_net_send(r, &m, r->change.address);
+    replog_net_send(r, &m, r->change.leaving_address);
+}
+
+/* The newcomer is to be no member: so the change ends. */
+static void withdraw(struct replog *r, int rc, const char *why)
+{
+    r->change.rc = rc;
+    r->change.why = why;
+    propose_or_finish(r, -1, REPLOG_CHANGE_WITHDRAWING);
 }
 
 void replog_change_committed(struct replog *r, uint64_t index)
@@ -132,15 +143,13 @@ void replog_change_committed(struct replog *r, uint64_t index)
         break;
     case REPLOG_CHANGE_REMOVING:
         tell_removed(r);
-        finish(r, TX_OK, NULL);
+        if (r->change.id == r->change.leaving)
+            finish(r, TX_OK, NULL);
+        else
+            propose_or_finish(r, RAFT_VOTER, REPLOG_CHANGE_PROMOTING);
         break;
     case REPLOG_CHANGE_WITHDRAWING:
-        if (r->change.stranger)
-            finish(r, TX_EREFUSED,
-                   "the new node has data of another group, or of this one before it was restored; stop it, "
-                   "empty its data directory, start it, and add it again");
-        else
-            finish(r, TX_ETIMEOUT, "the new node did not catch up; it is not a member");
+        finish(r, r->change.rc, r->change.why);
         break;
     default:
         break;
@@ -178,6 +187,71 @@ void replog_change_emptied(struct replog *r, uint64_t from)
     stop_catching_up(r);
 }
 
+/* Has an entry of no meaning written, for rest_answers(). */
+static void ask_rest(struct replog *r)
+{
+    void *data = calloc(1, PROBE_BYTES);
+
+    if (data == NULL) {
+        finish(r, TX_ENOMEM, "out of memory");
+        return;
+    }
+    r->change.stage = REPLOG_CHANGE_ASKING;
+    r->change.heard_ms = uv_now(r->loop);
+    r->change.index = raft_last_index(&r->raft) + 1;
+    (void)replog_core_submit(r, RAFT_BARRIER, data, PROBE_BYTES); /* lost with the lead, which is seen, too */
+}
+
+/* A majority of those that stay has the entry of r->change.index: which did not exist before the request, so
+ * that they are there now, and not only a moment ago. */
+static bool rest_answers(struct replog *r)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+    unsigned voters = 0, answer = 0;
+    raft_index match;
+
+    for (unsigned i = 0; i < c->n; i++) {
+        if (c->servers[i].role != RAFT_VOTER || c->servers[i].id == r->change.leaving)
+            continue;
+        voters++;
+        if (c->servers[i].id == r->raft.id)
+            match = r->raft.last_stored;
+        else if (raft_match_index(&r->raft, c->servers[i].id, &match) != 0)
+            continue;
+        answer += match >= r->change.index;
+    }
+    return answer > voters / 2;
+}
+
+static void settle_asking(struct replog *r)
+{
+    static const char nobody_answers[] =
+        "no majority of the nodes that would be left answers; nothing was changed: bring one back first";
+
+    if (rest_answers(r))
+        propose_or_finish(r, -1, REPLOG_CHANGE_REMOVING);
+    else if (uv_now(r->loop) - r->change.heard_ms <= ANSWER_MS)
+        return;
+    else if (r->change.id == r->change.leaving)
+        finish(r, TX_EREFUSED, nobody_answers);
+    else
+        withdraw(r, TX_EREFUSED, nobody_answers);
+}
+
+static void begin_again_or_withdraw(struct replog *r)
+{
+    if (r->change.stranger) {
+        withdraw(r, TX_EREFUSED,
+                 "the new node has data of another group, or of this one before it was restored; stop it, "
+                 "empty its data directory, start it, and add it again");
+    } else if (r->change.emptied) {
+        r->change.emptied = false;
+        propose_or_finish(r, -1, REPLOG_CHANGE_CLEARING);
+    } else {
+        withdraw(r, TX_ETIMEOUT, "the new node did not catch up; it is not a member");
+    }
+}
+
 static void settle_catch_up(struct replog *r)
 {
     uint64_t silence = (uint64_t)r->election_ms * SILENCE;
@@ -185,17 +259,14 @@ static void settle_catch_up(struct replog *r)
 
     if (raft_catch_up(&r->raft, r->change.id, &status) != 0)
         return;
-    if (status == RAFT_CATCH_UP_FINISHED) {
+    if (status == RAFT_CATCH_UP_FINISHED && r->change.leaving != 0)
+        ask_rest(r);
+    else if (status == RAFT_CATCH_UP_FINISHED)
         propose_or_finish(r, RAFT_VOTER, REPLOG_CHANGE_PROMOTING);
+    else if (status == RAFT_CATCH_UP_ABORTED)
+        begin_again_or_withdraw(r);
+    if (status == RAFT_CATCH_UP_FINISHED || status == RAFT_CATCH_UP_ABORTED)
         return;
-    }
-    if (status == RAFT_CATCH_UP_ABORTED) {
-        propose_or_finish(r, -1,
-                          r->change.emptied && !r->change.stranger ? REPLOG_CHANGE_CLEARING
-                                                                   : REPLOG_CHANGE_WITHDRAWING);
-        r->change.emptied = false;
-        return;
-    }
     if (silence < MIN_SILENCE_MS)
         silence = MIN_SILENCE_MS;
     if (uv_now(r->loop) - r->change.heard_ms > silence)
@@ -249,8 +320,13 @@ void replog_change_settle(struct replog *r)
         settle_levelling(r);
     else if (r->change.stage == REPLOG_CHANGE_TRANSFERRING)
         settle_transfer(r);
+    else if (r->leading_term != r->change.term && r->change.stage == REPLOG_CHANGE_ASKING &&
+             r->change.id == r->change.leaving)
+        finish(r, TX_ENOTLEADER, "this node does not lead any more; nothing was changed");
     else if (r->leading_term != r->change.term)
         finish(r, TX_EUNKNOWN, "this node does not lead any more; see who is a member");
+    else if (r->change.stage == REPLOG_CHANGE_ASKING)
+        settle_asking(r);
     else if (r->change.stage == REPLOG_CHANGE_CATCHING_UP)
         settle_catch_up(r);
 }
@@ -280,37 +356,60 @@ static int begin(struct replog *r, uint64_t id, replog_change_cb done, void *arg
     return 0;
 }
 
-/* Why this node cannot be added; NULL: it can. */
-static const char *judge_newcomer(const struct replog *r, uint64_t id, const char *address)
+/* Why nobody can take this one's place; NULL: somebody can. */
+static const char *judge_replaced(const struct replog *r, uint64_t id)
 {
-    const struct raft_configuration *c = &r->raft.configuration;
+    const struct raft_server *server = find(r, id);
 
-    if (id == 0 || strlen(address) == 0 || strlen(address) > REPLOG_MESSAGE_ADDRESS)
-        return "not a node number, or not an address";
-    for (unsigned i = 0; i < c->n; i++) {
-        if (c->servers[i].id == id && c->servers[i].role == RAFT_VOTER)
-            return "there is a member with this number";
-        if (c->servers[i].id != id && strcmp(c->servers[i].address, address) == 0)
-            return "there is a member at this address";
-    }
-    if (count_voters(c) >= REPLOG_VOTERS)
-        return "a group has five nodes at most";
+    if (server == NULL || server->role != RAFT_VOTER)
+        return "there is no member with this number, whose place it could take";
+    if (id == r->raft.id)
+        return "the node whose place it is to take leads the group; hand the lead over first";
     return NULL;
 }
 
-void replog_add(struct replog *r, uint64_t id, const char *address, replog_change_cb done, void *arg)
+/* Why this node cannot be added; NULL: it can. */
+static const char *judge_newcomer(const struct replog *r, const struct replog_newcomer *n)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+
+    if (n->id == 0 || strlen(n->address) == 0 || strlen(n->address) > REPLOG_MESSAGE_ADDRESS)
+        return "not a node number, or not an address";
+    for (unsigned i = 0; i < c->n; i++) {
+        uint64_t id = c->servers[i].id;
+
+        if (id == n->id && c->servers[i].role == RAFT_VOTER)
+            return "there is a member with this number";
+        if (id != n->id && id != n->replaces && strcmp(c->servers[i].address, n->address) == 0)
+            return "there is a member at this address";
+    }
+    if (n->replaces != 0)
+        return judge_replaced(r, n->replaces);
+    return count_voters(c) >= REPLOG_VOTERS ? "a group has five nodes at most" : NULL;
+}
+
+/* 0 for nobody. */
+static void set_leaving(struct replog *r, uint64_t id)
+{
+    r->change.leaving = id;
+    if (id != 0)
+        snprintf(r->change.leaving_address, sizeof r->change.leaving_address, "%s", find(r, id)->address);
+}
+
+void replog_add(struct replog *r, const struct replog_newcomer *n, replog_change_cb done, void *arg)
 {
     const char *why;
 
-    if (begin(r, id, done, arg) != 0)
+    if (begin(r, n->id, done, arg) != 0)
         return;
-    why = judge_newcomer(r, id, address);
+    why = judge_newcomer(r, n);
     if (why != NULL) {
         finish(r, TX_EREFUSED, why);
         return;
     }
-    snprintf(r->change.address, sizeof r->change.address, "%s", address);
-    if (find(r, id) != NULL)
+    snprintf(r->change.address, sizeof r->change.address, "%s", n->address);
+    set_leaving(r, n->replaces);
+    if (find(r, n->id) != NULL)
         propose_or_finish(r, -1, REPLOG_CHANGE_CLEARING);
     else
         propose_or_finish(r, RAFT_SPARE, REPLOG_CHANGE_JOINING);
@@ -331,8 +430,11 @@ void replog_remove(struct replog *r, uint64_t id, replog_change_cb done, void *a
         finish(r, TX_EREFUSED, "it is the last node of its group");
         return;
     }
-    snprintf(r->change.address, sizeof r->change.address, "%s", server->address);
-    propose_or_finish(r, -1, REPLOG_CHANGE_REMOVING);
+    set_leaving(r, id);
+    if (server->role == RAFT_VOTER)
+        ask_rest(r);
+    else
+        propose_or_finish(r, -1, REPLOG_CHANGE_REMOVING);
 }
 
 /* The voter that has most of the log; libraft would take any. */

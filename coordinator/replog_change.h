@@ -2,12 +2,17 @@
  *
  * Called by replog (requests) and replog_core (after each step); calls replog_core.
  *
- *   add:    none ─▶ JOINING (committed as a member without a vote) ─▶ CATCHING_UP ─▶ PROMOTING (committed as a
- *           voter) ─▶ none; or, when it does not catch up, ─▶ WITHDRAWING (committed without it) ─▶ none; or,
- *           when it has lost what it had acknowledged, ─▶ CLEARING (committed without it) ─▶ JOINING. So
- * begins, too, the addition of one that is there without a vote, from an addition that was broken off. remove:
- * none ─▶ REMOVING ─▶ none transfer: none ─▶ LEVELLING (the other node gets what is in the log, and nothing new
- * comes in) ─▶ TRANSFERRING ─▶ none
+ *   add:      none ─▶ JOINING (committed as a member without a vote) ─▶ CATCHING_UP
+ *             ─▶ PROMOTING (committed as a voter) ─▶ none.
+ *             Does not catch up: ─▶ WITHDRAWING (committed without it) ─▶ none.
+ *             Has lost what it had acknowledged: ─▶ CLEARING (committed without it) ─▶ JOINING.
+ *             So begins, too, the addition of one that is there without a vote, left by another.
+ *   replace:  the same; but CATCHING_UP ─▶ ASKING ─▶ REMOVING (of the old one) ─▶ PROMOTING,
+ *             or, where those that stay do not answer, ASKING ─▶ WITHDRAWING.
+ *   remove:   none ─▶ ASKING (a majority of those that stay is to have what is written now)
+ *             ─▶ REMOVING ─▶ none. Not about one without a vote.
+ *   transfer: none ─▶ LEVELLING (the other node gets what is in the log, nothing new comes in)
+ *             ─▶ TRANSFERRING ─▶ none.
  *
  * One voter is added or removed at a time, so that any two majorities have a node in common (Raft dissertation,
  * 4.1).
@@ -28,6 +33,7 @@ enum replog_change_stage {
     REPLOG_CHANGE_PROMOTING,
     REPLOG_CHANGE_WITHDRAWING,
     REPLOG_CHANGE_CLEARING,
+    REPLOG_CHANGE_ASKING,
     REPLOG_CHANGE_REMOVING,
     REPLOG_CHANGE_LEVELLING,
     REPLOG_CHANGE_TRANSFERRING,
@@ -37,11 +43,15 @@ struct replog_change {
     enum replog_change_stage stage;
     uint64_t id; /* of the node */
     char address[REPLOG_MESSAGE_ADDRESS + 1];
-    uint64_t index;    /* of the configuration that is to be committed */
+    uint64_t leaving; /* who is removed: the same, or whose place it takes; 0: nobody */
+    char leaving_address[REPLOG_MESSAGE_ADDRESS + 1];
+    uint64_t index;    /* of the configuration that is to be committed; ASKING: of what they are to have */
     uint64_t term;     /* in which all this happens */
     uint64_t heard_ms; /* when the node last said something, or was first spoken to */
     bool stranger;     /* has the data of another log */
     bool emptied;      /* it has lost what it had */
+    int rc;            /* WITHDRAWING: what it ends with, and */
+    const char *why;
     replog_change_cb done;
     void *arg;
 };

@@ -10,6 +10,7 @@
 enum {
     MESSAGE_BYTES = 512 << 10, /* of entries in a message, where there is more than one */
     COMPLAIN_MS = 60000,
+    NOBODY = 0, /* no node has this number */
 };
 
 /* Out */
@@ -335,7 +336,8 @@ bool replog_net_receive(struct replog *r, const void *data, size_t len)
     if (r->fatal || r->closing || (!r->started && r->identity.group != 0))
         return false;
     if (!replog_message_decode(data, len, &m)) {
-        log_line(LOG_WARN, "message_malformed", "bytes=%zu", len);
+        if (replog_net_may_complain(r, NOBODY))
+            log_line(LOG_WARN, "message_malformed", "bytes=%zu", len);
         return false;
     }
     taken = receive(r, &m);

@@ -228,12 +228,23 @@ static void complete(struct replog *r, const struct replog_message *m)
         replog_ship_forget_arrival(r);
 }
 
+static void complain_of_size(struct replog *r, const struct replog_message *m)
+{
+    if (replog_net_may_complain(r, m->from))
+        log_line(LOG_ERROR, "snapshot_too_large",
+                 "node=%" PRIu64 " bytes=%" PRIu64 " limit=%d text=\"this node cannot catch up: the ledger is "
+                 "larger than a snapshot that is sent may be\"",
+                 m->from, m->piece.total, FILE_LIMIT);
+}
+
 /* Starts with a piece from the beginning; one of a newer term takes another's place, and so does the same
  * node's next one. */
 static bool begin(struct replog *r, const struct replog_message *m)
 {
     struct replog_arrival *a = &r->arrival;
 
+    if (m->piece.total > FILE_LIMIT)
+        complain_of_size(r, m);
     if (m->piece.offset != 0 || m->piece.total > FILE_LIMIT)
         return false;
     if (a->from != 0 && a->from != m->from && a->term >= m->piece.term)

@@ -115,6 +115,8 @@ static void take_stuck(struct driver *d, const struct wire_report *r)
 
 void reports_take(struct driver *d, const struct agent *a, const struct wire_report *r)
 {
+    if (r->kind != REPORT_ANSWER && !driver_ours(d, &r->id))
+        return;
     switch ((enum report_kind)r->kind) {
     case REPORT_PREPARED:
         take_vote(d, r, BRANCH_PREPARED);

@@ -353,6 +353,13 @@ static void lease_free(struct driver *d, struct lease *lease)
     free(lease);
 }
 
+bool sessions_ending(const struct driver *d, uint64_t session)
+{
+    const struct lease *lease = lease_find(d, session);
+
+    return lease != NULL && (lease->expiring || lease->closing);
+}
+
 void sessions_ended(struct driver *d, uint64_t session)
 {
     struct lease *lease = lease_find(d, session);

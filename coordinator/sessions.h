@@ -25,6 +25,8 @@ void sessions_opened(struct driver *d, const struct record *r, uint64_t session)
 void sessions_ended(struct driver *d, uint64_t session);
 /* A key is revoked: ends those that the ledger has just let expire. */
 void sessions_revoked(struct driver *d);
+/* Its end is proposed: what is proposed now comes behind it. */
+bool sessions_ending(const struct driver *d, uint64_t session);
 /* Every lease begins anew. */
 void sessions_refresh(struct driver *d);
 void sessions_tick(struct driver *d);

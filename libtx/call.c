@@ -220,7 +220,14 @@ static void call_pause(struct call *c, uint64_t now)
     waiter_wake(c->waiter);
 }
 
-/* A follower answered. */
+/* Nothing speaks against sending to it. */
+static bool call_may_ask(struct peer *p, uint64_t now)
+{
+    return channel_ready(&p->channel) && !peer_doubtful(p, now);
+}
+
+/* A follower answered. Where it knows no better, and the one thought to lead cannot be asked either, the turn
+ * goes on behind it: it may have answered in that one's place only because it stands next in the list. */
 static void call_redirect(struct call *c, struct peer *from, const char *leader, uint64_t now)
 {
     struct calls *cs = c->calls;
@@ -230,14 +237,14 @@ static void call_redirect(struct call *c, struct peer *from, const char *leader,
     from->answers = true;
     if (leader == NULL || peer_find_or_add(cs, leader, PEER_COORDINATOR, &p, NULL) != TX_OK) {
         from->why = "knows of no leader";
-        if (cs->leader == from)
+        if (cs->leader == from || !call_may_ask(cs->leader, now))
             cs->leader = peer_next(cs, from, now);
         call_pause(c, now);
         return;
     }
     from->why = "does not lead";
-    if (peer_doubtful(p, now)) {
-        cs->leader = peer_next(cs, from, now); /* it stands still, most likely, and another is being elected */
+    if (!call_may_ask(p, now)) {
+        cs->leader = peer_next(cs, from, now); /* it is gone, most likely, and another is being elected */
         call_pause(c, now);
         return;
     }

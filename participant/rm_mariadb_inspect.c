@@ -230,7 +230,8 @@ static void find_branches(void *arg, const struct rm_list *list)
         finding(i, "ok", "in doubt", "nothing has been prepared for more than an hour", NULL);
     if (list->n >= 0 && find_named(list, i->name, true, foreign) > 0)
         finding(i, "warning", "orphans", foreign,
-                "nobody here finishes them; if that group is gone for good, see sql/in-doubt-mariadb.sql");
+                "nobody here finishes them; was the coordinator's data directory lost? Then bring it back. "
+                "If that group is gone for good, see sql/in-doubt-mariadb.sql");
     else
         finding(i, "ok", "orphans", "no branches of other coordinator groups", NULL);
     inspect_end(i, NULL);

@@ -183,7 +183,8 @@ static void find_branches(cJSON *list, const PGresult *r)
     if (*fact(r, FACT_ORPHANS) != '\0') {
         snprintf(text, sizeof text, "prepared by another coordinator group: %s", fact(r, FACT_ORPHANS));
         finding(list, "warning", "orphans", text,
-                "nobody here finishes them; if that group is gone for good, see sql/in-doubt-postgresql.sql");
+                "nobody here finishes them; was the coordinator's data directory lost? Then bring it back. "
+                "If that group is gone for good, see sql/in-doubt-postgresql.sql");
     } else {
         finding(list, "ok", "orphans", "no branches of other coordinator groups", NULL);
     }

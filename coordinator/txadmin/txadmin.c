@@ -70,8 +70,9 @@ static const struct verb verbs[] = {
      "ROLE is client, agent, operator, observer or coordinator, or several with commas between; an agent's\n"
      "key names the RESOURCES that it may serve, with commas between, or *. What a revoked client's sessions\n"
      "had not decided is rolled back. To revoke an operator's last key takes --force."},
-    {"node", "list|init|add|...", 1, 4, "", "the coordinators of the group", verb_node,
-     "node list                      who is there, who leads, and how far the others are behind\n"
+    {"node", "list|init|add|...", 1, 4, "wait ", "the coordinators of the group", verb_node,
+     "node list [--wait]             who is there, who leads, and how far the others are behind;\n"
+     "                               with --wait as soon as all are up and caught up\n"
      "node init                      begins a new group with the node named by --coordinators, which waits\n"
      "node add ID PEER_ADDRESS       takes in a node that runs with an empty data directory\n"
      "node remove ID                 takes out a node, which may be dead\n"
@@ -93,7 +94,7 @@ static const struct conf_key options[] = {
      NULL},
     {"json", CONF_BOOL, &arguments.json, NULL, NULL, "print the coordinator's answer as it is", 0, 0, NULL},
     {"timeout", CONF_DURATION, &arguments.timeout_ms, "10s", "TIME",
-     "how long to ask [10s; 2min for a change of nodes]", 1, 3600000, NULL},
+     "how long to ask [10s; 2min for a change of nodes, and --wait]", 1, 3600000, NULL},
     {"identity", CONF_STRING, &arguments.identity, NULL, "FILE", "this program's key", 0, 0, NULL},
     {"keys", CONF_STRING, &arguments.keys, NULL, "FILE", "the coordinators' keys [" SECURITY_KEYS_FILE "]", 0,
      0, NULL},
@@ -113,6 +114,7 @@ static const struct conf_key options[] = {
     {"name", CONF_STRING, &arguments.name, NULL, "NAME", "whose key it is", 0, 0, NULL},
     {"role", CONF_STRING, &arguments.role, NULL, "ROLE", "what it may do", 0, 0, NULL},
     {"resources", CONF_STRING, &arguments.resources, NULL, "LIST", "what an agent may serve, or *", 0, 0, NULL},
+    {"wait", CONF_BOOL, &arguments.wait, NULL, NULL, "until all nodes are up and caught up", 0, 0, NULL},
 };
 
 enum { TIMEOUT_MS = 10000, OPTION_COUNT = sizeof options / sizeof *options, GENERAL_OPTIONS = 8 };

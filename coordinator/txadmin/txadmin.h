@@ -29,7 +29,7 @@ struct arguments {
     char *identity, *keys; /* NULL: as security.h has them */
     bool insecure;
     /* some */
-    bool all, in_doubt, yes, force;
+    bool all, in_doubt, yes, force, wait;
     unsigned older_ms, limit;
     char *resource, *resources, *name, *role;
     /* what follows the verb */
@@ -57,6 +57,8 @@ enum exit_status verb_key(const struct arguments *a);
 void show_print(const cJSON *transaction);
 /* Prints the group's nodes, and what is to be mended about them. */
 void nodes_print(const cJSON *answer);
+/* node list --wait. EXIT_REFUSED: not all came within a->timeout_ms, or two minutes where none was given. */
+enum exit_status nodes_wait(const struct arguments *a);
 
 /* credentials.c */
 

@@ -71,6 +71,31 @@ static bool may_replace(const char *path)
     return false;
 }
 
+/* What is in it lets its reader take part in sessions: it is its owner's alone. NULL: errno says why. */
+static FILE *open_private(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    FILE *f = fd >= 0 && fchmod(fd, 0600) == 0 ? fdopen(fd, "w") : NULL;
+
+    if (f == NULL && fd >= 0)
+        close(fd);
+    return f;
+}
+
+/* The file's new name is on the disk, too. */
+static bool sync_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    int fd = dir != NULL ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    bool done = fd >= 0 && fsync(fd) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    free(dir);
+    return done;
+}
+
 /* Under another name first, so that a file of this name is always whole. */
 enum exit_status verb_backup(const struct arguments *a)
 {
@@ -89,7 +114,7 @@ enum exit_status verb_backup(const struct arguments *a)
         return EXIT_USAGE;
     }
     snprintf(part, size, "%s.part", path);
-    f = fopen(part, "w");
+    f = open_private(part);
     if (f == NULL) {
         complain("%s: %s", part, strerror(errno));
         free(part);
@@ -99,7 +124,7 @@ enum exit_status verb_backup(const struct arguments *a)
     if ((fflush(f) != 0 || fsync(fileno(f)) != 0) && status == EXIT_DONE)
         status = EXIT_REFUSED;
     fclose(f);
-    if (status == EXIT_DONE && rename(part, path) != 0)
+    if (status == EXIT_DONE && (rename(part, path) != 0 || !sync_directory(path)))
         status = EXIT_REFUSED;
     if (status == EXIT_DONE)
         printf("%s is the ledger as of log index %.0f.\n", path, index);

@@ -18,7 +18,7 @@ static void add_row(struct table *table, const cJSON *n)
 
     table_add_number(table, number_of(n, "node"));
     table_add(table, text_of(n, "role"));
-    table_add(table, truth_of(n, "alive") ? "up" : "down");
+    table_add(table, text_of(n, "state"));
     table_add(table, or_dash(text_of(n, "address")));
     table_add(table, or_dash(text_of(n, "peer_address")));
     if (told) {
@@ -50,6 +50,8 @@ static enum exit_status list(const struct arguments *a)
     cJSON *answer;
     enum exit_status status;
 
+    if (a->wait)
+        return nodes_wait(a);
     if (a->json)
         return caller_print(a, caller_question("nodes"));
     status = caller_ask(a, caller_question("nodes"), &answer);
@@ -75,15 +77,16 @@ static bool parse_id(const char *text, double *id)
     return false;
 }
 
+/* address, replaced: of a new node, or NULL. */
 static enum exit_status change(const struct arguments *a, const char *verb, const char *node,
-                               const char *address)
+                               const char *address, const char *replaced)
 {
     struct arguments patient = *a;
     cJSON *question, *answer;
     enum exit_status status;
-    double id = 0;
+    double id = 0, replaces = 0;
 
-    if (node != NULL && !parse_id(node, &id))
+    if ((node != NULL && !parse_id(node, &id)) || (replaced != NULL && !parse_id(replaced, &replaces)))
         return EXIT_USAGE;
     if (!patient.timeout_given)
         patient.timeout_ms = CHANGE_MS;
@@ -91,6 +94,8 @@ static enum exit_status change(const struct arguments *a, const char *verb, cons
     cJSON_AddNumberToObject(question, "node", id);
     if (address != NULL)
         cJSON_AddStringToObject(question, "address", address);
+    if (replaced != NULL)
+        cJSON_AddNumberToObject(question, "replaces", replaces);
     if (a->json)
         return caller_print(&patient, question);
     status = caller_ask(&patient, question, &answer);
@@ -104,7 +109,7 @@ static enum exit_status change(const struct arguments *a, const char *verb, cons
 
 static enum exit_status add(const struct arguments *a)
 {
-    enum exit_status status = change(a, "node_add", a->operands[1], a->operands[2]);
+    enum exit_status status = change(a, "node_add", a->operands[1], a->operands[2], NULL);
 
     if (status == EXIT_DONE && !a->json)
         printf("Node %s is a member.\n", a->operands[1]);
@@ -113,7 +118,7 @@ static enum exit_status add(const struct arguments *a)
 
 static enum exit_status remove_node(const struct arguments *a)
 {
-    enum exit_status status = change(a, "node_remove", a->operands[1], NULL);
+    enum exit_status status = change(a, "node_remove", a->operands[1], NULL, NULL);
 
     if (status == EXIT_DONE && !a->json)
         printf("Node %s is no member any more. Stop it, and remove its data directory.\n", a->operands[1]);
@@ -122,7 +127,8 @@ static enum exit_status remove_node(const struct arguments *a)
 
 static enum exit_status transfer(const struct arguments *a)
 {
-    enum exit_status status = change(a, "node_transfer", a->n_operands > 1 ? a->operands[1] : NULL, NULL);
+    const char *to = a->n_operands > 1 ? a->operands[1] : NULL;
+    enum exit_status status = change(a, "node_transfer", to, NULL, NULL);
 
     if (status == EXIT_DONE && !a->json)
         printf("The lead is handed over.\n");
@@ -192,7 +198,8 @@ static enum exit_status init(const struct arguments *a)
     return status;
 }
 
-/* Out before in: so the majority is never of more nodes than there are. */
+/* The new one catches up first, without a vote; then the old one goes, and the new one votes. So the majority
+ * is never of more nodes than there are, and nobody goes for one that does not come. */
 static enum exit_status replace(const struct arguments *a)
 {
     enum exit_status status;
@@ -204,18 +211,9 @@ static enum exit_status replace(const struct arguments *a)
             a->operands[1], a->operands[1], a->operands[3]);
         return EXIT_USAGE;
     }
-    status = change(a, "node_remove", a->operands[1], NULL);
-    if (status != EXIT_DONE) {
-        complain("where node %s is removed already: txadmin node add %s %s", a->operands[1], a->operands[2],
-                 a->operands[3]);
-        return status;
-    }
-    status = change(a, "node_add", a->operands[2], a->operands[3]);
+    status = change(a, "node_add", a->operands[2], a->operands[3], a->operands[1]);
     if (status == EXIT_DONE && !a->json)
         printf("Node %s is a member in the place of node %s.\n", a->operands[2], a->operands[1]);
-    else if (status != EXIT_DONE)
-        complain("node %s is removed; when node %s runs with an empty data directory: txadmin node add %s %s",
-                 a->operands[1], a->operands[2], a->operands[2], a->operands[3]);
     return status;
 }
 
@@ -231,5 +229,9 @@ enum exit_status verb_node(const struct arguments *a)
         {NULL, NULL, 0, 0, NULL},
     };
 
+    if (a->wait && strcmp(a->operands[0], "list") != 0) {
+        complain("--wait goes with node list");
+        return EXIT_USAGE;
+    }
     return act_run(a, "node", acts);
 }

@@ -122,11 +122,21 @@ void key_format(const uint8_t key[KEY_SIZE], char out[KEY_TEXT_SIZE])
     sodium_bin2base64(out, KEY_TEXT_SIZE, key, KEY_SIZE, BASE64);
 }
 
+/* libsodium takes some bytes that are no ASCII for letters. */
+static bool is_ascii(const char *text)
+{
+    uint8_t all = 0;
+
+    for (; *text != '\0'; text++)
+        all |= (uint8_t)*text;
+    return all < 0x80;
+}
+
 bool key_parse(const char *text, uint8_t key[KEY_SIZE])
 {
     size_t n;
 
-    return strlen(text) == KEY_TEXT_SIZE - 1 &&
+    return strlen(text) == KEY_TEXT_SIZE - 1 && is_ascii(text) &&
            sodium_base642bin(key, KEY_SIZE, text, KEY_TEXT_SIZE - 1, NULL, &n, NULL, BASE64) == 0 &&
            n == KEY_SIZE;
 }

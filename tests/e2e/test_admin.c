@@ -327,6 +327,47 @@ static void test_doctor_finds_an_orphan(void **state)
     PQfinish(conn);
 }
 
+/* The disk of the only coordinator is gone, and it begins a new group on an empty directory: it says so, and
+ * finds out from what the agents of the old one tell. Nothing prepared is touched, and all goes on when the
+ * disk is back. */
+static void test_a_lost_data_directory_is_told(void **state)
+{
+    char data[WORLD_PATH_SIZE], away[WORLD_PATH_SIZE], empty[WORLD_PATH_SIZE], id[KIT_ID_SIZE];
+    size_t n = WORLD_PATH_SIZE - 32;
+
+    (void)state;
+    snprintf(data, sizeof data, "%.*s/coordinator.data", (int)n, world_dir(kit.world));
+    snprintf(away, sizeof away, "%.*s/coordinator.away", (int)n, world_dir(kit.world));
+    snprintf(empty, sizeof empty, "%.*s/coordinator.empty", (int)n, world_dir(kit.world));
+    leave_in_doubt(id);
+    world_process_kill(kit.coordinator);
+    assert_int_equal(rename(data, away), 0);
+    world_process_start_ready(kit.coordinator, NULL);
+    world_process_await(kit.coordinator, "event=founded", KIT_SETTLE_MS);
+    world_process_await(kit.coordinator, "event=other_group", KIT_SETTLE_MS);
+    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "another group|bring the data back");
+    for (int i = 0; i < 2; i++) {
+        world_process_kill(kit.agent[i]);
+        world_process_start_ready(kit.agent[i], NULL);
+    }
+    kit_await_agents(&kit);
+    await_json(WORLD_ARGS("doctor"), id);
+    assert_int_equal(world_prepared_count(kit.bank[0]), 1);
+    world_process_kill(kit.coordinator);
+    assert_int_equal(rename(data, empty), 0);
+    assert_int_equal(rename(away, data), 0);
+    kit_settle(&kit);
+    for (int i = 0; i < 2; i++) {
+        world_process_kill(kit.agent[i]);
+        world_process_start_ready(kit.agent[i], NULL);
+    }
+    await_json(WORLD_ARGS("transactions", "--in-doubt", "--resource", "bank_b"), id);
+    await_json(WORLD_ARGS("transactions", "--in-doubt", "--resource", "bank_a"), id);
+    assert_admin(WORLD_ARGS("resolve", id, "abort", "--yes"), DONE, "");
+    forget(id);
+    kit_assert_sound(&kit);
+}
+
 /* Of this group by its beginning, but of no transaction: nobody finishes it, so somebody has to be told. */
 static void test_doctor_finds_a_name_that_is_no_branch(void **state)
 {
@@ -436,6 +477,7 @@ int main(int argc, char **argv)
         TEST(test_nothing_known),
         TEST(test_a_heuristic_outcome_stays_until_it_is_forgotten),
         TEST(test_doctor_finds_an_orphan),
+        TEST(test_a_lost_data_directory_is_told),
         TEST(test_doctor_finds_a_name_that_is_no_branch),
         TEST(test_a_wrong_password),
         TEST(test_a_missing_grant),

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "libtx/shared/channel.h"
 #include "libtx/shared/wire.h"
@@ -167,12 +168,15 @@ static void test_backup_and_restore(void **state)
 {
     char file[WORLD_PATH_SIZE + 32], before[KIT_ID_SIZE], after[KIT_ID_SIZE];
     struct world_process *restored;
+    struct stat st;
     tx_client *client;
 
     (void)state;
     snprintf(file, sizeof file, "%s/backup", world_dir(kit.world));
     leave_in_doubt(before);
     kit_assert_admin(&kit, WORLD_ARGS("backup", file), 0, "log index");
+    assert_int_equal(stat(file, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
     client = prepare_by_hand(after);
     for (unsigned id = 1; id < NODES; id++)
         world_process_kill(kit.node[id]);

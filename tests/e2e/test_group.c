@@ -39,6 +39,42 @@ static void assert_admin_at(unsigned id, const char *const *args, int code, cons
     kit_assert_admin(&kit, all, code, part);
 }
 
+/* Asks with this node named before all the others. */
+static void assert_admin_first(unsigned id, const char *const *args, int code, const char *part)
+{
+    char list[512];
+    const char *all[9] = {"--coordinators", list};
+    size_t at = (size_t)snprintf(list, sizeof list, "%s", world_node_address(kit.world, id));
+
+    for (unsigned i = 1; i <= NODES; i++) {
+        if (i != id)
+            at += (size_t)snprintf(list + at, sizeof list - at, ",%s", world_node_address(kit.world, i));
+    }
+    for (size_t i = 0; args[i] != NULL; i++) {
+        assert_true(i + 3 < sizeof all / sizeof *all);
+        all[i + 2] = args[i];
+    }
+    kit_assert_admin(&kit, all, code, part);
+}
+
+/* What it says of itself is no answer about the group; the others are asked, and where they cannot be, nothing
+ * passes for the truth. */
+static void assert_not_believed(unsigned id, const char *says)
+{
+    unsigned a = id % NODES + 1, b = a % NODES + 1;
+
+    assert_admin_first(id, WORLD_ARGS("status"), 0, "Leader");
+    assert_admin_first(id, WORLD_ARGS("node", "list"), 0, "leader");
+    assert_admin_first(id, WORLD_ARGS("doctor"), 0, "");
+    assert_admin_first(id, WORLD_ARGS("resources"), 0, "bank_a");
+    world_process_signal(kit.node[a], SIGSTOP);
+    world_process_signal(kit.node[b], SIGSTOP);
+    assert_admin_first(id, WORLD_ARGS("--timeout=2s", "status"), 4, says);
+    world_process_signal(kit.node[a], SIGCONT);
+    world_process_signal(kit.node[b], SIGCONT);
+    assert_admin_first(id, WORLD_ARGS("transactions"), 0, "");
+}
+
 /* The leader goes */
 
 static void kill_leader(enum kit_mode mode)
@@ -84,10 +120,25 @@ static void test_rolling_restart(void **state)
     for (unsigned id = 1; id <= NODES; id++) {
         assert_int_equal(world_process_stop(kit.node[id]), 0);
         world_process_start_ready(kit.node[id], NULL);
-        (void)kit_await_group(&kit);
+        kit_assert_admin(&kit, WORLD_ARGS("node", "list", "--wait"), 0, "leader");
         kit_load_progress(&kit, KIT_LOAD_PROGRESS);
     }
     kit_load_end(&kit);
+}
+
+/* That a node was up a moment ago does not pass for its being up. */
+static void test_waiting_for_all(void **state)
+{
+    unsigned dead = kit_await_group(&kit) % NODES + 1;
+
+    (void)state;
+    world_process_kill(kit.node[dead]);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "list", "--wait", "--timeout=1s"), 1, "not all nodes");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "list"), 0, "silent");
+    world_process_start(kit.node[dead], NULL);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "list", "--wait"), 0, "leader");
+    assert_int_not_equal(world_group_leader(kit.world, NODES), 0);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "transfer", "--wait"), 2, "goes with node list");
 }
 
 static void test_transfer(void **state)
@@ -297,6 +348,7 @@ static void test_added_node_is_up(void **state)
     assert_admin_at(id, WORLD_ARGS("node", "list"), 0, "belongs to no group yet");
     assert_admin_at(id, WORLD_ARGS("sessions"), 1, "belongs to no group yet");
     assert_admin_at(id, WORLD_ARGS("doctor"), 3, "node init");
+    assert_not_believed(id, "belongs to no group yet");
     o = world_admin(kit.world, WORLD_ARGS("node", "add", number, world_node_peer(kit.world, id)));
     assert_int_equal(o.code, 0);
     if (strstr(o.text, "bring back") != NULL)
@@ -321,9 +373,28 @@ static void test_removed_node_says_so(void **state)
     assert_admin_at(id, WORLD_ARGS("node", "list"), 0, "no member of its group any more");
     assert_admin_at(id, WORLD_ARGS("doctor"), 3, "no member of its group any more");
     assert_admin_at(id, WORLD_ARGS("backup", "removed.backup"), 1, "no member of its group any more");
+    assert_not_believed(id, "no member of its group any more");
     world_process_kill(kit.node[id]);
     world_node_wipe(kit.world, id);
     kit_add_node(&kit, id);
+}
+
+/* Nobody is put out for a number, an address or a node that is none. */
+static void refused_replacements(unsigned id, unsigned other)
+{
+    char old[16], new[16];
+
+    snprintf(old, sizeof old, "%u", id);
+    snprintf(new, sizeof new, "%u", other);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", old, new, world_node_peer(kit.world, other)), 1,
+                     "member already");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", old, "8", world_node_peer(kit.world, other)), 1,
+                     "member at this address");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", old, "eight", "tcp://127.0.0.1:1"), 2, "number");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", old, "70000", "tcp://127.0.0.1:1"), 1, "number");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", old, "8", "nowhere"), 1, "no address");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", old, "8", "tcp://127.0.0.1:1"), 1, "did not catch up");
+    (void)kit_await_group(&kit);
 }
 
 static void test_refused_changes(void **state)
@@ -337,11 +408,13 @@ static void test_refused_changes(void **state)
     kit_assert_admin(&kit, WORLD_ARGS("node", "add", "7", "nowhere"), 1, "no address");
     kit_assert_admin(&kit, WORLD_ARGS("node", "remove", "7"), 1, "no member");
     kit_assert_admin(&kit, WORLD_ARGS("node", "dance"), 2, "dance");
-    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", "7", "8", "tcp://127.0.0.1:1"), 1,
-                     "where node 7 is removed already: txadmin node add 8");
-    world_process_kill(kit.node[dead]);
-    world_sleep_ms(2500);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "replace", "7", "8", "tcp://127.0.0.1:1"), 1, "no member");
+    refused_replacements(dead, other);
     snprintf(number, sizeof number, "%u", other);
+    world_process_kill(kit.node[dead]);
+    kit_assert_admin(&kit, WORLD_ARGS("node", "remove", number), 1, "no majority");
+    kit_assert_admin(&kit, WORLD_ARGS("node", "list"), 0, "leader");
+    world_sleep_ms(2500);
     kit_assert_admin(&kit, WORLD_ARGS("node", "remove", number), 1, "no majority");
     kit_assert_admin(&kit, WORLD_ARGS("node", "list"), 0, "down");
     world_process_kill(kit.node[other]);
@@ -449,6 +522,7 @@ int main(int argc, char **argv)
         TEST(test_leader_killed_with_agents_at_work),
         TEST(test_leader_dies_during_a_commit),
         TEST(test_rolling_restart),
+        TEST(test_waiting_for_all),
         TEST(test_transfer),
         TEST(test_lookups_are_spread),
         TEST(test_three_to_one_and_back),

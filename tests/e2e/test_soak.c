@@ -54,6 +54,13 @@ static void test_three_coordinators_and_mariadb(void **state)
     run("3", "25", "on");
 }
 
+/* Short; what it is for is that a client goes through a list of five. */
+static void test_five_coordinators(void **state)
+{
+    (void)state;
+    run("5", "8", "off");
+}
+
 static void test_one_coordinator(void **state)
 {
     (void)state;
@@ -82,6 +89,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_three_coordinators_and_mariadb),
+        cmocka_unit_test(test_five_coordinators),
         cmocka_unit_test(test_one_coordinator),
         cmocka_unit_test(test_falsified_bank_is_found),
     };

@@ -51,7 +51,8 @@ static void try_proofs(const char *text)
     }
     if (rm_pg_proof_parse_one_phase(text, xid, epoch))
         fuzz_check(strlen(xid) < PG_XID_SIZE && strlen(epoch) < PG_EPOCH_SIZE && *xid != '\0');
-    (void)pg_lsn_parse(text);
+    if (pg_lsn_parse(text) != 0)
+        fuzz_check(strlen(text) <= 17 && strspn(text, "0123456789ABCDEF/") == strlen(text));
     (void)pg_timeline_parse(text);
 }
 

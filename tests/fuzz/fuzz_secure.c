@@ -1,12 +1,13 @@
 /* fuzz_secure: handshakes and encrypted messages (secure.h), with everything between the ends in the input's
  * hands.
  *
- * Two callers are believed, a third one is not; one server is, and one is an impostor. Whatever an end makes
- * goes into a pool; the input is a list of steps, which say what is made, and what of the pool is delivered
- * where: twice, late, with bits turned over, cut, spliced with another, or made up. Checked: content that is
- * delivered was sent, by the one whose key is named, in this direction and session, under this number, and not
- * delivered before; who is believed has the key, and has said so to this server in a handshake of its own; and
- * in the end the callers still get through.
+ * Two callers are believed, a third one is not, and a fourth one shows the key of the first, whose secret he
+ * does not have; one server is believed, a second one is not, and a third one shows the key of the first.
+ * Whatever an end makes goes into a pool; the input is a list of steps, which say what is made, and what of the
+ * pool is delivered where: twice, late, with bits turned over, cut, spliced with another, or made up. Checked:
+ * content that is delivered was sent, by the one whose key is named, in this direction and session, under this
+ * number, and not delivered before; who is believed has the key, and has said so to this server in a handshake
+ * of its own; and in the end the callers still get through.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,8 @@
 #include "libtx/shared/secure_inside.h"
 #include "tests/fuzz/targets.h"
 
-enum { CALLERS = 3, STRANGER = 2, SERVERS = 2, IMPOSTOR = 1 };
+enum { CALLERS = 4, STRANGER = 2, FALSE_CALLER = 3 };
+enum { SERVERS = 3, IMPOSTOR = 1, FALSE_SERVER = 2 };
 enum { ROOM = 512, POOL = 64, STEPS = 48, SECRETS = 256, CONTENT = 16, REQUESTS = 4 };
 
 struct message {
@@ -58,6 +60,11 @@ static unsigned caller_of(const uint8_t key[KEY_SIZE])
     return i;
 }
 
+static bool believed(unsigned caller)
+{
+    return caller != STRANGER && caller != FALSE_CALLER;
+}
+
 static bool server_accepts(void *ctx, const uint8_t key[KEY_SIZE])
 {
     unsigned i = caller_of(key);
@@ -85,6 +92,17 @@ static bool caller_accepts(void *ctx, const uint8_t key[KEY_SIZE])
         return false;
     w->vouched[i][w->calling]++;
     return true;
+}
+
+/* Made when it is needed first. */
+static struct secure_server *server_at(unsigned i)
+{
+    const struct secure_limits limits = {.handshakes = 1000000, .of_one = 1000000, .sessions = 4, .per_key = 3};
+
+    if (w->server[i] == NULL)
+        w->server[i] = secure_server_new(&w->servers[i], &limits, server_accepts, server_refuses, NULL);
+    fuzz_check(w->server[i] != NULL);
+    return w->server[i];
 }
 
 /* The pool */
@@ -175,7 +193,7 @@ static void step_answer(unsigned caller, bool old, uint32_t request)
         return;
     m = pool_add();
     content_make(content, w->n_secrets);
-    n = secure_server_seal(w->server[0], session, request, content, CONTENT, m->bytes);
+    n = secure_server_seal(server_at(0), session, request, content, CONTENT, m->bytes);
     if (n == 0) {
         w->n_pool--;
         return;
@@ -202,14 +220,14 @@ static enum secure_event to_server(const struct message *from, unsigned server, 
     enum secure_event event;
 
     w->serving = server;
-    event = secure_server_take(w->server[server], w->now_ms, 1, request, m.bytes, m.len, &r);
+    event = secure_server_take(server_at(server), w->now_ms, 1, request, m.bytes, m.len, &r);
     fuzz_check(event == SECURE_NOTHING || event == SECURE_ANSWER || event == SECURE_DATA);
     if (event == SECURE_ANSWER)
         pool_answer(&r);
     if (event == SECURE_DATA) {
         s = secret_take(&r, true, request);
-        fuzz_check(server != IMPOSTOR && s->session == r.session && caller_of(r.key) == s->caller);
-        fuzz_check(s->caller != STRANGER);
+        fuzz_check(server == 0 && s->session == r.session && caller_of(r.key) == s->caller);
+        fuzz_check(believed(s->caller));
     }
     return event;
 }
@@ -231,7 +249,7 @@ static enum secure_event to_caller(const struct message *from, unsigned caller, 
         fuzz_check(s->caller == caller && (s->session == c->link.id || s->session == c->old.id));
     }
     if (event == SECURE_OPENED)
-        fuzz_check(caller != STRANGER && c->open && key_equal(c->peer, w->servers[0].public_key));
+        fuzz_check(believed(caller) && c->open && key_equal(c->peer, w->servers[0].public_key));
     if (event == SECURE_REFUSED)
         fuzz_check(*c->why != '\0');
     return event;
@@ -240,17 +258,18 @@ static enum secure_event to_caller(const struct message *from, unsigned caller, 
 /* A handshake as it should be; whatever came before cannot keep a caller from it. */
 static void step_meet(unsigned caller, unsigned server)
 {
-    bool opens = caller != STRANGER && server != IMPOSTOR;
     enum secure_event event;
 
     step_hello(caller);
     fuzz_check(to_server(pool_get(0), server, 0) == SECURE_ANSWER);
     event = to_caller(pool_get(0), caller, 0);
-    fuzz_check(event == (server == IMPOSTOR ? SECURE_REFUSED : SECURE_ANSWER));
+    fuzz_check(event == (server == 0 ? SECURE_ANSWER : SECURE_REFUSED));
     if (event != SECURE_ANSWER)
         return;
-    fuzz_check(to_server(pool_get(0), server, 0) == SECURE_ANSWER);
-    fuzz_check(to_caller(pool_get(0), caller, 0) == (opens ? SECURE_OPENED : SECURE_REFUSED));
+    event = to_server(pool_get(0), server, 0);
+    fuzz_check(event == (caller == FALSE_CALLER ? SECURE_NOTHING : SECURE_ANSWER));
+    if (event == SECURE_ANSWER)
+        fuzz_check(to_caller(pool_get(0), caller, 0) == (believed(caller) ? SECURE_OPENED : SECURE_REFUSED));
 }
 
 static void step_flip(const struct message *from, uint16_t bit, uint8_t times)
@@ -335,28 +354,25 @@ static void step(struct cur *c)
     else if (op == 9)
         step_raw(c, who);
     else if (op == 10)
-        secure_server_drop(w->server[0], w->callers[who % CALLERS].public_key);
+        secure_server_drop(server_at(0), w->callers[who % CALLERS].public_key);
     else
         w->now_ms += who;
 }
 
 static void begin(void)
 {
-    const struct secure_limits limits = {.handshakes = 1000000, .of_one = 1000000, .sessions = 4, .per_key = 3};
-
     w = calloc(1, sizeof *w);
     fuzz_check(w != NULL);
     fuzz_random_begin(1);
     w->now_ms = 1000;
-    for (unsigned i = 0; i < SERVERS; i++) {
+    for (unsigned i = 0; i < SERVERS; i++)
         identity_generate(&w->servers[i]);
-        w->server[i] = secure_server_new(&w->servers[i], &limits, server_accepts, server_refuses, NULL);
-        fuzz_check(w->server[i] != NULL);
-    }
+    memcpy(w->servers[FALSE_SERVER].public_key, w->servers[0].public_key, KEY_SIZE);
     for (unsigned i = 0; i < CALLERS; i++) {
         identity_generate(&w->callers[i]);
         secure_caller_init(&w->caller[i], &w->callers[i], caller_accepts, NULL);
     }
+    memcpy(w->callers[FALSE_CALLER].public_key, w->callers[0].public_key, KEY_SIZE);
 }
 
 static void end(void)
@@ -366,6 +382,8 @@ static void end(void)
     for (unsigned i = 0; i < CALLERS; i++)
         secure_caller_wipe(&w->caller[i]);
     for (unsigned i = 0; i < SERVERS; i++) {
+        if (w->server[i] == NULL)
+            continue;
         secure_server_count(w->server[i], &counts);
         fuzz_check(counts.sessions <= 4);
         secure_server_free(w->server[i]);
@@ -393,15 +411,19 @@ void fuzz_secure_run(const uint8_t *data, size_t len)
 void fuzz_secure_seed(struct fuzz_sink *to)
 {
     /* hello, deliver by hand */
-    static const uint8_t by_hand[] = {5, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 6, 3, 0, 0, 2};
+    static const uint8_t by_hand[] = {5, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 6, 4, 0, 0, 3};
     /* two callers meet; each asks; doubled, to the wrong one, with another number, turned over, spliced */
     static const uint8_t two[] = {8, 0, 8, 1, 6, 0, 6, 1, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 1, 0, 0, 3,
                                   2, 0, 0, 9, 0, 0, 0, 0, 3, 1, 2, 4, 0, 0, 0, 7, 0, 1, 0, 1, 1, 0, 0};
+    /* each caller meets each server */
+    static const uint8_t all[] = {8, 0, 8, 1, 8, 2, 8,  3, 8,  4, 8, 5, 8, 6, 8,
+                                  7, 8, 8, 8, 9, 8, 10, 8, 11, 6, 0, 0, 0, 0};
     /* the impostor, the stranger, a dropped key, bytes made up, cut ones */
-    static const uint8_t others[] = {8, 3, 8, 2, 8, 0, 10, 0, 6, 0,  0, 0, 0, 1,  0,   0, 9, 5,
+    static const uint8_t others[] = {8, 4, 8, 2, 8, 0, 10, 0, 6, 0,  0, 0, 0, 1,  0,   0, 9, 5,
                                      3, 1, 2, 3, 0, 0, 0,  4, 1, 20, 0, 0, 0, 11, 200, 8, 5};
 
     fuzz_put(to, by_hand, sizeof by_hand);
     fuzz_put(to, two, sizeof two);
     fuzz_put(to, others, sizeof others);
+    fuzz_put(to, all, sizeof all);
 }

@@ -138,7 +138,8 @@ static bool end_segment(struct model *m)
     return true;
 }
 
-static uint64_t make_entries(struct model *m, struct cur *c, struct wal_entry *entries, unsigned n)
+static uint64_t make_entries(struct model *m, struct cur *c, uint64_t first, struct wal_entry *entries,
+                             unsigned n)
 {
     static uint8_t data[4][256];
     uint64_t size = 0;
@@ -148,7 +149,7 @@ static uint64_t make_entries(struct model *m, struct cur *c, struct wal_entry *e
 
         memset(data[i], fill, sizeof data[i]);
         entries[i] = (struct wal_entry){.term = 1, .type = 1, .len = len, .data = data[i]};
-        m->entries[m->n_entries + i].index = m->last_index + 1 + i;
+        m->entries[m->n_entries + i].index = first + i;
         m->entries[m->n_entries + i].len = len;
         m->entries[m->n_entries + i].fill = fill;
         size += wal_format_entry_size(len);
@@ -161,20 +162,19 @@ static bool add_frame(struct model *m, struct cur *c, uint8_t op)
 {
     unsigned n = 1 + (op >> 2 & 3), back = op >> 4 & 3;
     struct wal_entry entries[4];
-    uint64_t size;
+    uint64_t size, first = m->last_index + 1 - (back < m->last_index ? back : 0);
     struct frame *f = &m->frames[m->n_frames];
 
     if (m->n_frames == FRAMES || m->n_entries + n > ENTRIES)
         return false;
-    m->last_index -= back < m->last_index ? back : 0;
-    size = make_entries(m, c, entries, n);
+    size = make_entries(m, c, first, entries, n);
     if (size > wal_format_room(SEGMENT, m->offset) && !end_segment(m))
         return false;
     *f = (struct frame){m->n_segments - 1, m->offset, 0, m->n_entries, n};
-    f->size = wal_format_put_frame(m->segments[f->segment] + f->offset, entries, n, m->last_index + 1,
-                                   salt_of(f->segment), f->offset);
+    f->size = wal_format_put_frame(m->segments[f->segment] + f->offset, entries, n, first, salt_of(f->segment),
+                                   f->offset);
     m->offset += f->size;
-    m->last_index += n;
+    m->last_index = first + n - 1;
     m->n_entries += n;
     m->n_frames++;
     return true;

@@ -33,7 +33,7 @@ static void read_rows(const struct wire_rows *rows)
     struct txn_rows *taken = rows_take(rows, &none);
 
     fuzz_check(taken != NULL);
-    fuzz_check(txn_rows_count(taken) >= 0 && txn_rows_columns(taken) >= 0);
+    fuzz_check(txn_rows_count(taken) >= 0 && txn_rows_columns(taken) >= 0 && txn_rows_affected(taken) >= 0);
     for (int c = 0; c < txn_rows_columns(taken); c++) {
         fuzz_check(strlen(txn_rows_name(taken, c)) <= ROWS_LIMIT);
         for (int r = 0; r < txn_rows_count(taken); r++)

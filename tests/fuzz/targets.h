@@ -7,7 +7,7 @@
 /* X(name, mutations that `make test` tries) */
 #define FUZZ_TARGET_LIST(X) \
     X(wire, 20000)          \
-    X(driver, 3000)         \
+    X(driver, 5000)         \
     X(record, 10000)        \
     X(ledger, 10000)        \
     X(backup, 5000)         \
@@ -18,7 +18,7 @@
     X(settings, 10000)      \
     X(names, 20000)         \
     X(keys, 5000)           \
-    X(secure, 300)
+    X(secure, 500)
 
 #define FUZZ_TARGET_DECLARE(name, mutations)                 \
     void fuzz_##name##_run(const uint8_t *data, size_t len); \

@@ -21,7 +21,11 @@
 
 enum {
     TICK_MS = 20,
-    PROGRESS = 5, /* transactions that each client must bring to an end when all is well again */
+    PROGRESS = 5, /* commits that each client must be told of when all is well again */
+    /* A client that runs and is told of no commit for so long, while others are told of so many, is cut off for
+     * good: no fault lasts as long. */
+    STUCK_MS = 30000,
+    STUCK_OTHERS = 100,
     SECONDS_LIMIT = 7 * 24 * 3600,
 };
 
@@ -40,12 +44,41 @@ static void wrong(void *arg, unsigned slot, size_t number, const char *what)
 
 /* Running */
 
+static unsigned all_committed(const struct soak *s)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < s->book.n_pages; i++)
+        n += s->book.pages[i].committed;
+    return n;
+}
+
+static void watch_clients(struct soak *s)
+{
+    unsigned all = all_committed(s);
+    uint64_t now = world_now_ms();
+
+    for (unsigned i = 0; i < s->book.n_pages; i++) {
+        struct watch *w = &s->watch[i];
+        unsigned own = s->book.pages[i].committed;
+        bool waits = own == w->own && stage_part(s, PART_CLIENT, i)->state == PART_UP;
+
+        if (waits && (now - w->since_ms < STUCK_MS || all - w->all < STUCK_OTHERS))
+            continue;
+        if (waits && w->since_ms != 0)
+            soak_violation(s, "client %u is stuck: told of no commit for %llu s, while there were %u", i,
+                           (unsigned long long)(now - w->since_ms) / 1000, all - w->all);
+        *w = (struct watch){now, own, all};
+    }
+}
+
 static void tick(struct soak *s)
 {
     fault_tick(s);
     stage_tick(s);
     group_mend(s);
     book_read(&s->book);
+    watch_clients(s);
     report_progress(s);
     world_sleep_ms(TICK_MS);
 }
@@ -72,34 +105,25 @@ static void calm_down(struct soak *s)
         soak_violation(s, "the group is not whole again");
 }
 
-static size_t told(const struct book_page *p)
-{
-    size_t n = 0;
-
-    for (size_t i = 1; i <= p->n; i++)
-        n += p->items[i].told != BOOK_NOTHING;
-    return n;
-}
-
-/* Nobody hangs: each client brings transactions to their end. */
+/* Nobody hangs: each client commits. (One that is left in doubt each time has no coordinator.) */
 static void await_progress(struct soak *s)
 {
     uint64_t end = world_now_ms() + SOAK_SETTLE_MS;
-    size_t from[BOOK_SLOTS], slow;
+    unsigned from[BOOK_SLOTS], slow;
 
     book_read(&s->book);
     for (unsigned i = 0; i < s->book.n_pages; i++)
-        from[i] = told(&s->book.pages[i]);
+        from[i] = s->book.pages[i].committed;
     do {
         tick(s);
         for (slow = 0; slow < s->book.n_pages; slow++) {
-            if (told(&s->book.pages[slow]) < from[slow] + PROGRESS)
+            if (s->book.pages[slow].committed < from[slow] + PROGRESS)
                 break;
         }
     } while (slow < s->book.n_pages && world_now_ms() < end);
     if (slow < s->book.n_pages)
-        soak_violation(s, "client %zu hangs: everything is up, and it came no further than %zu transactions",
-                       slow, told(&s->book.pages[slow]));
+        soak_violation(s, "client %u hangs: everything is up, and it came no further than %u commits", slow,
+                       s->book.pages[slow].committed);
 }
 
 static int soak(const struct soak_options *options)

@@ -63,6 +63,13 @@ struct part {
     char crash[64];      /* ASSENT_CRASH that it runs with; "": none */
 };
 
+/* Of a client: since when it has not been told of a commit, though it runs, and what had been committed then.
+ */
+struct watch {
+    uint64_t since_ms;
+    unsigned own, all;
+};
+
 struct soak {
     struct soak_options options;
     struct world *world;
@@ -70,6 +77,7 @@ struct soak {
     size_t n_parts;
     struct world_process *checker;
     struct book book;
+    struct watch watch[BOOK_SLOTS];
     uint64_t random;
     uint64_t started_ms, next_fault_ms, next_mend_ms, next_line_ms;
     bool calm;         /* no more faults: everything is to be up again */

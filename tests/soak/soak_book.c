@@ -152,6 +152,7 @@ static void note_told(struct book *b, unsigned slot, size_t number, int rc, uint
     e->rc = rc;
     e->late = rc == TX_ETIMEOUT;
     e->told_ms = (uint32_t)(ms - b->started_ms);
+    b->pages[slot].committed += e->told == BOOK_COMMITTED;
     snprintf(what, sizeof what, "its client was told %s%s", tx_strerror(rc), text);
     if (e->told == BOOK_ODD || (e->purpose && e->told == BOOK_COMMITTED))
         b->wrong(b->arg, slot, number, what);

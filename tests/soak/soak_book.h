@@ -3,11 +3,12 @@
  * A client appends lines to a file, a write each, so that the record survives its kill -9; the parent reads
  * them into the book. A line ends with " .", or it was torn by the kill:
  *
- *   try N ID MODE BANKS PURPOSE .     before the work: ID is «-» where nobody asked for it; BANKS are those
- * that it writes to, as bits; PURPOSE 1: it must not be committed told N RC MS TEXT .               what
- * txn_commit() or txn_rollback() returned, when saw N OUTCOME .                   what tx_client_outcome() said
- * afterwards blind N BANK .                    told committed, it did not find its own receipt asked SLOT N
- * NODE ANSWER .        the checker's: what a node said of a transaction
+ *   try N ID MODE BANKS PURPOSE .   before the work: ID is «-» where nobody asked for it; BANKS are those that
+ *                                   it writes to, as bits; PURPOSE 1: it must not be committed
+ *   told N RC MS TEXT .             what txn_commit() or txn_rollback() returned, and when
+ *   saw N OUTCOME .                 what tx_client_outcome() said afterwards
+ *   blind N BANK .                  told committed, it did not find its own receipt
+ *   asked SLOT N NODE ANSWER .      the checker's: what a node said of a transaction
  *
  * Used by soak; the two job processes write with book_write().
  */
@@ -74,6 +75,7 @@ struct book_page {
     struct book_entry *items; /* owned; items[0] is not used */
     size_t n, cap;            /* the last number; space */
     long read;                /* bytes of the file taken in so far */
+    unsigned committed;       /* lines that say so */
 };
 
 struct book {

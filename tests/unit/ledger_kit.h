@@ -40,7 +40,8 @@ static inline void kit_apply(struct kit *k, struct record r)
     struct buf entry;
 
     k->index++;
-    r.at_ms = 1000 + k->index;
+    if (r.at_ms == 0)
+        r.at_ms = 1000 + k->index;
     buf_init(&entry);
     record_begin(&entry);
     record_append(&entry, &r);

@@ -502,12 +502,20 @@ static inline void net_changed(void *arg, int rc, const char *why)
     snprintf(net->change_why, sizeof net->change_why, "%s", why == NULL ? "" : why);
 }
 
-static inline int net_add(struct net *net, uint64_t id)
+/* In the place of another, or of nobody for 0. */
+static inline int net_replace(struct net *net, uint64_t old, uint64_t id)
 {
+    const struct replog_newcomer newcomer = {id, net->nodes[id].address, old};
+
     net->change_rc = 1;
-    replog_add(net->nodes[net_wait_leader(net)].r, id, net->nodes[id].address, net_changed, net);
+    replog_add(net->nodes[net_wait_leader(net)].r, &newcomer, net_changed, net);
     NET_WAIT(net, net->change_rc != 1);
     return net->change_rc;
+}
+
+static inline int net_add(struct net *net, uint64_t id)
+{
+    return net_replace(net, 0, id);
 }
 
 static inline int net_remove(struct net *net, uint64_t id)

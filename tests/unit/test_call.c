@@ -52,6 +52,16 @@ static int ask(const char *coordinators, unsigned patience_ms, struct tx_error *
     return rc;
 }
 
+static int ask_one(struct calls *cs, const struct wire_message *m, enum wire_type want, struct tx_error *e)
+{
+    const struct wire_message *reply;
+    struct call call;
+    int rc = call_sync(&call, cs, m, NULL, want, call_now_ms() + 3000, &reply, e);
+
+    call_end(&call);
+    return rc;
+}
+
 static int echo(struct kit *k, const struct wire_message *in, struct wire_message *out)
 {
     (void)k;
@@ -214,6 +224,35 @@ static void leaves_a_silent_leader_alone(void **state)
     kit_stop(frozen);
     kit_stop(a);
     kit_stop(b);
+}
+
+/* The one that led is gone, and those behind it in the list do not know yet who leads: all are asked, also the
+ * last one. Not a question that goes round by itself. */
+static void asks_all_when_the_leader_is_gone(void **state)
+{
+    struct wire_message beat = {.type = WIRE_HEARTBEAT, .heartbeat.session = KIT_SESSION};
+    struct kit *old = kit_start(NULL), *k[4];
+    char list[800];
+    struct calls *cs;
+    struct tx_error e;
+
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        k[i] = kit_start(i < 3 ? follow : NULL);
+    snprintf(list, sizeof list, "%s,%s,%s,%s,%s,%s", old->address, k[0]->address, nowhere, k[1]->address,
+             k[2]->address, k[3]->address);
+    assert_int_equal(calls_new(&cs, list, NULL, &e), TX_OK);
+    assert_int_equal(ask_one(cs, &beat, WIRE_HEARTBEAT_OK, &e), TX_OK);
+    kit_stop(old);
+    assert_int_equal(ask_one(cs, &beat, WIRE_HEARTBEAT_OK, &e), TX_OK);
+    /* One of them names the dead one for ever. */
+    k[2]->answer = NULL;
+    k[3]->answer = follow;
+    k[3]->arg = k[0]->arg = (void *)nowhere;
+    assert_int_equal(ask_one(cs, &beat, WIRE_HEARTBEAT_OK, &e), TX_OK);
+    calls_free(cs);
+    for (int i = 0; i < 4; i++)
+        kit_stop(k[i]);
 }
 
 static void *many_asks(void *arg)
@@ -398,16 +437,6 @@ static int lead_many(struct kit *k, const struct wire_message *in, struct wire_m
     return 1;
 }
 
-static int ask_one(struct calls *cs, const struct wire_message *m, enum wire_type want, struct tx_error *e)
-{
-    const struct wire_message *reply;
-    struct call call;
-    int rc = call_sync(&call, cs, m, NULL, want, call_now_ms() + 3000, &reply, e);
-
-    call_end(&call);
-    return rc;
-}
-
 /* Nodes come and go for years: what is neither configured nor listed any more makes room. */
 static void forgets_who_is_gone(void **state)
 {
@@ -445,6 +474,7 @@ int main(void)
         cmocka_unit_test(waits_for_an_election),
         cmocka_unit_test(spreads_questions_for_outcomes),
         cmocka_unit_test(leaves_a_silent_leader_alone),
+        cmocka_unit_test(asks_all_when_the_leader_is_gone),
         cmocka_unit_test(survives_two_who_send_it_to_each_other),
         cmocka_unit_test(passes_over_who_is_not_there),
         cmocka_unit_test(tells_never_sent_from_not_answered),

@@ -259,6 +259,27 @@ static void test_resolve_refused(void **state)
     kit_free(k);
 }
 
+/* Its session's end is under way, and any node may say then that it is aborted. */
+static void test_resolve_too_late(void **state)
+{
+    struct kit *k = kit_new(NULL);
+    struct outcome o = {0};
+
+    (void)state;
+    for (int i = 0; i < 900; i++) {
+        k->now += 50;
+        driver_tick(k->d, k->now, KIT_WALL + k->now);
+    }
+    (void)kit_found(k, 1, 1, 100);
+    assert_int_equal(ledger_session(driver_ledger(k->d), k->session)->state, SESSION_OPEN);
+    assert_int_equal(resolve(k, 1, VERDICT_COMMIT, &o), TX_EREFUSED);
+    kit_turn(k);
+    assert_int_equal(ledger_session(driver_ledger(k->d), k->session)->state, SESSION_EXPIRED);
+    assert_int_equal(resolve(k, 1, VERDICT_COMMIT, &o), TX_EREFUSED);
+    assert_int_equal(o.calls, 0);
+    kit_free(k);
+}
+
 /* The lead is lost before it is known how the proposal ended. */
 static void test_resolve_unknown(void **state)
 {
@@ -519,6 +540,7 @@ int main(void)
         cmocka_unit_test(test_agents_refused),
         cmocka_unit_test(test_resolve_and_forget),
         cmocka_unit_test(test_resolve_refused),
+        cmocka_unit_test(test_resolve_too_late),
         cmocka_unit_test(test_resolve_unknown),
         cmocka_unit_test(test_remove_resource),
         cmocka_unit_test(test_inquire),

@@ -134,6 +134,10 @@ static void test_text_of_a_key(void **state)
     assert_false(key_parse(text, key));
     text[3] = '\0';
     assert_false(key_parse(text, key));
+    for (int c = 0x80; c <= 0xff; c++) {
+        text[3] = (char)c;
+        assert_false(key_parse(text, key));
+    }
 }
 
 static void test_roles(void **state)

@@ -149,11 +149,11 @@ static const struct row {
     {"or", "o:Aer:aa", "x=x:Aer:aa c=c:Aer:aa C>A A>A a>A P>A p>A k=o:Aekr:aa f=o:Ae:aa"},
     {"okr", "o:Aekr:af", "x=x:Aekr:af c=c:Aekr:af C>N A>N a>N P>N p>N f=o:-:af"},
     {"ox", "x:-:aa",
-     "d=-:-:af C>AF A=x:A:aa>A1 a>A P=x:C:cc>C1 p=x:A:aa>A1 k=x:-:af r=x:Aer:aa m=x:Aem:aa "
+     "d=-:-:af C>AF A=x:A:aa>A1 a>A P>AF p=x:A:aa>A1 k=x:-:af r=x:Aer:aa m=x:Aem:aa "
      "z=x:Aez:aa R=x:Aer:aa"},
-    {"oc", "-:-:af", "C>N A>N a>N P=G:C:cc>C1 p>N r=G:Aer:af m=G:Aem:af z=G:Aez:af R=G:Aer:af"},
+    {"oc", "-:-:af", "C>N A>N a>N P>N p>N r=G:Aer:af m=G:Aem:af z=G:Aez:af R=G:Aer:af"},
     {"oxk", "x:-:af", "d=-:-:af C>N A>N a>N P>N p>N r=x:Aekr:af m=x:Aekm:af z=x:Aekz:af R=x:Aekr:af"},
-    {"oxd", "-:-:af", "C>N A>N a>N P=G:C:cc>C1 p>N r=G:Aer:af m=G:Aem:af z=G:Aez:af R=G:Aer:af"},
+    {"oxd", "-:-:af", "C>N A>N a>N P>N p>N r=G:Aer:af m=G:Aem:af z=G:Aez:af R=G:Aer:af"},
     {"oCx", "x:C:cc",
      "d=X:C:cc C>C A>C a>C P>C p>C k=x:Ck:cc e=x:Ce:cc r=x:Cr:cc m=x:Cm:cc z=x:Cz:cc R=x:Cr:cc"},
     {"oCc", "c:C:cc",
@@ -161,7 +161,7 @@ static const struct row {
     {"oCex", "x:Ce:cc", "d=-:-:af C>C A>C a>C P>C p>C k=x:-:af r=x:Cer:cc m=x:Cem:cc z=x:Cez:cc R=x:Cer:cc"},
     {"oCec", "c:Ce:cc", "d=-:-:af C>C A>C a>C P>C p>C k=-:-:af r=c:Cer:cc m=c:Cem:cc z=c:Cez:cc R=c:Cer:cc"},
     {"oAex", "x:-:aa",
-     "d=-:-:af C>AF A=x:A:aa>A1 a>A P=x:C:cc>C1 p=x:A:aa>A1 k=x:-:af r=x:Aer:aa m=x:Aem:aa "
+     "d=-:-:af C>AF A=x:A:aa>A1 a>A P>AF p=x:A:aa>A1 k=x:-:af r=x:Aer:aa m=x:Aem:aa "
      "z=x:Aez:aa R=x:Aer:aa"},
     {"oAx", "x:A:aa",
      "d=X:A:aa C>A A>A a>A P>A p>A k=x:Ak:aa e=x:-:aa r=x:Ar:aa m=x:Am:aa z=x:Az:aa R=x:Ar:aa"},
@@ -169,7 +169,7 @@ static const struct row {
      "d=C:A:aa C>A A>A a>A P>A p>A k=c:Ak:aa e=-:-:af r=c:Ar:aa m=c:Am:aa z=c:Az:aa R=c:Ar:aa"},
     {"oCxk", "x:Ck:cc", "d=X:Ck:cc C>C A>C a>C P>C p>C e=x:-:af r=x:Ckr:cc m=x:Ckm:cc z=x:Ckz:cc R=x:Ckr:cc"},
     {"oCxd", "X:C:cc", "C>C A>C a>C P>C p>C e=-:-:af r=X:Cr:cc m=X:Cm:cc z=X:Cz:cc R=X:Cr:cc"},
-    {"oCexd", "-:-:af", "C>N A>N a>N P=G:C:cc>C1 p>N r=G:Aer:af m=G:Aem:af z=G:Aez:af R=G:Aer:af"},
+    {"oCexd", "-:-:af", "C>N A>N a>N P>N p>N r=G:Aer:af m=G:Aem:af z=G:Aez:af R=G:Aer:af"},
     {"oCrx", "x:Cr:cc", "d=X:Cr:cc C>C A>C a>C P>C p>C k=x:Ckr:cc e=x:Cer:cc f=x:Ck:cc"},
     {"oCerx", "x:Cer:cc", "d=X:Cer:cc C>C A>C a>C P>C p>C k=x:Cekr:cc f=x:-:af"},
     {"oCerc", "c:Cer:cc", "d=C:Cer:cc C>C A>C a>C P>C p>C k=c:Cekr:cc f=-:-:af"},
@@ -180,11 +180,7 @@ static const struct row {
     {"oxr", "x:Aer:aa", "d=X:Aer:aa C>A A>A a>A P>A p>A k=x:Aekr:aa f=x:-:af"},
     {"oxA", "x:A:aa",
      "d=X:A:aa C>A A>A a>A P>A p>A k=x:Ak:aa e=x:-:aa r=x:Ar:aa m=x:Am:aa z=x:Az:aa R=x:Ar:aa"},
-    {"oxP", "x:C:cc",
-     "d=X:C:cc C>C A>C a>C P>C p>C k=x:Ck:cc e=x:Ce:cc r=x:Cr:cc m=x:Cm:cc z=x:Cz:cc R=x:Cr:cc"},
     {"oxdr", "G:Aer:af", "C>N A>N a>N P>N p>N f=-:-:af"},
-    {"oxdP", "G:C:cc", "C>C A>C a>C P>C p>C e=-:-:af r=G:Cr:cc m=G:Cm:cc z=G:Cz:cc R=G:Cr:cc"},
-    {"oxdPr", "G:Cr:cc", "C>C A>C a>C P>C p>C e=G:Cer:cc f=G:C:cc"},
     {"oxrd", "X:Aer:aa", "C>A A>A a>A P>A p>A f=-:-:af"},
     {"okxr", "x:Aekr:af", "d=X:Aekr:af C>N A>N a>N P>N p>N f=x:-:af"},
 };

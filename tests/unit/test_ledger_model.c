@@ -126,8 +126,9 @@ static void model_revoke_key(struct model *m, uint8_t key)
     m->k[key].known = m->k[key].revoked = true;
 }
 
+/* Whoever asks. */
 static enum verdict model_decide(struct model_session *s, struct model_transaction *t, enum verdict verdict,
-                                 enum origin origin, size_t n_branches)
+                                 size_t n_branches)
 {
     bool makes;
 
@@ -137,8 +138,7 @@ static enum verdict model_decide(struct model_session *s, struct model_transacti
         return VERDICT_ABORT;
     if (t->acknowledged && !model_forgotten(s))
         return VERDICT_NONE;
-    makes = s->state == MODEL_OPEN || (verdict == VERDICT_COMMIT && origin == ORIGIN_OPERATOR) ||
-            (verdict == VERDICT_ABORT && n_branches > 0 && !model_forgotten(s));
+    makes = s->state == MODEL_OPEN || (verdict == VERDICT_ABORT && n_branches > 0 && !model_forgotten(s));
     if (!makes)
         return model_forgotten(s) ? VERDICT_NONE : VERDICT_ABORT;
     *t = (struct model_transaction){.record = true, .verdict = verdict, .acknowledged = t->acknowledged};
@@ -284,7 +284,7 @@ static enum verdict tell_model(struct model *m, const struct draw *d)
     else if (d->type == RECORD_DROP_SESSION)
         s->over = s->over || s->state == MODEL_CLOSED || s->state == MODEL_EXPIRED;
     else if (d->type == RECORD_DECIDE)
-        stands = model_decide(s, t, d->verdict, d->origin, d->n_branches);
+        stands = model_decide(s, t, d->verdict, d->n_branches);
     else if (d->type == RECORD_END)
         t->ended = t->ended || t->record;
     else if (d->type == RECORD_ACKNOWLEDGE)

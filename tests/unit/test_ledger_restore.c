@@ -10,6 +10,8 @@
 
 enum { PIECE = 100 };
 
+#define NOW 1790000000000ULL
+
 static struct txid id_of(uint64_t session, uint64_t sequence, uint64_t nonce)
 {
     return (struct txid){GROUP, session, sequence, nonce};
@@ -29,10 +31,10 @@ static void fill(struct kit *k)
     kit_key(k, 2, "shop", 0, NULL);
 }
 
-static void feed(struct kit *k, const struct buf *b, size_t from)
+static void feed(struct kit *k, const struct buf *b, size_t from, uint64_t at_ms)
 {
     for (size_t at = from; at < b->len; at += PIECE) {
-        struct record r = {.type = RECORD_RESTORE};
+        struct record r = {.type = RECORD_RESTORE, .at_ms = at_ms};
 
         r.restore.at = at;
         r.restore.total = b->len;
@@ -43,7 +45,7 @@ static void feed(struct kit *k, const struct buf *b, size_t from)
 }
 
 /* A new group's ledger after all pieces; *k is to be released. */
-static void restore(struct kit *k)
+static void restore_at(struct kit *k, uint64_t at_ms)
 {
     struct kit before;
     struct buf b;
@@ -55,8 +57,13 @@ static void restore(struct kit *k)
     kit_init(k);
     kit_node(k, RECORD_ADD_NODE, 1, "tcp://new:7401");
     kit_key(k, 2, "shop", ROLE_CLIENT, "");
-    feed(k, &b, 0);
+    feed(k, &b, 0, at_ms);
     buf_release(&b);
+}
+
+static void restore(struct kit *k)
+{
+    restore_at(k, NOW);
 }
 
 static void test_what_the_backup_knows_stands(void **state)
@@ -161,6 +168,47 @@ static void test_new_sessions_are_far_off(void **state)
     kit_release(&k);
 }
 
+/* The log of the first restore is lost as well: what it committed must not pass for a transaction of a session
+ * that the second one opens, nor for one that has no record because it was rolled back. */
+static void test_the_same_backup_twice(void **state)
+{
+    struct kit first, second;
+    struct txid id;
+
+    (void)state;
+    restore_at(&first, NOW);
+    kit_open(&first, 201);
+    id = id_of(first.result.session, 1, 201);
+    kit_decide(&first, id.session, 1, VERDICT_COMMIT, ORIGIN_CLIENT, 2);
+    restore_at(&second, NOW + 1);
+    assert_lost(&second, id);
+    kit_open(&second, 301);
+    assert_true(second.result.session > id.session);
+    kit_apply(&second, (struct record){.type = RECORD_CLOSE_SESSION, .session = second.result.session});
+    assert_lost(&second, id);
+    kit_decide(&second, id.session, 1, VERDICT_COMMIT, ORIGIN_CLIENT, 2);
+    assert_int_equal(second.result.verdict, VERDICT_NONE);
+    kit_release(&first);
+    kit_release(&second);
+}
+
+/* A clock that has just begun, a time that no clock shows, a counter at its end. */
+static void test_numbers_grow_whatever_the_clock_says(void **state)
+{
+    static const uint64_t times[] = {1, NOW, UINT64_MAX >> 12, UINT64_MAX};
+    struct txid id = id_of(3, 1, 103);
+    struct kit k;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        restore_at(&k, times[i]);
+        assert_lost(&k, id);
+        kit_open(&k, 201);
+        assert_true(k.result.session > 1ULL << 32);
+        kit_release(&k);
+    }
+}
+
 static void test_pieces_out_of_order(void **state)
 {
     struct kit k, before;
@@ -171,9 +219,9 @@ static void test_pieces_out_of_order(void **state)
     buf_init(&b);
     ledger_snapshot(before.l, &b);
     kit_init(&k);
-    feed(&k, &b, PIECE);
+    feed(&k, &b, PIECE, NOW);
     assert_int_equal(kit_counts(&k).sessions, 0);
-    feed(&k, &b, 0);
+    feed(&k, &b, 0, NOW);
     assert_int_equal(kit_counts(&k).sessions, 1);
     buf_release(&b);
     kit_release(&before);
@@ -226,6 +274,27 @@ static void test_the_file(void **state)
     kit_release(&k);
 }
 
+/* Nor can a node's own ledger be where the next session has no number, or the next change of the keys none. */
+static void test_the_last_numbers(void **state)
+{
+    enum { AT_NEXT_SESSION = 16, BEHIND_KEYS_VERSION = 16 };
+    struct kit k;
+    struct buf b;
+
+    (void)state;
+    kit_init(&k);
+    buf_init(&b);
+    ledger_snapshot(k.l, &b);
+    memset(b.data + AT_NEXT_SESSION, 0xff, 8);
+    assert_int_equal(ledger_restore(k.l, b.data, b.len, NULL), TX_ECORRUPT);
+    buf_reset(&b);
+    ledger_snapshot(k.l, &b);
+    memset(b.data + b.len - BEHIND_KEYS_VERSION, 0xff, 8);
+    assert_int_equal(ledger_restore(k.l, b.data, b.len, NULL), TX_ECORRUPT);
+    buf_release(&b);
+    kit_release(&k);
+}
+
 /* Its checksum is right, and its numbers are none that a group can have come to: what follows would have none
  * left. */
 static void test_numbers_without_an_end(void **state)
@@ -243,7 +312,7 @@ static void test_numbers_without_an_end(void **state)
     ledger_snapshot(k.l, &b);
     memset(b.data + AT_NEXT_SESSION, 0xff, 7);
     b.data[AT_NEXT_SESSION + 7] = 0x7f;
-    feed(&k, &b, 0);
+    feed(&k, &b, 0, 0);
     assert_int_equal(kit_counts(&k).next_session, 1);
     assert_int_equal(ledger_restore(k.l, b.data, b.len, NULL),
                      0); /* as a node's own snapshot it is as good as any */
@@ -266,8 +335,11 @@ int main(void)
         cmocka_unit_test(test_what_came_later_is_lost),
         cmocka_unit_test(test_an_operator_decides_what_is_lost),
         cmocka_unit_test(test_new_sessions_are_far_off),
+        cmocka_unit_test(test_the_same_backup_twice),
+        cmocka_unit_test(test_numbers_grow_whatever_the_clock_says),
         cmocka_unit_test(test_pieces_out_of_order),
         cmocka_unit_test(test_the_file),
+        cmocka_unit_test(test_the_last_numbers),
         cmocka_unit_test(test_numbers_without_an_end),
     };
 

@@ -58,6 +58,7 @@ static void ignore_change(void *arg, int rc, const char *why)
 static void disturb(void)
 {
     uint64_t id = pick(), leader = net_leader(&net);
+    struct replog_newcomer newcomer = {4, net.nodes[4].address, 0};
 
     switch (net_random(&net, 11)) {
     case 0:
@@ -85,7 +86,7 @@ static void disturb(void)
         break;
     case 8:
         if (leader != 0)
-            replog_add(net.nodes[leader].r, 4, net.nodes[4].address, ignore_change, NULL);
+            replog_add(net.nodes[leader].r, &newcomer, ignore_change, NULL);
         break;
     case 9:
         if (leader != 0)

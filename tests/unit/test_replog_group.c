@@ -393,7 +393,8 @@ static void refuses_changes(void **state)
     assert_int_equal(net_remove(&net, 5), TX_EREFUSED);
     assert_int_equal(net_transfer(&net, 5), TX_EREFUSED);
     assert_int_equal(net_transfer(&net, leader), TX_EREFUSED);
-    replog_add(net.nodes[leader].r, 4, net.nodes[follower].address, net_changed, &net);
+    replog_add(net.nodes[leader].r, &(struct replog_newcomer){4, net.nodes[follower].address, 0}, net_changed,
+               &net);
     assert_int_equal(net.change_rc, TX_EREFUSED);
     net_isolate(&net, follower, true);
     net.change_rc = 1;
