@@ -14,6 +14,7 @@ enum {
     CALL_SHORT_MS = 5,        /* nobody leads, or the leader is too busy: ask again after, */
     CALL_ELECTION_MS = 40,    /* doubled up to this */
     CALL_UNREACHABLE_MS = 25, /* not connected to anybody: try again after */
+    CALL_DENIED_MS = 1200,    /* whoever was let in before looks for so long whether it is so no more */
     REDIRECT_LIMIT = 4,       /* «he leads» followed at once; more of them wait for the election's end */
     RECEIVE_LIMIT = 256,      /* messages taken from one socket before the others have their turn */
 };
@@ -443,11 +444,13 @@ static void call_give_up(struct call *c, uint64_t now)
             (unsigned long long)(now - c->started_ms), majority, list);
 }
 
-/* With nobody whom it could go to is there a line, nor will be. */
+/* With nobody whom it could go to is there a line, nor will be. What was said while nobody asked may be long
+ * ago: another handshake is made while this call waits.
+ */
 static bool call_denied(const struct call *c, uint64_t now)
 {
     const struct calls *cs = c->calls;
-    bool denied = true;
+    bool denied = !cs->admitted || now - c->started_ms >= CALL_DENIED_MS;
 
     if (c->fixed != NULL)
         return peer_denies(cs, c->fixed, now);

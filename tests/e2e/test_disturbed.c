@@ -48,8 +48,11 @@ static void disturb(const struct relay_plan *plan, int first, int last, enum kit
     kit_load_end_mixed(kit);
 }
 
-/* Of messages, and of the lengths that nanomsg puts before them. */
+/* Of messages, and of the lengths that nanomsg puts before them. Not of those on a socket file: nanomsg 1.1.5
+ * aborts the program that hears a wrong one there, so that who may write to the file may end the program.
+ */
 static const struct relay_plan flips = {.flip = 150, .break_frame = 30};
+static const struct relay_plan flips_alone = {.flip = 150};
 
 static void test_bits_to_callers(void **state)
 {
@@ -66,7 +69,7 @@ static void test_bits_between_peers(void **state)
 static void test_bits_to_agents(void **state)
 {
     (void)state;
-    disturb(&flips, MIDDLE_FIRST_AGENT, MIDDLES - 1, KIT_REMOTE);
+    disturb(&flips_alone, MIDDLE_FIRST_AGENT, MIDDLES - 1, KIT_REMOTE);
 }
 
 /* Established connections that pass nothing on any more, one way, and do not end; new ones do. */

@@ -184,6 +184,13 @@ static size_t make_garbage(struct flooder *f)
     return n;
 }
 
+/* Not even messages: nanomsg makes of it what it can. */
+static bool send_bytes(struct flooder *f, struct sp *s)
+{
+    fill(f, 512);
+    return sp_write(s, f->bytes, 1 + (size_t)rand_r(&f->seed) % 512);
+}
+
 /* Of sessions that nobody has. */
 static size_t make_stray(struct flooder *f)
 {
@@ -197,6 +204,8 @@ static bool flood_one(struct flooder *f, size_t line)
     struct sp *s = &f->lines[line];
     size_t n;
 
+    if (f->kind == GARBAGE && rand_r(&f->seed) % 16 == 0)
+        return send_bytes(f, s);
     if (f->kind == GARBAGE && rand_r(&f->seed) % 2 == 0)
         return sp_send(s, f->bytes, make_garbage(f));
     n = f->kind == HELLOS   ? make_hello(f)
