@@ -31,6 +31,8 @@ say  := $(if $(VERBOSE),@:,@printf '  %-4s %s\n')
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
 SHARED := $(call obj,$(wildcard libtx/shared/*.c))
+# What is a whole process's business is none of a library's.
+DAEMON := $(call obj,$(wildcard libtx/shared/daemon/*.c))
 # A program that embeds a participant has the agent inside, without the drivers.
 EMBED  := $(call obj,$(filter-out participant/main.c participant/rm%.c,$(wildcard participant/*.c)))
 LIBTX  := $(call obj,$(wildcard libtx/*.c)) $(EMBED) $(SHARED)
@@ -71,10 +73,10 @@ $(B)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(B)/txcoordd: $(B)/coordinator/main.o $(COORD) $(SHARED)
+$(B)/txcoordd: $(B)/coordinator/main.o $(COORD) $(SHARED) $(DAEMON)
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lraft -luv -lcjson $(MSG_LIBS)
-$(B)/txagentd: $(B)/participant/main.o $(AGENT) $(SHARED)
+$(B)/txagentd: $(B)/participant/main.o $(AGENT) $(SHARED) $(DAEMON)
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 $(B)/txadmin: $(ADMIN) $(SHARED)
@@ -104,7 +106,7 @@ $(B)/examples/%: $(B)/examples/%.o $(B)/libtx.a
 
 # A test is linked with everything but the mains, from archives, so that it takes just what it uses.
 # (q, not r: some files of different directories have one name.)
-$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(TLIB) $(FUZZ))
+$(B)/tests/all.a: $(sort $(COORD) $(AGENT) $(LIBTX) $(filter-out %/connections.o,$(DAEMON)) $(TLIB) $(FUZZ))
 	$(say) AR $@
 	$(Q)rm -f $@ && ar qcs $@ $^
 $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
@@ -165,13 +167,20 @@ soak: deps
 released = $(call build,release,$(1)) && tests/lib/in-temporary build/release/tests/$(1)
 run: deps ; @$(call released,demo/demo) --run
 bench: deps ; @$(call released,demo/demo) --bench $(BENCH_ARGS)
+bench-security: deps
+	@$(call released,demo/demo) --bench --modes=clear,direct --base=clear $(BENCH_ARGS)
 bench-group: deps ; @$(call released,demo/demo) --group
 bench-failover: deps ; @$(call released,failover/failover) $(BENCH_ARGS)
 bench-recovery: deps ; @$(call released,recovery/recovery) $(BENCH_ARGS)
 
+# A systemd unit, with what both have in common.
+unit = sed -e '/@HARDENING@/{r libtx/shared/unit-hardening.in' -e 'd}' -e 's|@PREFIX@|$(PREFIX)|' $(1)
+UNIT_FILES := coordinator/txcoordd.service participant/txagentd.service
+
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include \
-	  $(DESTDIR)$(PREFIX)/share/man/man3 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/assent/sql
+	  $(DESTDIR)$(PREFIX)/share/man/man3 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/assent/sql \
+	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
 	install -m755 $(B)/txcoordd $(B)/txagentd $(DESTDIR)$(PREFIX)/sbin
 	install -m755 $(B)/txadmin $(B)/txbench $(DESTDIR)$(PREFIX)/bin
 	install -m755 $(B)/libtx.so.0 $(DESTDIR)$(PREFIX)/lib && ln -sf libtx.so.0 $(DESTDIR)$(PREFIX)/lib/libtx.so
@@ -181,7 +190,14 @@ install: all
 	install -m644 docs/man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3
 	install -m644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m644 sql/* $(DESTDIR)$(PREFIX)/share/assent/sql
+	$(foreach u,$(UNIT_FILES),$(call unit,$(u).in) > $(DESTDIR)$(PREFIX)/lib/systemd/system/$(notdir $(u)) &&) :
+	install -m644 libtx/shared/assent.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/assent.conf
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+
+# What systemd thinks of the units: 0 is the safest, 10 the most exposed.
+systemd-score:
+	@mkdir -p $(B) && $(foreach u,$(UNIT_FILES),$(call unit,$(u).in) > $(B)/$(notdir $(u)) && \
+	  systemd-analyze security --offline=true --no-pager $(B)/$(notdir $(u)) | tail -n 1 &&) :
 
 clean:
 	rm -rf build
@@ -190,6 +206,7 @@ help:
 	@echo 'make                 build what is installed'
 	@echo 'make install         PREFIX=/usr/local DESTDIR='
 	@echo 'make deps            install what is missing (apt)'
+	@echo 'make systemd-score   how exposed the installed systemd units are'
 	@echo 'make clean'
 	@echo
 	@echo 'make demo            the main job, before your eyes'
@@ -202,12 +219,14 @@ help:
 	@echo 'make soak            MINUTES=1 SEED=s: random faults, and whether every record agrees with the banks'
 	@echo
 	@echo 'make bench           what atomicity costs'
+	@echo 'make bench-security  what encryption and authentication cost'
 	@echo 'make bench-group     coordinators alone, one and three'
 	@echo 'make bench-failover  what a failover takes'
 	@echo 'make bench-recovery  how fast branches in doubt are resolved'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps install clean help demo run soak fuzz fuzz-corpus bench bench-group bench-failover bench-recovery \
+.PHONY: all check-raft deps install systemd-score clean help demo run soak fuzz fuzz-corpus bench bench-security bench-group \
+        bench-failover bench-recovery \
         build-tests test asan tsan run-tests run-thread-tests
 .SECONDARY:

@@ -18,29 +18,30 @@ struct admin {
     struct admin_backup backup;
 };
 
-static const struct verb {
-    const char *name;
-    admin_verb run;
-    bool by_leader; /* only the leader can answer */
-} verbs[] = {
-    {"status", admin_status, false},
-    {"transactions", admin_transactions, true},
-    {"show", admin_show, true},
-    {"resources", admin_resources, true},
-    {"add_resource", admin_add_resource, true},
-    {"alter_resource", admin_alter_resource, true},
-    {"remove_resource", admin_remove_resource, true},
-    {"test_resource", admin_test_resource, true},
-    {"sessions", admin_sessions, true},
-    {"resolve", admin_resolve, true},
-    {"forget", admin_forget, true},
-    {"doctor", admin_doctor, false},
-    {"backup", admin_backup, false},
-    {"nodes", admin_nodes, false},
-    {"node_init", admin_node_init, false},
-    {"node_add", admin_node_add, true},
-    {"node_remove", admin_node_remove, true},
-    {"node_transfer", admin_node_transfer, true},
+enum { READING = ROLE_OPERATOR | ROLE_OBSERVER, ACTING = ROLE_OPERATOR };
+
+static const struct admin_verb verbs[] = {
+    {"status", admin_status, false, READING, "see the status", NULL},
+    {"transactions", admin_transactions, true, READING, "list transactions", NULL},
+    {"show", admin_show, true, READING, "see a transaction", NULL},
+    {"resources", admin_resources, true, READING, "list resources", NULL},
+    {"add_resource", admin_add_resource, true, ACTING, "add a resource", "name"},
+    {"alter_resource", admin_alter_resource, true, ACTING, "alter a resource", "name"},
+    {"remove_resource", admin_remove_resource, true, ACTING, "remove a resource", "name"},
+    {"test_resource", admin_test_resource, true, ACTING, "have a resource tested", "name"},
+    {"sessions", admin_sessions, true, READING, "list sessions", NULL},
+    {"resolve", admin_resolve, true, ACTING, "resolve a transaction", "id"},
+    {"forget", admin_forget, true, ACTING, "forget a heuristic outcome", "id"},
+    {"doctor", admin_doctor, false, READING, "ask the doctor", NULL},
+    {"backup", admin_backup, false, ACTING, "make a backup", NULL},
+    {"nodes", admin_nodes, false, READING, "list nodes", NULL},
+    {"node_init", admin_node_init, false, ACTING, "begin a group", NULL},
+    {"node_add", admin_node_add, true, ACTING, "add a node", "node"},
+    {"node_remove", admin_node_remove, true, ACTING, "remove a node", "node"},
+    {"node_transfer", admin_node_transfer, true, ACTING, "hand over the lead", "node"},
+    {"keys", admin_keys, true, READING, "list keys", NULL},
+    {"key_add", admin_key_add, true, ACTING, "add a key", "name"},
+    {"key_revoke", admin_key_revoke, true, ACTING, "revoke a key", "key"},
 };
 
 int admin_new(struct admin **out, const struct admin_options *options, struct tx_error *e)
@@ -152,6 +153,7 @@ static void task_free(struct admin_task *t)
     a->n_tasks--;
     awaited_free(t->awaited);
     cJSON_Delete(t->answer);
+    cJSON_Delete(t->noted);
     free(t);
 }
 
@@ -160,12 +162,24 @@ void admin_task_hold(struct admin_task *t)
     t->holds++;
 }
 
+static bool is_act(const struct admin_verb *verb)
+{
+    return (verb->roles & ROLE_OBSERVER) == 0;
+}
+
+static enum audit_outcome outcome_of(int code)
+{
+    return code == TX_OK ? AUDIT_OK : code == TX_EUNKNOWN ? AUDIT_UNKNOWN : AUDIT_REFUSED;
+}
+
 void admin_task_release(struct admin_task *t)
 {
     if (--t->holds > 0)
         return;
     if (t->finish != NULL)
         t->finish(t);
+    if (is_act(t->verb) && (!t->quiet || t->error.code != TX_OK))
+        admin_act_audit(t, outcome_of(t->error.code));
     task_answer(t);
     task_free(t);
 }
@@ -182,15 +196,23 @@ void admin_free(struct admin *a)
 
 /* Questions */
 
-static const struct verb *verb_find(const cJSON *question)
+static int run_unknown(struct admin_task *t, struct tx_error *e)
 {
+    (void)t;
+    return err_set(e, TX_EINVAL, "not a question with a verb that this coordinator knows");
+}
+
+/* Never NULL. */
+static const struct admin_verb *verb_find(const cJSON *question)
+{
+    static const struct admin_verb unknown = {"unknown", run_unknown, false, READING, "ask anything", NULL};
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(question, "verb"));
 
     for (size_t i = 0; name != NULL && i < sizeof verbs / sizeof *verbs; i++) {
         if (strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
     }
-    return NULL;
+    return &unknown;
 }
 
 /* The leader is named, or what is in its way. */
@@ -216,26 +238,63 @@ static void reply_not_leader(struct admin *a, const struct reply_to *to)
     reply_error(a, to, TX_ENOTLEADER, text, NULL);
 }
 
-static void admin_run(struct admin *a, const struct verb *verb, struct admin_task *t)
+static void task_run(struct admin_task *t)
 {
-    int rc;
+    int rc = t->verb->run(t, &t->error);
 
-    if (verb == NULL)
-        rc = err_set(&t->error, TX_EINVAL, "not a question with a verb that this coordinator knows");
-    else if (verb->by_leader && !driver_leading(a->with.driver)) {
-        reply_not_leader(a, &t->from);
-        task_free(t);
-        return;
-    } else
-        rc = verb->run(t, &t->error);
     if (rc != TX_OK)
         t->error.code = rc;
+    /* What is not over yet ends with a line of its own. */
+    if (is_act(t->verb) && t->holds > 1)
+        admin_act_audit(t, AUDIT_BEGUN);
     t->question = NULL;
     admin_task_release(t);
 }
 
-void admin_request(struct admin *a, uint64_t now, uint64_t wall, const struct reply_to *from,
-                   const struct wire_admin *m)
+/* Who may not, and whom only the leader can answer, is sent away at once. */
+static void task_begin(struct admin_task *t, const struct caller *caller)
+{
+    struct admin *a = t->admin;
+    int rc = access_check_verb(caller, t->verb->act, t->verb->roles, &t->error);
+
+    if (rc != TX_OK) {
+        admin_act_audit(t, AUDIT_DENIED);
+        reply_error(a, &t->from, rc, t->error.msg, NULL);
+        task_free(t);
+    } else if (t->verb->by_leader && !driver_leading(a->with.driver)) {
+        reply_not_leader(a, &t->from);
+        task_free(t);
+    } else {
+        task_run(t);
+    }
+}
+
+static void note_asker(struct admin_asker *asker, const struct caller *caller)
+{
+    asker->known = caller->key != NULL;
+    if (!asker->known)
+        return;
+    memcpy(asker->key, caller->key, KEY_SIZE);
+    snprintf(asker->name, sizeof asker->name, "%s", caller->name);
+}
+
+/* A name, or a node's number. */
+static void note_subject(struct admin_task *t)
+{
+    const cJSON *subject =
+        t->verb->subject != NULL ? cJSON_GetObjectItemCaseSensitive(t->question, t->verb->subject) : NULL;
+    char number[32];
+
+    t->noted = cJSON_CreateObject();
+    snprintf(number, sizeof number, "%.0f", cJSON_GetNumberValue(subject));
+    if (cJSON_IsString(subject))
+        admin_act_tell(t, "what", subject->valuestring);
+    else if (cJSON_IsNumber(subject))
+        admin_act_tell(t, "what", number);
+}
+
+void admin_request(struct admin *a, uint64_t now, uint64_t wall, const struct caller *caller,
+                   const struct reply_to *from, const struct wire_admin *m)
 {
     cJSON *question = NULL;
     struct admin_task *t;
@@ -251,9 +310,12 @@ void admin_request(struct admin *a, uint64_t now, uint64_t wall, const struct re
     }
     question = cJSON_Parse(m->json);
     t->question = question;
+    t->verb = verb_find(question);
     t->now = now;
     t->wall = wall;
-    admin_run(a, verb_find(question), t);
+    note_asker(&t->asker, caller);
+    note_subject(t);
+    task_begin(t, caller);
     cJSON_Delete(question);
 }
 

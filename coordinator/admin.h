@@ -5,6 +5,9 @@
  * {"verb": "…", …}; an answer {"ok": true, …} or {"ok": false, "code": …, "error": "…"}, where code is an enum
  * tx_err. The verbs are the table in admin.c; what they take and give stands at their functions.
  *
+ * Each verb takes a role: an observer may ask what changes nothing, an operator all. Who may not is answered
+ * WIRE_ERROR TX_EDENIED. Denials and acts are audited here, so server audits nothing of WIRE_ADMIN.
+ *
  * A verb that only the leader can answer is refused elsewhere by WIRE_ERROR TX_ENOTLEADER with the leader's
  * address.
  */
@@ -13,6 +16,8 @@
 
 #include <stdint.h>
 
+#include "coordinator/access.h"
+#include "coordinator/audit.h"
 #include "coordinator/driver.h"
 #include "coordinator/group.h"
 #include "coordinator/replog.h"
@@ -28,6 +33,8 @@ struct admin_options {
     struct group *group;
     const char *listen, *data_dir; /* shown by status */
     uint64_t started;              /* monotonic, ms */
+    struct audit *audit;
+    const char *keys; /* this node's keys file, which doctor looks at; NULL: insecure */
     /* Sends an answer, now or never. */
     void (*reply)(void *ctx, const struct reply_to *to, const struct wire_message *m);
     void *ctx;
@@ -38,7 +45,8 @@ int admin_new(struct admin **out, const struct admin_options *options, struct tx
 /* Answers that are still to come are dropped; so free the driver, which may call back until then, before. */
 void admin_free(struct admin *a);
 
-void admin_request(struct admin *a, uint64_t now, uint64_t wall, const struct reply_to *from,
-                   const struct wire_admin *m);
+/* The caller is borrowed for the call. */
+void admin_request(struct admin *a, uint64_t now, uint64_t wall, const struct caller *caller,
+                   const struct reply_to *from, const struct wire_admin *m);
 
 #endif

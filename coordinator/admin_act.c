@@ -1,38 +1,21 @@
-/* admin_act: the verbs by which an operator decides: resolve and forget; and what they share with those
- * on resources (admin_resource.c). Each is logged, when it
- * is asked for and when it is done. */
+/* admin_act: the verbs by which an operator decides: resolve and forget; and what they share with the other
+ * acts (admin_resource.c, admin_key.c, admin_node.c): their beginning, their end, and their lines in the audit.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/admin_task.h"
-#include "libtx/shared/log.h"
 
 static const char *asked_string(const struct admin_task *t, const char *name)
 {
     return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(t->answer, name));
 }
 
-/* The answer carries the question's fields, so that a late log line can name them. */
-static void log_act(const struct admin_task *t, const char *result)
+/* Begins an act that driver has accepted. */
+int admin_act_begin(struct admin_task *t, int rc)
 {
-    const char *id = asked_string(t, "id"), *asked = asked_string(t, "asked");
-
-    if (asked_string(t, "verb") == NULL)
-        return; /* a question that could not be read */
-    log_line(LOG_INFO, "operator", "verb=%s %s=%s%s%s result=\"%s\"", asked_string(t, "verb"),
-             id != NULL ? "id" : "resource", id != NULL ? id : asked_string(t, "resource"),
-             asked != NULL ? " asked=" : "", asked != NULL ? asked : "", result);
-}
-
-/* Begins an act that driver has accepted, or logs the refusal. */
-int admin_act_begin(struct admin_task *t, int rc, const struct tx_error *e)
-{
-    if (rc == TX_OK) {
+    if (rc == TX_OK)
         admin_task_hold(t);
-        log_act(t, "begun");
-    } else {
-        log_act(t, e->msg);
-    }
     return rc;
 }
 
@@ -40,8 +23,34 @@ void admin_act_end(struct admin_task *t, int rc)
 {
     if (rc != TX_OK && t->error.code == TX_OK)
         err_set(&t->error, rc, "%s: leadership changed meanwhile; look, and ask again", tx_strerror(rc));
-    log_act(t, t->error.code == TX_OK ? "done" : t->error.msg);
     admin_task_release(t);
+}
+
+/* The audit */
+
+void admin_act_tell(struct admin_task *t, const char *name, const char *value)
+{
+    cJSON_AddStringToObject(t->noted, name, value);
+}
+
+void admin_act_audit(const struct admin_task *t, enum audit_outcome outcome)
+{
+    struct audit_entry entry = {.name = t->asker.known ? t->asker.name : NULL,
+                                .key = t->asker.known ? t->asker.key : NULL,
+                                .act = t->verb->name,
+                                .outcome = outcome,
+                                .error = t->error.code != TX_OK ? t->error.msg : NULL};
+    const cJSON *note;
+    size_t n = 0;
+
+    cJSON_ArrayForEach(note, t->noted)
+    {
+        if (strcmp(note->string, "what") == 0)
+            entry.what = note->valuestring;
+        else if (n < AUDIT_MORE)
+            entry.more[n++] = (struct audit_pair){note->string, note->valuestring};
+    }
+    audit_write(t->with->audit, t->now, &entry);
 }
 
 /* resolve: {id, verdict: "commit" | "abort"} -> id, asked, verdict (what stands) */
@@ -89,8 +98,10 @@ int admin_resolve(struct admin_task *t, struct tx_error *e)
 
     if (rc == TX_OK)
         rc = admin_task_string(t, "verdict", &text, e);
-    if (rc == TX_OK)
+    if (rc == TX_OK) {
+        admin_act_tell(t, "verdict", text);
         rc = parse_verdict(text, &verdict, e);
+    }
     if (rc != TX_OK)
         return rc;
     txid_format(&id, id_text);
@@ -98,7 +109,7 @@ int admin_resolve(struct admin_task *t, struct tx_error *e)
     if (rc != TX_OK || cJSON_AddStringToObject(t->answer, "asked", text) == NULL)
         return err_set(e, TX_ENOMEM, "no memory for the answer");
     rc = driver_resolve(t->with->driver, t->now, t->wall, &id, verdict, on_resolved, t, e);
-    return admin_act_begin(t, rc, e);
+    return admin_act_begin(t, rc);
 }
 
 /* forget: {id} -> id */
@@ -121,5 +132,5 @@ int admin_forget(struct admin_task *t, struct tx_error *e)
     rc = admin_act_note(t, "forget", "id", id_text, e);
     if (rc != TX_OK)
         return rc;
-    return admin_act_begin(t, driver_forget(t->with->driver, t->now, t->wall, &id, on_done, t, e), e);
+    return admin_act_begin(t, driver_forget(t->with->driver, t->now, t->wall, &id, on_done, t, e));
 }

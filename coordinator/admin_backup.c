@@ -71,6 +71,7 @@ int admin_backup(struct admin_task *t, struct tx_error *e)
     const char *remedy, *outside = admin_outside(t->with->replog, &remedy);
     int rc = TX_OK;
 
+    t->quiet = at != 0;
     if (outside != NULL)
         return err_set(e, TX_EREFUSED, "%s: %s", outside, remedy);
     if (at == 0)

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "coordinator/admin_task.h"
@@ -211,6 +212,74 @@ static void check_sessions(struct admin_task *t, cJSON *findings)
         add_finding(findings, (struct finding){"ok", "sessions", NULL}, "none is about to expire");
 }
 
+/* Who may do what */
+
+/* Who may write it makes himself an operator, with the next node that leads. */
+static void check_keys_file(const char *path, cJSON *findings)
+{
+    struct keyring ring;
+    struct tx_error e;
+    struct stat st;
+
+    if (keyring_load(&ring, path, &e) != TX_OK)
+        add_finding(
+            findings,
+            (struct finding){"error", "keys file", "correct it: this node will not start again without it"},
+            "%s", e.msg);
+    else if (stat(path, &st) == 0 && (st.st_mode & 022) != 0)
+        add_finding(findings, (struct finding){"error", "keys file", "chmod go-w, and look at what is in it"},
+                    "%s: others than its owner may write to it, and so make themselves operators", path);
+    else
+        add_finding(findings, (struct finding){"ok", "keys file", NULL}, "%s: %zu keys", path, ring.n);
+    keyring_release(&ring);
+}
+
+struct key_counts {
+    size_t active, operators, coordinators;
+};
+
+static bool count_key(void *arg, const struct ledger_key *k)
+{
+    struct key_counts *n = arg;
+
+    if (k->revoked)
+        return true;
+    n->active++;
+    n->operators += (k->roles & ROLE_OPERATOR) != 0;
+    n->coordinators += (k->roles & ROLE_COORDINATOR) != 0;
+    return true;
+}
+
+static void check_keys(struct admin_task *t, cJSON *findings)
+{
+    struct key_counts n = {0};
+    size_t voters = group_voters(t->with->group);
+
+    if (t->with->keys == NULL) {
+        add_finding(findings,
+                    (struct finding){"warning", "keys",
+                                     "give every program a key (txadmin keygen) and leave insecure out"},
+                    "insecure: who reaches this machine's sockets reads everything, and may do everything");
+        return;
+    }
+    check_keys_file(t->with->keys, findings);
+    ledger_each_key(driver_ledger(t->with->driver), count_key, &n);
+    if (n.operators < 2)
+        add_finding(
+            findings,
+            (struct finding){"warning", "keys",
+                             "make another one, keep it elsewhere, and txadmin key add NAME operator KEY"},
+            "operators have %zu keys: who loses the last one can change nothing any more", n.operators);
+    if (n.coordinators < voters)
+        add_finding(
+            findings,
+            (struct finding){"warning", "keys", "txadmin key add NAME coordinator KEY, for each node's"},
+            "coordinators have %zu keys, and the group has %zu nodes: programs do not believe the others",
+            n.coordinators, voters);
+    if (n.operators >= 2 && n.coordinators >= voters)
+        add_finding(findings, (struct finding){"ok", "keys", NULL}, "%zu are active", n.active);
+}
+
 /* The resources */
 
 struct resource_walk {
@@ -223,10 +292,10 @@ struct resource_walk {
 
 static void check_agent(const struct driver_resource *r, cJSON *findings)
 {
-    const char *start = "start txagentd for it (--serve NAME, where the registry defines it); where the "
-                        "resource is gone for good: "
-                        "txadmin resource remove NAME";
+    char start[192];
 
+    snprintf(start, sizeof start, "start %s; where the resource is gone for good: txadmin resource remove NAME",
+             driver_server_of(r->kind));
     if (!r->listed)
         add_finding(findings, (struct finding){"error", "registry", "txadmin resource add NAME KIND SETTINGS"},
                     "agent %s is to serve it, and nobody has declared it", r->agent);
@@ -237,16 +306,13 @@ static void check_agent(const struct driver_resource *r, cJSON *findings)
         add_finding(findings, (struct finding){"error", "agent", start},
                     "its agent %s has been silent for %" PRIu64 " s", r->agent, r->heard_ms / 1000);
     else if (!r->up)
-        add_finding(findings,
-                    (struct finding){"error", "agent",
-                                     "see that the database runs and lets the agent in: the address and user "
-                                     "in its settings (txadmin resource list), the password "
-                                     "(passfile, or ~/.pgpass of txagentd's user), who may log in "
-                                     "(pg_hba.conf; in MariaDB the user's host), the role or user "
-                                     "(sql/setup-postgresql.sql, sql/setup-mariadb.sql); it is tried again by "
-                                     "itself"},
-                    "its agent %s cannot reach it: %s", r->agent,
-                    r->error != NULL ? r->error : "no reason told");
+        add_finding(
+            findings,
+            (struct finding){"error", "agent",
+                             "txadmin resource test NAME says what to do: see that it runs and lets the "
+                             "agent in, the address, user and password file (passfile) of its "
+                             "settings, certificates where TLS is asked for; it is tried again by itself"},
+            "its agent %s cannot reach it: %s", r->agent, r->error != NULL ? r->error : "no reason told");
     else
         add_finding(findings, (struct finding){"ok", "agent", NULL}, "served by %s", r->agent);
 }
@@ -328,6 +394,7 @@ int admin_doctor(struct admin_task *t, struct tx_error *e)
     check_transactions(t, findings);
     check_sessions(t, findings);
     check_disk(t, findings);
+    check_keys(t, findings);
     /* Agents speak to the leader. */
     if (driver_leading(t->with->driver))
         driver_each_resource(t->with->driver, t->now, check_resource, &walk);

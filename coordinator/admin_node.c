@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "coordinator/admin_task.h"
-#include "libtx/shared/log.h"
 
 enum { NODE_ID_LIMIT = 65535 };
 
@@ -107,19 +106,11 @@ int admin_node_init(struct admin_task *t, struct tx_error *e)
     snprintf(group, sizeof group, "%016" PRIx64, replog_group(t->with->replog));
     admin_add_number(t->answer, "node", log.node_id);
     cJSON_AddStringToObject(t->answer, "group", group);
-    log_line(LOG_INFO, "operator", "verb=node_init node=%" PRIu64 " group=%s", log.node_id, group);
+    admin_act_tell(t, "group", group);
     return TX_OK;
 }
 
 /* Changes */
-
-static void log_change(const struct admin_task *t, const char *result)
-{
-    const char *verb = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(t->answer, "verb"));
-    const cJSON *id = cJSON_GetObjectItemCaseSensitive(t->answer, "node");
-
-    log_line(LOG_INFO, "operator", "verb=%s node=%.0f result=\"%s\"", verb, cJSON_GetNumberValue(id), result);
-}
 
 static void on_changed(void *arg, int rc, const char *why)
 {
@@ -129,7 +120,6 @@ static void on_changed(void *arg, int rc, const char *why)
         err_set(&t->error, rc, "%s", why != NULL ? why : tx_strerror(rc));
     else if (admin_group_warning(t->with->group) != NULL)
         cJSON_AddStringToObject(t->answer, "warning", admin_group_warning(t->with->group));
-    log_change(t, rc == TX_OK ? "done" : t->error.msg);
     admin_task_release(t);
 }
 
@@ -138,7 +128,6 @@ static void change_begin(struct admin_task *t, const char *verb, uint64_t id)
 {
     cJSON_AddStringToObject(t->answer, "verb", verb);
     admin_add_number(t->answer, "node", id);
-    log_change(t, "begun");
     admin_task_hold(t);
 }
 
@@ -192,8 +181,10 @@ int admin_node_add(struct admin_task *t, struct tx_error *e)
 
     if (rc == TX_OK)
         rc = admin_task_string(t, "address", &address, e);
-    if (rc == TX_OK)
+    if (rc == TX_OK) {
+        admin_act_tell(t, "address", address);
         rc = may_add(t->with->group, id, address, e);
+    }
     if (rc != TX_OK)
         return rc;
     change_begin(t, "node_add", id);

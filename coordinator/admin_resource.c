@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "coordinator/admin_task.h"
+#include "libtx/shared/secret.h"
 
 /* resources: {limit, after} -> resources, a page */
 
@@ -111,45 +111,13 @@ static int check_name(const char *name, const char *what, struct tx_error *e)
                                            what, NAME_LIMIT);
 }
 
-/* A keyword and its «=», with or without blanks between, as libpq and its like read them; also as the end of a
- * longer keyword (sslpassword). */
-static bool has_keyword(const char *settings, const char *keyword)
-{
-    for (const char *p = settings; (p = strcasestr(p, keyword)) != NULL; p++) {
-        const char *behind = p + strlen(keyword);
-
-        behind += strspn(behind, " \t\n");
-        if (*behind == '=')
-            return true;
-    }
-    return false;
-}
-
-/* scheme://user:secret@host */
-static bool has_login(const char *settings)
-{
-    const char *begin = strstr(settings, "://"), *at, *colon;
-
-    if (begin == NULL)
-        return false;
-    begin += 3;
-    at = memchr(begin, '@', strcspn(begin, "/? "));
-    colon = strchr(begin, ':');
-    return at != NULL && colon != NULL && colon < at;
-}
-
 static int check_settings(const char *settings, struct tx_error *e)
 {
-    static const char *const secrets[] = {"password", "passwd", "pwd", "secret", "token", NULL};
-    bool secret = has_login(settings);
-
-    for (const char *const *s = secrets; *s != NULL; s++)
-        secret = secret || has_keyword(settings, *s);
-    if (secret)
+    if (secret_within(settings))
         return err_set(
             e, TX_EREFUSED,
             "the settings have a secret in them, and the registry is no place for it: name a file at the "
-            "agent (passfile=…), or give the agent's process PGPASSFILE or a ~/.pgpass");
+            "agent (passfile=…), or give the secret to the agent's process (txagentd(8), RESOURCES)");
     for (const char *p = settings; *p != '\0'; p++) {
         if (iscntrl((unsigned char)*p))
             return err_set(e, TX_EINVAL, "the settings are one line without control characters");
@@ -205,9 +173,56 @@ static int declare(struct admin_task *t, const char *verb, struct driver_declara
     if (rc != TX_OK)
         return rc;
     rc = check_settings(d->settings, e);
-    if (rc == TX_OK && cJSON_AddStringToObject(t->answer, "settings", d->settings) == NULL)
-        rc = err_set(e, TX_ENOMEM, "no memory for the answer");
-    return rc;
+    if (rc != TX_OK)
+        return rc;
+    if (d->kind != NULL)
+        admin_act_tell(t, "kind", d->kind);
+    admin_act_tell(t, "settings", d->settings);
+    return cJSON_AddStringToObject(t->answer, "settings", d->settings) != NULL
+               ? TX_OK
+               : err_set(e, TX_ENOMEM, "no memory for the answer");
+}
+
+static bool is_service(const char *kind)
+{
+    return strcmp(kind, KIND_SERVICE) == 0;
+}
+
+/* The kinds of what is up, with commas. */
+struct kind_list {
+    const char *wanted;
+    bool known;
+    char text[TEXT_LIMIT / 2];
+};
+
+static bool add_kind(void *arg, const struct driver_resource *r)
+{
+    struct kind_list *l = arg;
+    size_t n = strlen(l->text);
+
+    if (!r->alive || !r->up || r->kind == NULL)
+        return true;
+    l->known = l->known || strcmp(r->kind, l->wanted) == 0;
+    if (strstr(l->text, r->kind) == NULL && n + strlen(r->kind) + 3 < sizeof l->text)
+        snprintf(l->text + n, sizeof l->text - n, "%s%s", n == 0 ? "" : ", ", r->kind);
+    return true;
+}
+
+/* Only agents know which kinds there are; one that nothing here has may be mistyped. */
+static void warn_kind(struct admin_task *t, const char *kind)
+{
+    struct kind_list l = {.wanted = kind};
+    char text[TEXT_LIMIT + 1];
+
+    driver_each_resource(t->with->driver, t->now, add_kind, &l);
+    if (l.known || is_service(kind))
+        return;
+    snprintf(
+        text, sizeof text,
+        "no agent here serves anything of kind «%s» (kinds that are served: %s); one that does not know it "
+        "says so in txadmin resource list",
+        kind, *l.text == '\0' ? "none" : l.text);
+    cJSON_AddStringToObject(t->answer, "note", text);
 }
 
 /* add_resource: {name, kind, settings} -> resource, settings, kind, maybe a note */
@@ -221,9 +236,13 @@ int admin_add_resource(struct admin_task *t, struct tx_error *e)
         rc = check_name(d.kind, "kind of resources", e);
     if (rc == TX_OK)
         rc = declare(t, "add_resource", &d, e);
+    if (rc == TX_OK && is_service(d.kind) && *d.settings != '\0')
+        rc = err_set(e, TX_EINVAL, "a service serves itself, and has no settings");
     if (rc == TX_OK)
         rc = driver_add_resource(t->with->driver, t->now, t->wall, &d, on_declared, t, e);
-    return admin_act_begin(t, rc, e);
+    if (rc == TX_OK)
+        warn_kind(t, d.kind);
+    return admin_act_begin(t, rc);
 }
 
 /* alter_resource: {name, settings} -> the same */
@@ -232,12 +251,16 @@ int admin_alter_resource(struct admin_task *t, struct tx_error *e)
 {
     struct driver_declaration d = {0};
     int rc = declare(t, "alter_resource", &d, e);
+    const struct ledger_resource *r =
+        rc == TX_OK ? ledger_resource(driver_ledger(t->with->driver), d.name) : NULL;
 
+    if (r != NULL && is_service(r->kind))
+        rc = err_set(e, TX_EREFUSED, "%s is a service: it serves itself, and has no settings", d.name);
     if (rc == TX_OK)
         rc = driver_alter_resource(t->with->driver, t->now, t->wall, &d, on_declared, t, e);
     if (rc == TX_OK)
         warn_local(t, d.name);
-    return admin_act_begin(t, rc, e);
+    return admin_act_begin(t, rc);
 }
 
 /* remove_resource: {name} -> resource */
@@ -259,8 +282,7 @@ int admin_remove_resource(struct admin_task *t, struct tx_error *e)
         rc = admin_act_note(t, "remove_resource", "resource", name, e);
     if (rc != TX_OK)
         return rc;
-    return admin_act_begin(t, driver_remove_resource(t->with->driver, t->now, t->wall, name, on_removed, t, e),
-                           e);
+    return admin_act_begin(t, driver_remove_resource(t->with->driver, t->now, t->wall, name, on_removed, t, e));
 }
 
 /* test_resource: {name} -> resource, agents [{agent, tested: {checks: [{check, ok, text, remedy}]} or
@@ -310,6 +332,19 @@ static void test_finish(struct admin_task *t)
     admin_add_number(t->answer, "failed", failed);
 }
 
+static int test_nobody(const struct admin_task *t, const char *name, struct tx_error *e)
+{
+    const struct ledger_resource *r = ledger_resource(driver_ledger(t->with->driver), name);
+
+    if (r == NULL)
+        return err_set(e, TX_ENOTFOUND,
+                       "nobody declared or serves resource %s: txadmin resource add, and start txagentd with "
+                       "--serve %s",
+                       name, name);
+    return err_set(e, TX_ENOTFOUND, "no living agent serves resource %s: start %s", name,
+                   driver_server_of(r->kind));
+}
+
 int admin_test_resource(struct admin_task *t, struct tx_error *e)
 {
     struct test_walk w = {.task = t, .error = e};
@@ -323,14 +358,7 @@ int admin_test_resource(struct admin_task *t, struct tx_error *e)
     w.agents = cJSON_AddArrayToObject(t->answer, "agents");
     driver_each_agent(t->with->driver, t->now, w.name, test_agent, &w);
     if (w.rc == TX_OK && cJSON_GetArraySize(w.agents) == 0)
-        return err_set(e, TX_ENOTFOUND, "%s %s: start txagentd with --serve %s%s",
-                       ledger_resource(driver_ledger(t->with->driver), w.name) != NULL
-                           ? "no living agent serves resource"
-                           : "nobody declared or serves resource",
-                       w.name, w.name,
-                       ledger_resource(driver_ledger(t->with->driver), w.name) != NULL
-                           ? ""
-                           : ", after txadmin resource add");
+        return test_nobody(t, w.name, e);
     t->finish = test_finish;
     return w.rc;
 }

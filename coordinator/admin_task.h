@@ -11,15 +11,41 @@
 #include <stdbool.h>
 
 #include "coordinator/admin.h"
+#include "coordinator/audit.h"
 
 /* An answer has room for MESSAGE_LIMIT / 2 bytes; this much of it for a list, or for what agents tell. */
 enum { ADMIN_LIST_BYTES = MESSAGE_LIMIT / 2 - 32768 };
 
 struct admin_awaited;
+struct admin_task;
+
+/* TX_OK, or the error that is the answer. */
+typedef int (*admin_run)(struct admin_task *t, struct tx_error *e);
+
+struct admin_verb {
+    const char *name;
+    admin_run run;
+    bool by_leader;  /* only the leader can answer */
+    unsigned roles;  /* of which the asker needs one; without the observer's it is an act, and audited */
+    const char *act; /* in words: «may not …» */
+    const char
+        *subject; /* of an act: the question's field that names what it is done to; NULL: there is none */
+};
+
+/* Who asks, as it was then: an answer may come when his key is revoked. */
+struct admin_asker {
+    bool known; /* else nobody is asked who he is (insecure) */
+    uint8_t key[KEY_SIZE];
+    char name[NAME_LIMIT + 1];
+};
 
 struct admin_task {
     struct admin *admin;
     const struct admin_options *with; /* the parts that are read and driven */
+    const struct admin_verb *verb;
+    struct admin_asker asker;
+    cJSON *noted; /* for the audit: "what", and what else the verb has noted */
+    bool quiet;   /* goes on with an act whose beginning was audited */
     struct reply_to from;
     uint64_t now, wall;
     const cJSON *question; /* while the verb runs; NULL later */
@@ -39,9 +65,6 @@ struct admin_backup {
 };
 
 struct admin_backup *admin_task_backup(const struct admin_task *t);
-
-/* A verb: TX_OK, or the error that is the answer. */
-typedef int (*admin_verb)(struct admin_task *t, struct tx_error *e);
 
 void admin_task_hold(struct admin_task *t);
 /* The last one sends the answer and frees the task. */
@@ -107,16 +130,24 @@ int admin_forget(struct admin_task *t, struct tx_error *e);
 /* What an act's answer says first: the verb, and what it is done to. TX_ENOMEM. */
 int admin_act_note(struct admin_task *t, const char *verb, const char *name, const char *value,
                    struct tx_error *e);
-/* Logs that driver has begun the act, and holds the task; or logs the refusal rc, and returns it. */
-int admin_act_begin(struct admin_task *t, int rc, const struct tx_error *e);
-/* Logs its end, and releases the task. */
+/* Holds the task where driver has begun the act; returns rc. */
+int admin_act_begin(struct admin_task *t, int rc);
+/* Notes how it ended, and releases the task. */
 void admin_act_end(struct admin_task *t, int rc);
+/* Has the audit's lines on this act say so; what is secret is not for them. */
+void admin_act_tell(struct admin_task *t, const char *name, const char *value);
+/* Writes a line on it. */
+void admin_act_audit(const struct admin_task *t, enum audit_outcome outcome);
 
 int admin_resources(struct admin_task *t, struct tx_error *e);
 int admin_add_resource(struct admin_task *t, struct tx_error *e);
 int admin_alter_resource(struct admin_task *t, struct tx_error *e);
 int admin_remove_resource(struct admin_task *t, struct tx_error *e);
 int admin_test_resource(struct admin_task *t, struct tx_error *e);
+
+int admin_keys(struct admin_task *t, struct tx_error *e);
+int admin_key_add(struct admin_task *t, struct tx_error *e);
+int admin_key_revoke(struct admin_task *t, struct tx_error *e);
 
 int admin_doctor(struct admin_task *t, struct tx_error *e);
 int admin_backup(struct admin_task *t, struct tx_error *e);

@@ -74,9 +74,11 @@ void agents_locate(struct driver *d, const struct reply_to *from, const struct w
         driver_reply_error(d, from, TX_EUNREACHABLE, "no agent of resource %s has found this new leader yet",
                            m->resource);
     } else if (seat == NULL) {
-        driver_reply_error(d, from, TX_ENOTFOUND,
-                           "no living agent serves resource %s; start txagentd for it or correct the name",
-                           m->resource);
+        driver_reply_error(
+            d, from, TX_ENOTFOUND,
+            "no living agent serves resource %s; start txagentd for it (a service serves itself), "
+            "or correct the name",
+            m->resource);
     } else if (seat->agent->address[0] == '\0') {
         driver_reply_error(d, from, TX_ENOTFOUND,
                            "agent %s of resource %s takes no statements; start it with an address to listen at",

@@ -109,7 +109,7 @@ static void put_pair(struct line *l, const char *name, const char *value)
 
 void audit_format(const struct audit_entry *entry, char out[AUDIT_LINE])
 {
-    static const char *const outcomes[] = {"begun", "ok", "refused", "denied"};
+    static const char *const outcomes[] = {"begun", "ok", "unknown", "refused", "denied"};
     struct line l = {.out = out};
     char key[KEY_TEXT_SIZE] = "", count[24];
 
@@ -237,7 +237,7 @@ static bool write_line(struct audit *a, const char *text)
 
 static void emit(struct audit *a, const struct audit_entry *entry)
 {
-    enum log_level level = entry->outcome >= AUDIT_REFUSED ? LOG_WARN : LOG_INFO;
+    enum log_level level = entry->outcome >= AUDIT_UNKNOWN ? LOG_WARN : LOG_INFO;
     char text[AUDIT_LINE];
 
     audit_format(entry, text);

@@ -28,6 +28,7 @@ enum {
 enum audit_outcome {
     AUDIT_BEGUN,   /* and another line follows */
     AUDIT_OK,      /* done */
+    AUDIT_UNKNOWN, /* begun, and nobody can tell here how it ended */
     AUDIT_REFUSED, /* he may, but it cannot be done, or it failed */
     AUDIT_DENIED,  /* he may not */
 };

@@ -138,6 +138,8 @@ struct driver_resource {
     uint32_t found, resolved, rate; /* of the recovery under way, see struct wire_resource */
     size_t unfinished;              /* branches this leader has work for and no report on */
 };
+/* What has to be started to serve a resource of this kind (NULL: not known), for messages: «start %s». */
+const char *driver_server_of(const char *kind);
 void driver_each_resource(struct driver *d, uint64_t now, bool (*f)(void *arg, const struct driver_resource *r),
                           void *arg);
 

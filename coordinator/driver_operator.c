@@ -432,6 +432,11 @@ int driver_inquire(struct driver *d, uint64_t now, const struct driver_inquiry *
     return 0;
 }
 
+const char *driver_server_of(const char *kind)
+{
+    return kind != NULL && strcmp(kind, KIND_SERVICE) == 0 ? "the service itself" : "txagentd for it";
+}
+
 const char *driver_local_agent(struct driver *d, uint64_t now, const char *resource)
 {
     const struct seat *seat;

@@ -193,6 +193,13 @@ static void next_vote(struct view *v)
     }
 }
 
+static const char *kind_of(const struct driver *d, const char *resource)
+{
+    const struct ledger_resource *r = ledger_resource(d->ledger, resource);
+
+    return r == NULL ? NULL : r->kind;
+}
+
 static void next_in_branch(struct view *v, const struct driver_branch *b)
 {
     bool commit = v->t.verdict == VERDICT_COMMIT;
@@ -206,8 +213,8 @@ static void next_in_branch(struct view *v, const struct driver_branch *b)
             (unsigned long long)v->t.id.session, commit ? "commits" : "rolls back", b->resource,
             (unsigned long long)seconds_left(grace, v->now - v->flight->since_ms));
     else if (seat == NULL)
-        say(v, "waits for an agent of %s to %s its branch: start txagentd for it", b->resource,
-            commit ? "commit" : "roll back");
+        say(v, "waits for an agent of %s to %s its branch: start %s", b->resource,
+            commit ? "commit" : "roll back", driver_server_of(kind_of(v->d, b->resource)));
     else if (b->problem != NULL)
         say(v, "%s tries again to %s %s's branch: %s", seat->agent->name, commit ? "commit" : "roll back",
             b->resource, b->problem);

@@ -22,6 +22,7 @@ struct group {
     struct driver *driver;
     struct group_node nodes[PEER_NODES];
     size_t n;
+    uint64_t impersonated_ms; /* when that was logged last */
 };
 
 static struct group_node *node_of(struct group *g, uint64_t id)
@@ -62,6 +63,21 @@ static bool on_greeted(void *ctx, const struct peer_greeting *p)
     snprintf(n->address, sizeof n->address, "%s", p->address);
     driver_node_told(g->driver, n->heard_ms, p->id, p->clients);
     return true;
+}
+
+static void on_impersonated(void *ctx, uint64_t id, const uint8_t key[KEY_SIZE])
+{
+    struct group *g = ctx;
+    char text[KEY_TEXT_SIZE];
+
+    if (uv_now(g->loop) - g->impersonated_ms < GROUP_SILENCE_MS)
+        return;
+    g->impersonated_ms = uv_now(g->loop);
+    key_format(key, text);
+    log_line(LOG_WARN, "impersonated",
+             "node=%" PRIu64 " key=%s text=\"another key speaks as this node; where the node has a new key, "
+             "revoke its old one: txadmin key revoke\"",
+             id, text);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -195,7 +211,9 @@ int group_open(struct group **out, uv_loop_t *loop, const struct group_options *
                                 .address = options->peer_address,
                                 .receive = on_receive,
                                 .greeted = on_greeted,
-                                .ctx = g};
+                                .impersonated = on_impersonated,
+                                .ctx = g,
+                                .security = options->security};
     int rc;
 
     if (g == NULL)
@@ -226,6 +244,11 @@ void group_stop(struct group *g)
     g->driver = NULL;
     uv_timer_stop(&g->timer);
     peers_stop(g->peers);
+}
+
+void group_drop(struct group *g, const uint8_t key[KEY_SIZE])
+{
+    peers_drop(g->peers, key);
 }
 
 static void on_closed(uv_handle_t *handle)

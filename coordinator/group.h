@@ -14,8 +14,9 @@ struct group;
 
 struct group_options {
     uint64_t node_id;
-    const char *peer_listen, *peer_address; /* NULL: no line to other nodes; borrowed, as the next */
-    const char *clients;                    /* this node's address for clients */
+    const char *peer_listen, *peer_address;  /* NULL: no line to other nodes; borrowed, as the next */
+    const char *clients;                     /* this node's address for clients */
+    const struct channel_security *security; /* borrowed; NULL: clear text */
 };
 
 struct group_node {
@@ -32,6 +33,8 @@ int group_open(struct group **out, uv_loop_t *loop, const struct group_options *
 /* From now on it speaks and hears. Both are borrowed until group_stop(). */
 void group_start(struct group *g, struct replog *replog, struct driver *driver);
 void group_stop(struct group *g);
+/* Nobody is heard by this key any more. */
+void group_drop(struct group *g, const uint8_t key[KEY_SIZE]);
 /* Frees it in a later turn of the loop. */
 void group_close(struct group *g);
 

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,124 +16,35 @@
 
 #include "coordinator/admin.h"
 #include "coordinator/driver.h"
+#include "coordinator/gate.h"
 #include "coordinator/group.h"
 #include "coordinator/replog.h"
 #include "coordinator/restore.h"
 #include "coordinator/server.h"
-#include "libtx/shared/conf.h"
+#include "coordinator/settings.h"
+#include "libtx/shared/daemon/connections.h"
+#include "libtx/shared/daemon/harden.h"
+#include "libtx/shared/daemon/notify.h"
 #include "libtx/shared/log.h"
 
 enum {
     TRANSFER_MS = 1000, /* for another node to take the lead, at the end of this one */
     FAREWELL_MS = 50,   /* behind it, to tell those who ask who that is */
-    FILES_MIN = 256,    /* open files; nanomsg gives up with less than its own, and connections come on top */
 };
 
-/* Settings */
-
-static struct settings {
-    char *data_dir, *listen, *advertise, *peer_listen, *peer_advertise, *restore, *log_level;
-    unsigned node_id;
-    size_t segment_size, snapshot_size;
-    unsigned heartbeat_ms, election_ms;
-    unsigned vote_timeout_ms, retention_ms;
-    unsigned max_sessions, max_transactions, max_agents;
-} settings;
-
-static const struct conf_key keys[] = {
-    {"data_dir", CONF_STRING, &settings.data_dir, "/var/lib/assent", "DIR",
-     "where the log of decisions is kept; made if it is missing", 0, 0, NULL},
-    {"listen", CONF_STRING, &settings.listen, "tcp://127.0.0.1:7401", "URL",
-     "address for applications, agents and txadmin", 0, 0, NULL},
-    {"advertise", CONF_STRING, &settings.advertise, NULL, "URL",
-     "what applications and agents are told to reach this node by [listen]", 0, 0, NULL},
-    {"node_id", CONF_UINT, &settings.node_id, "1", "N", "this node's number in its group", 1, 65535, NULL},
-    {"peer_listen", CONF_STRING, &settings.peer_listen, NULL, "URL",
-     "address for the other nodes of its group; none: a group of one that nobody can join", 0, 0, NULL},
-    {"peer_advertise", CONF_STRING, &settings.peer_advertise, NULL, "URL",
-     "what the other nodes reach this one by [peer_listen]", 0, 0, NULL},
-    {"restore", CONF_STRING, &settings.restore, NULL, "FILE",
-     "begin the group anew from a backup of txadmin's; data_dir must be empty", 0, 0, NULL},
-    {"heartbeat", CONF_DURATION, &settings.heartbeat_ms, "50ms", "TIME", "between two of a leader's heartbeats",
-     5, 5000, NULL},
-    {"election", CONF_DURATION, &settings.election_ms, "300ms", "TIME",
-     "silence of a leader, once to twice as long, after which another is elected", 50, 60000, NULL},
-    {"segment_size", CONF_SIZE, &settings.segment_size, "8M", "SIZE", "of one file of the log", 2 << 20,
-     1UL << 30, NULL},
-    {"snapshot_size", CONF_SIZE, &settings.snapshot_size, "16M", "SIZE",
-     "log written since the last snapshot that makes the next one due", 64 << 10, 1UL << 30, NULL},
-    {"vote_timeout", CONF_DURATION, &settings.vote_timeout_ms, "10s", "TIME",
-     "wait for an agent's vote before the transaction is rolled back", 100, 600000, NULL},
-    {"retention", CONF_DURATION, &settings.retention_ms, "1d", "TIME",
-     "how long commits that nobody acknowledged are remembered", 1000, 30 * 86400000UL, NULL},
-    {"max_sessions", CONF_UINT, &settings.max_sessions, "10000", "N", "sessions open at once", 1, 1000000,
-     NULL},
-    {"max_transactions", CONF_UINT, &settings.max_transactions, "100000", "N",
-     "transactions preparing, or decided and not finished", 1, 10000000, NULL},
-    {"max_agents", CONF_UINT, &settings.max_agents, "1000", "N", "agents connected at once", 1, 100000, NULL},
-    {"log_level", CONF_STRING, &settings.log_level, "info", "LEVEL", "error, warn, info or debug", 0, 0, NULL},
-    {NULL, CONF_STRING, NULL, NULL, NULL, NULL, 0, 0, NULL},
-};
-
-static const char *client_address(void)
-{
-    return settings.advertise != NULL ? settings.advertise : settings.listen;
-}
-
-/* NULL: no other node is spoken to. */
-static const char *peer_address(void)
-{
-    if (settings.peer_listen == NULL)
-        return NULL;
-    return settings.peer_advertise != NULL ? settings.peer_advertise : settings.peer_listen;
-}
-
-/* Others must be able to reach what they are told. */
-static int check_address(const char *name, const char *fallback, const char *address, struct tx_error *e)
-{
-    if (address == NULL || (strchr(address, '*') == NULL && strlen(address) <= ADDRESS_LIMIT))
-        return TX_OK;
-    return err_set(e, TX_EINVAL, "%s: others cannot reach «%s»; write tcp://host:port as they see it%s", name,
-                   address, fallback);
-}
-
-static int settings_check(struct tx_error *e)
-{
-    int rc;
-
-    if (settings.heartbeat_ms * 4 > settings.election_ms)
-        return err_set(e, TX_EINVAL, "election: must be at least four times heartbeat (%u ms)",
-                       settings.heartbeat_ms);
-    rc = check_address("advertise", settings.advertise == NULL ? ", into advertise" : "", client_address(), e);
-    if (rc == TX_OK)
-        rc = check_address("peer_advertise", settings.peer_advertise == NULL ? ", into peer_advertise" : "",
-                           peer_address(), e);
-    return rc;
-}
-
-static int settings_load(int argc, char **argv, struct tx_error *e)
-{
-    int rc = conf_load(keys, "txcoordd", "coordinator of distributed transactions", "/etc/assent/txcoordd.conf",
-                       argc, argv, e);
-    int level;
-
-    if (rc != TX_OK)
-        return rc;
-    level = log_level_parse(settings.log_level);
-    if (level < 0)
-        return err_set(e, TX_EINVAL, "log_level: «%s» is none of error, warn, info, debug", settings.log_level);
-    log_init("txcoordd", (enum log_level)level);
-    return settings_check(e);
-}
+static const struct settings *settings;
 
 /* The node */
 
 /* The process is one node, and this is all of it. */
 static struct node {
     uv_loop_t loop;
-    uv_signal_t terminate, interrupt;
+    uv_signal_t terminate, interrupt, hangup;
+    uv_prepare_t look;   /* whether a key was revoked */
     uv_timer_t farewell; /* while the lead is handed over, before it stops */
     bool stopping, closing, ready;
+    struct audit *audit;
+    struct gate gate;
     struct server *server;
     struct group *group;
     struct restore *restore; /* NULL: none */
@@ -155,6 +65,20 @@ static void learn_group(void)
 
     if (group != 0 && ledger_group(driver_ledger(node.driver)) == 0)
         driver_name(node.driver, group);
+}
+
+static void drop_key(const uint8_t key[KEY_SIZE])
+{
+    if (node.group != NULL)
+        group_drop(node.group, key);
+}
+
+/* At the end of the turn in which it was applied, before anything more is read: who has revoked his own key
+ * gets the answer. */
+static void on_look(uv_prepare_t *prepare)
+{
+    (void)prepare;
+    gate_look(&node.gate, drop_key);
 }
 
 static int on_apply(void *ctx, uint64_t index, const void *data, size_t len, struct tx_error *e)
@@ -194,8 +118,20 @@ static void log_ready(uint64_t leader_id)
     node.ready = true;
     log_line(LOG_INFO, "ready",
              "listen=%s group=%016" PRIx64 " log=%016" PRIx64 " node=%u leader=%" PRIu64 " data_dir=%s",
-             settings.listen, replog_group(node.replog), replog_log_id(node.replog), settings.node_id,
-             leader_id, settings.data_dir);
+             settings->listen, replog_group(node.replog), replog_log_id(node.replog), settings->node_id,
+             leader_id, settings->data_dir);
+    notify("READY=1");
+}
+
+/* What `systemctl status` shows. */
+static void tell_status(bool leading, uint64_t leader_id)
+{
+    if (leading)
+        notify("STATUS=Leads its group");
+    else if (leader_id != 0)
+        notify("STATUS=Follows node %" PRIu64, leader_id);
+    else
+        notify("STATUS=Knows no leader, so nothing can be decided here");
 }
 
 static void node_serve(void)
@@ -209,12 +145,12 @@ static void on_restored(void *arg, int rc, const struct tx_error *e)
 {
     (void)arg;
     if (rc != TX_OK) {
-        log_line(LOG_ERROR, "fatal", "error=\"%s\" data_dir=%s", e->msg, settings.data_dir);
+        log_line(LOG_ERROR, "fatal", "error=\"%s\" data_dir=%s", e->msg, settings->data_dir);
         _exit(EXIT_FAILURE);
     }
-    log_line(LOG_INFO, "restored", "file=%s group=%016" PRIx64, settings.restore, replog_group(node.replog));
+    log_line(LOG_INFO, "restored", "file=%s group=%016" PRIx64, settings->restore, replog_group(node.replog));
     node_serve();
-    log_ready(settings.node_id);
+    log_ready(settings->node_id);
 }
 
 static void on_role(void *ctx, enum replog_role role, uint64_t term, uint64_t leader_id)
@@ -224,10 +160,12 @@ static void on_role(void *ctx, enum replog_role role, uint64_t term, uint64_t le
     (void)ctx;
     (void)term;
     learn_group();
+    gate_settle(&node.gate, leading, leader_id != 0);
     driver_role(node.driver, uv_now(&node.loop), leading, leader_id);
+    tell_status(leading, leader_id);
     if (node.restore != NULL && leading)
         restore_run(node.restore, node.replog, (uint64_t)time(NULL) * 1000, on_restored, NULL);
-    else if (leader_id != 0 && (leading || leader_id != settings.node_id))
+    else if (leader_id != 0 && (leading || leader_id != settings->node_id))
         log_ready(leader_id);
 }
 
@@ -235,7 +173,7 @@ static void on_role(void *ctx, enum replog_role role, uint64_t term, uint64_t le
 static void on_fatal(void *ctx, const struct tx_error *e)
 {
     (void)ctx;
-    log_line(LOG_ERROR, "fatal", "error=\"%s\" data_dir=%s", e->msg, settings.data_dir);
+    log_line(LOG_ERROR, "fatal", "error=\"%s\" data_dir=%s", e->msg, settings->data_dir);
     _exit(EXIT_FAILURE);
 }
 
@@ -283,6 +221,9 @@ static void node_close(void)
     uv_close((uv_handle_t *)&node.farewell, NULL);
     uv_close((uv_handle_t *)&node.terminate, NULL);
     uv_close((uv_handle_t *)&node.interrupt, NULL);
+    uv_close((uv_handle_t *)&node.hangup, NULL);
+    uv_close((uv_handle_t *)&node.look, NULL);
+    connections_unwatch();
     replog_close(node.replog, on_log_closed, NULL);
 }
 
@@ -310,6 +251,7 @@ static void on_signal(uv_signal_t *handle, int number)
     if (node.stopping)
         return;
     node.stopping = true;
+    notify("STOPPING=1");
     log_line(LOG_INFO, "stopping", "signal=%s", number == SIGTERM ? "SIGTERM" : "SIGINT");
     if (!driver_leading(node.driver) || group_voters(node.group) < 2) {
         node_close();
@@ -319,35 +261,25 @@ static void on_signal(uv_signal_t *handle, int number)
     replog_transfer(node.replog, 0, on_transferred, NULL);
 }
 
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    (void)handle;
+    (void)number;
+    audit_reopen(node.audit);
+}
+
 static void node_release(void)
 {
     driver_free(node.driver);
     admin_free(node.admin);
+    audit_close(node.audit);
+    gate_release(&node.gate);
     restore_free(node.restore);
     buf_release(&node.snapshot);
     uv_loop_close(&node.loop);
 }
 
 /* Starting */
-
-/* Every connection is one, and so is every file that the log needs next: the node takes all it may have. */
-static int files_prepare(struct tx_error *e)
-{
-    struct rlimit files;
-
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-        return err_set(e, TX_EIO, "limit of open files: %s", strerror(errno));
-    if (files.rlim_max < FILES_MIN)
-        return err_set(e, TX_EIO,
-                       "limit of open files: %lu are too few, for each connection is one; allow %d at least "
-                       "(ulimit -n, LimitNOFILE)",
-                       (unsigned long)files.rlim_max, FILES_MIN);
-    files.rlim_cur = files.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &files) != 0)
-        return err_set(e, TX_EIO, "limit of open files: cannot raise it to %lu: %s",
-                       (unsigned long)files.rlim_max, strerror(errno));
-    return TX_OK;
-}
 
 static int data_dir_prepare(const char *path, struct tx_error *e)
 {
@@ -364,29 +296,18 @@ static int data_dir_prepare(const char *path, struct tx_error *e)
     return TX_OK;
 }
 
-static bool is_local(const char *address)
-{
-    static const char *const local[] = {"ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:"};
-
-    for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
-        if (strncmp(address, local[i], strlen(local[i])) == 0)
-            return true;
-    }
-    return false;
-}
-
 static int log_open(struct tx_error *e)
 {
     struct replog_options options = {
-        .data_dir = settings.data_dir,
-        .node_id = settings.node_id,
-        .address = peer_address() != NULL ? peer_address() : settings.listen,
-        .found = settings.peer_listen == NULL || node.restore != NULL,
+        .data_dir = settings->data_dir,
+        .node_id = settings->node_id,
+        .address = settings->peer_address != NULL ? settings->peer_address : settings->listen,
+        .found = settings->peer_listen == NULL || node.restore != NULL,
         .group = node.restore != NULL ? restore_group(node.restore) : 0,
-        .heartbeat_ms = settings.heartbeat_ms,
-        .election_ms = settings.election_ms,
-        .segment_bytes = settings.segment_size,
-        .snapshot_bytes = settings.snapshot_size,
+        .heartbeat_ms = settings->heartbeat_ms,
+        .election_ms = settings->election_ms,
+        .segment_bytes = settings->segment_size,
+        .snapshot_bytes = settings->snapshot_size,
     };
     struct replog_callbacks callbacks = {
         .ctx = node.group,
@@ -405,13 +326,15 @@ static int log_open(struct tx_error *e)
 static int driver_open(struct tx_error *e)
 {
     struct driver_options options = {
-        .vote_timeout_ms = settings.vote_timeout_ms,
-        .retention_ms = settings.retention_ms,
-        .max_sessions = settings.max_sessions,
-        .max_transactions = settings.max_transactions,
-        .max_agents = settings.max_agents,
-        .node_id = settings.node_id,
-        .address = client_address(),
+        .vote_timeout_ms = settings->vote_timeout_ms,
+        .retention_ms = settings->retention_ms,
+        .max_sessions = settings->max_sessions,
+        .max_transactions = settings->max_transactions,
+        .max_agents = settings->max_agents,
+        .max_sessions_per_key = settings->max_sessions_per_key,
+        .bootstrap = gate_file(&node.gate),
+        .node_id = settings->node_id,
+        .address = settings->client_address,
     };
     struct driver_ops ops = {.reply = on_reply, .propose = on_propose};
     int rc = driver_new(&node.driver, replog_group(node.replog), &options, &ops, e);
@@ -419,6 +342,11 @@ static int driver_open(struct tx_error *e)
     if (rc == TX_OK && node.has_snapshot)
         rc = driver_restore(node.driver, node.snapshot.data, node.snapshot.len, e);
     buf_release(&node.snapshot);
+    node.gate.driver = node.driver;
+    if (replog_group(node.replog) != 0)
+        gate_settle(&node.gate, false, false);
+    if (rc == TX_OK)
+        gate_look(&node.gate, drop_key);
     return rc;
 }
 
@@ -428,9 +356,11 @@ static int admin_open(struct tx_error *e)
         .driver = node.driver,
         .replog = node.replog,
         .group = node.group,
-        .listen = settings.listen,
-        .data_dir = settings.data_dir,
+        .listen = settings->listen,
+        .data_dir = settings->data_dir,
         .started = uv_now(&node.loop),
+        .audit = node.audit,
+        .keys = settings->insecure ? NULL : settings->keys,
         .reply = on_reply,
     };
 
@@ -439,31 +369,93 @@ static int admin_open(struct tx_error *e)
 
 static void signals_open(void)
 {
+    connections_watch(&node.loop);
     uv_timer_init(&node.loop, &node.farewell);
     uv_signal_init(&node.loop, &node.terminate);
     uv_signal_init(&node.loop, &node.interrupt);
     uv_signal_start(&node.terminate, on_signal, SIGTERM);
     uv_signal_start(&node.interrupt, on_signal, SIGINT);
+    uv_signal_init(&node.loop, &node.hangup);
+    uv_signal_start(&node.hangup, on_hangup, SIGHUP);
+    uv_prepare_init(&node.loop, &node.look);
+    uv_prepare_start(&node.look, on_look);
 }
 
 static int line_open(struct tx_error *e)
 {
-    struct group_options options = {.node_id = settings.node_id,
-                                    .peer_listen = settings.peer_listen,
-                                    .peer_address = peer_address(),
-                                    .clients = client_address()};
+    struct group_options options = {.node_id = settings->node_id,
+                                    .peer_listen = settings->peer_listen,
+                                    .peer_address = settings->peer_address,
+                                    .clients = settings->client_address,
+                                    .security = gate_nodes(&node.gate)};
     int rc = group_open(&node.group, &node.loop, &options, e);
 
     return rc == TX_OK ? rc : err_wrap(e, rc, "peer_listen");
 }
 
+static int gate_start(struct tx_error *e)
+{
+    const struct gate_options options = {
+        .security = {.identity = settings->identity,
+                     .keys = settings->keys,
+                     .insecure = settings->insecure,
+                     .purpose = "txcoordd"},
+        .limits = {.sessions = settings->max_lines,
+                   .per_key = settings->max_lines_per_key,
+                   .handshakes = settings->handshake_rate},
+        .audit = node.audit,
+        .loop = &node.loop,
+    };
+    int rc = gate_open(&node.gate, &options, e);
+
+    if (rc == TX_OK)
+        rc = security_check_address(&node.gate.security, "listen", settings->listen, e);
+    if (rc == TX_OK)
+        rc = security_check_address(&node.gate.security, "peer_listen", settings->peer_listen, e);
+    if (rc == TX_OK && settings->insecure)
+        log_line(
+            LOG_WARN, "insecure",
+            "listen=%s text=\"messages are neither encrypted nor authenticated: whoever can log in to this "
+            "machine can read, commit and roll back transactions\"",
+            settings->listen);
+    return rc;
+}
+
+static int server_open(struct tx_error *e)
+{
+    const struct server_options options = {.address = settings->listen,
+                                           .security = gate_everybody(&node.gate),
+                                           .file = gate_file(&node.gate),
+                                           .audit = node.audit};
+    int rc = server_new(&node.server, &node.loop, &options, e);
+
+    return rc == TX_OK ? rc : err_wrap(e, rc, "listen");
+}
+
+/* Whoever started it is to go on, for what it waits for is a command. */
+static void log_waiting(void)
+{
+    log_line(
+        LOG_INFO, "waiting",
+        "node=%u peer_address=%s text=\"waits to be added: txadmin node add %u %s; the first node of a new "
+        "group: txadmin --coordinators=%s node init\"",
+        settings->node_id, settings->peer_address, settings->node_id, settings->peer_address,
+        settings->client_address);
+    notify("READY=1\nSTATUS=Waits to be added: txadmin node add %u %s", settings->node_id,
+           settings->peer_address);
+}
+
 /* Takes the addresses before the log is touched, and answers only when all is there. */
 static int node_start(struct tx_error *e)
 {
-    int rc = server_new(&node.server, &node.loop, settings.listen, e);
+    int rc = audit_open(&node.audit, settings->audit_log, e);
 
+    if (rc == TX_OK)
+        rc = gate_start(e);
+    if (rc == TX_OK)
+        rc = server_open(e);
     if (rc != TX_OK)
-        return err_wrap(e, rc, "listen");
+        return rc;
     rc = line_open(e);
     if (rc == TX_OK)
         rc = log_open(e);
@@ -480,11 +472,7 @@ static int node_start(struct tx_error *e)
         node_serve();
     signals_open();
     if (replog_group(node.replog) == 0)
-        log_line(
-            LOG_INFO, "waiting",
-            "node=%u peer_address=%s text=\"waits to be added: txadmin node add %u %s; the first node of a new "
-            "group: txadmin --coordinators=%s node init\"",
-            settings.node_id, peer_address(), settings.node_id, peer_address(), client_address());
+        log_waiting();
     return TX_OK;
 
 no_log:
@@ -492,30 +480,24 @@ no_log:
     return rc;
 }
 
-static void warn_if_exposed(void)
-{
-    if (is_local(settings.listen) && (settings.peer_listen == NULL || is_local(settings.peer_listen)))
-        return;
-    log_line(LOG_WARN, "exposed",
-             "listen=%s peer_listen=%s text=\"messages are neither encrypted nor authenticated: whoever "
-             "reaches this address "
-             "can read, commit and roll back transactions; keep it inside a trusted network\"",
-             settings.listen, settings.peer_listen != NULL ? settings.peer_listen : "none");
-}
-
 int main(int argc, char **argv)
 {
     struct tx_error e;
-    int rc = settings_load(argc, argv, &e);
+    int rc;
+
+    settings = settings_load(argc, argv, &e);
+    rc = settings != NULL ? TX_OK : e.code;
 
     if (rc == TX_OK)
-        rc = files_prepare(&e);
+        rc = harden(harden_has_low_port(settings->listen) || harden_has_low_port(settings->peer_listen), &e);
     if (rc == TX_OK)
-        rc = data_dir_prepare(settings.data_dir, &e);
+        rc = connections_limit(settings->max_connections, &e);
     if (rc == TX_OK)
-        rc = restore_check(settings.data_dir, &e);
-    if (rc == TX_OK && settings.restore != NULL)
-        rc = restore_open(&node.restore, settings.restore, settings.data_dir, &e);
+        rc = data_dir_prepare(settings->data_dir, &e);
+    if (rc == TX_OK)
+        rc = restore_check(settings->data_dir, &e);
+    if (rc == TX_OK && settings->restore != NULL)
+        rc = restore_open(&node.restore, settings->restore, settings->data_dir, &e);
     if (rc != TX_OK)
         goto out;
     buf_init(&node.snapshot);
@@ -526,16 +508,16 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     rc = node_start(&e);
     if (rc == TX_OK)
-        warn_if_exposed();
+        harden_warn("txcoordd");
     /* Until everything is closed: by a signal, or by node_start() where it failed. */
     uv_run(&node.loop, UV_RUN_DEFAULT);
     node_release();
     if (rc == TX_OK)
-        log_line(LOG_INFO, "stopped", "data_dir=%s", settings.data_dir);
+        log_line(LOG_INFO, "stopped", "data_dir=%s", settings->data_dir);
 
 out:
     if (rc != TX_OK)
         fprintf(stderr, "txcoordd: %s\n", e.msg);
-    conf_release(keys);
+    settings_release();
     return rc == TX_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }

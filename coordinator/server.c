@@ -14,6 +14,7 @@ enum {
 };
 
 struct server {
+    struct server_options options;
     uv_loop_t *loop;
     struct channel channel;
     struct driver *driver;
@@ -82,10 +83,8 @@ static void server_refuse(struct server *s, const struct reply_to *to, const cha
     server_reply(s, to, &m);
 }
 
-/* For now nobody is asked who he is. */
-static const struct caller anybody;
-
-static void server_dispatch(struct server *s, const struct reply_to *from, const struct wire_message *m)
+static void server_dispatch(struct server *s, const struct caller *caller, const struct reply_to *from,
+                            const struct wire_message *m)
 {
     switch (m->type) {
     case WIRE_OPEN_SESSION:
@@ -95,14 +94,45 @@ static void server_dispatch(struct server *s, const struct reply_to *from, const
     case WIRE_OUTCOME:
     case WIRE_LOCATE:
     case WIRE_PULL:
-        driver_request(s->driver, uv_now(s->loop), wall_ms(), &anybody, from, m);
+        driver_request(s->driver, uv_now(s->loop), wall_ms(), caller, from, m);
         return;
     case WIRE_ADMIN:
-        admin_request(s->admin, uv_now(s->loop), wall_ms(), from, &m->admin);
+        admin_request(s->admin, uv_now(s->loop), wall_ms(), caller, from, &m->admin);
         return;
     default:
         server_refuse(s, from, "not a request that a coordinator serves");
     }
+}
+
+static void server_deny(struct server *s, const struct caller *caller, const struct reply_to *to,
+                        const struct wire_message *m, const char *why)
+{
+    struct wire_message denied = {.type = WIRE_ERROR, .error = {.code = TX_EDENIED, .text = why}};
+    const struct audit_entry entry = {.name = caller->name,
+                                      .key = caller->key,
+                                      .act = wire_type_name(m->type),
+                                      .outcome = AUDIT_DENIED,
+                                      .error = why};
+
+    audit_write(s->options.audit, uv_now(s->loop), &entry);
+    server_reply(s, to, &denied);
+}
+
+/* Whose key it is, and what he may, is looked up each time: what was revoked has no effect from then on. Its
+ * lines stay, and are told so at each request: were they cut, whoever was revoked would wait for answers.
+ */
+static void server_request(struct server *s, const struct channel_message *in, const struct wire_message *m)
+{
+    const struct ledger *l = driver_ledger(s->driver);
+    struct caller caller = {.key = in->key};
+    struct tx_error e;
+
+    if (in->key != NULL && !access_caller(l, s->options.file, in->key, &caller))
+        server_deny(s, &caller, &in->origin, m, "this key is not known, or was revoked");
+    else if (m->type != WIRE_ADMIN && access_check(l, &caller, m, &e) != TX_OK) /* admin audits its verbs */
+        server_deny(s, &caller, &in->origin, m, e.msg);
+    else
+        server_dispatch(s, &caller, &in->origin, m);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
@@ -116,7 +146,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     (void)events;
     for (int i = 0; i < SERVER_BATCH && channel_receive(&s->channel, &in) == 1; i++) {
         if (wire_decode(&m, in.data, in.len, &s->scratch, &e) == TX_OK)
-            server_dispatch(s, &in.origin, &m);
+            server_request(s, &in, &m);
         else
             server_refuse(s, &in.origin, e.msg);
         channel_release(&in);
@@ -130,6 +160,7 @@ static void on_tick(uv_timer_t *timer)
     struct server *s = timer->data;
 
     driver_tick(s->driver, uv_now(s->loop), wall_ms());
+    audit_tick(s->options.audit, uv_now(s->loop));
 }
 
 /* A turn runs timers, prepare, poll (messages, and what the log's threads finished), check. Flushing in both
@@ -150,15 +181,16 @@ static void on_check(uv_check_t *check)
 
 /* Life */
 
-int server_new(struct server **out, uv_loop_t *loop, const char *address, struct tx_error *e)
+int server_new(struct server **out, uv_loop_t *loop, const struct server_options *options, struct tx_error *e)
 {
     struct server *s = calloc(1, sizeof *s);
     int rc;
 
     if (s == NULL)
         return err_set(e, TX_ENOMEM, "out of memory");
+    s->options = *options;
     s->loop = loop;
-    rc = channel_listen(&s->channel, address, MESSAGE_LIMIT, NULL, e);
+    rc = channel_listen(&s->channel, options->address, MESSAGE_LIMIT, options->security, e);
     if (rc != TX_OK)
         goto fail;
     rc = uv_poll_init(loop, &s->poll, channel_fd(&s->channel));

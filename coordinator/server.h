@@ -1,8 +1,9 @@
 /* server: the coordinator's endpoint. Bytes <-> messages, and the beat of the loop.
  *
- * main creates it. It reads requests in batches, hands WIRE_ADMIN to admin and everything else to driver, sends
- * what they answer, calls driver_tick() at regular intervals and driver_flush() at the end of each loop turn,
- * so that all that gathered in the turn becomes one log entry.
+ * main creates it. It reads requests in batches, finds out by whose key each has come and whether he may send
+ * it (access.h), hands WIRE_ADMIN to admin and everything else to driver, sends what they answer, calls
+ * driver_tick() at regular intervals and driver_flush() at the end of each loop turn, so that all that gathered
+ * in the turn becomes one log entry.
  */
 #ifndef ASSENT_SERVER_H
 #define ASSENT_SERVER_H
@@ -10,6 +11,7 @@
 #include <uv.h>
 
 #include "coordinator/admin.h"
+#include "coordinator/audit.h"
 #include "coordinator/driver.h"
 #include "libtx/shared/channel.h"
 #include "libtx/shared/err.h"
@@ -17,9 +19,17 @@
 
 struct server;
 
+/* All borrowed until server_close(). */
+struct server_options {
+    const char *address;
+    const struct channel_security *security; /* NULL: clear text, and everybody may do everything */
+    const struct keyring *file; /* this node's keys, for those that the ledger has never heard of */
+    struct audit *audit;
+};
+
 /* Binds the address; nothing is read before server_start(). End it with server_close(). TX_EINVAL (not an
  * address), TX_EIO (taken, or not this machine's), TX_ENOMEM. */
-int server_new(struct server **out, uv_loop_t *loop, const char *address, struct tx_error *e);
+int server_new(struct server **out, uv_loop_t *loop, const struct server_options *options, struct tx_error *e);
 
 /* Serves from now on. Driver and admin are borrowed until server_stop(). */
 void server_start(struct server *s, struct driver *driver, struct admin *admin);

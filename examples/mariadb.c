@@ -3,7 +3,8 @@
  *
  *   mariadb 'host=… dbname=…' HOST PORT USER PASSWORD DATABASE [AMOUNT]
  *
- * Needed: a coordinator (ASSENT_COORDINATORS, default tcp://127.0.0.1:7401), an agent that serves both
+ * Needed: a key (ASSENT_IDENTITY, with the role client; or ASSENT_INSECURE=1, on a laptop), a coordinator
+ * (ASSENT_COORDINATORS, default tcp://127.0.0.1:7401), an agent that serves both
  * databases as the resources bank_a and bank_b, sql/setup-mariadb.sql run with USER among its @applications,
  * and in each
  *

@@ -3,9 +3,9 @@
  *
  *   order 'host=… dbname=…' PORT ITEM [N]
  *
- * Needed: a coordinator (ASSENT_COORDINATORS, default tcp://127.0.0.1:7401), an agent that serves the database
- * as the resource bank_a, in it the table  CREATE TABLE orders (transaction text, item text, n int);  and
- *
+ * Needed: a key (ASSENT_IDENTITY, role client; or ASSENT_INSECURE=1), a coordinator (ASSENT_COORDINATORS), an
+ * agent that serves the database as the resource bank_a, in it the table
+ *   CREATE TABLE orders (transaction text, item text, n int);  and
  *   service stock.journal 7500 &
  *   bash -c 'echo put bolt 100 > /dev/tcp/127.0.0.1/7500'
  *

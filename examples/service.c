@@ -1,7 +1,10 @@
 /* service: a store-room that takes part in transactions. It keeps how many pieces there are of each item in a
  * file of its own, and gives some away only if the transaction of whoever asks commits.
  *
- *   service FILE PORT           (resource «stock»; ASSENT_COORDINATORS says where the coordinators are)
+ *   service FILE PORT
+ *
+ * It is the resource «stock». ASSENT_COORDINATORS says where the coordinators are, and ASSENT_IDENTITY names
+ * its key, with the role agent for «stock»; or ASSENT_INSECURE=1, on a laptop.
  *
  * What it understands, a line each, over TCP on the loopback address:
  *
@@ -90,8 +93,9 @@ static struct branch *find_branch(const char *name)
     return NULL;
 }
 
-/* Takes the place of the oldest committed branch if need be: libtx asks for a commit again only until the
- * coordinator has heard of it, and thousands have been committed since. */
+/* Takes the place of the oldest committed branch if need be. What is forgotten is not known for a double any
+ * more: a service that takes thousands of requests a day has a larger table, and forgets by age, as
+ * docs/participant.md says. */
 static struct branch *new_branch(const char *name)
 {
     static unsigned long count;
@@ -229,12 +233,12 @@ static int on_prepare(void *arg, const char *name)
     (void)arg;
     if (b == NULL)
         return TX_EROLLBACK;
+    if (b->state != WORKING)
+        return TX_OK;
     if (b->n_takes == 0) {
         b->state = FREE;
         return TX_PARTICIPANT_READ_ONLY;
     }
-    if (b->state != WORKING)
-        return TX_OK;
     n = snprintf(line, sizeof line, "prepared %s", name);
     for (int i = 0; i < b->n_takes; i++)
         n += snprintf(line + n, sizeof line - (size_t)n, " %s %ld", b->takes[i].item, b->takes[i].n);
@@ -303,6 +307,10 @@ static void on_take(tx_participant *p, const char *context, const char *item, lo
         return;
     }
     b = find_branch(name);
+    if (b != NULL && b->state != WORKING) {
+        snprintf(answer, LINE, "no this request was taken before\n"); /* and this service restarted since */
+        return;
+    }
     if (b == NULL)
         b = new_branch(name);
     if (b == NULL || take(b, item, n) != 0)

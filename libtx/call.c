@@ -28,7 +28,7 @@ uint64_t call_now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-int calls_new(struct calls **out, const char *coordinators, struct tx_error *e)
+int calls_new(struct calls **out, const char *coordinators, const struct security *security, struct tx_error *e)
 {
     struct calls *cs = calloc(1, sizeof *cs);
     int rc;
@@ -38,6 +38,8 @@ int calls_new(struct calls **out, const char *coordinators, struct tx_error *e)
     pthread_mutex_init(&cs->mutex, NULL);
     TAILQ_INIT(&cs->asleep);
     TAILQ_INIT(&cs->idle);
+    cs->security = security;
+    believed_init(&cs->believed, security);
     rc = calls_dial(cs, coordinators, e);
     if (rc != TX_OK) {
         calls_free(cs);
@@ -96,7 +98,7 @@ static bool call_send_to(struct call *c, struct peer *p, uint64_t now)
         TAILQ_INSERT_TAIL(&p->queue, c, queue);
         return true;
     }
-    if (channel_send(&p->channel, c->id, c->request.data, c->request.len) != TX_OK) {
+    if (p->redial || channel_send(&p->channel, c->id, c->request.data, c->request.len) != TX_OK) {
         p->why = "cannot be reached";
         p->answers = false;
         peer_unheard(c->calls, p, now);
@@ -104,7 +106,9 @@ static bool call_send_to(struct call *c, struct peer *p, uint64_t now)
     }
     p->outstanding++;
     c->at = p;
+    c->sent_before = c->sent;
     c->sent = true;
+    c->line = p->line;
     c->again_ms = now + c->pause_ms;
     c->look_ms = now + CALL_LOOK_MS;
     return true;
@@ -115,13 +119,53 @@ static void call_place(struct call *c, struct peer *p, uint64_t now)
 {
     size_t n = c->fixed != NULL ? 1 : c->calls->n_coordinators;
 
+    c->unplaced = false;
     for (size_t i = 0; i < n; i++) {
         if (call_send_to(c, p, now))
             return;
         if (c->fixed == NULL)
             p = peer_after(c->calls, p);
     }
+    c->unplaced = true;
     c->again_ms = now + CALL_UNREACHABLE_MS;
+}
+
+/* A line to this peer is there: what waits for one takes it, and what was sent on the line before it, and is
+ * not answered any more, follows. */
+static void call_opened(struct call *c, struct peer *p, uint64_t now)
+{
+    if (c->unplaced && (c->fixed == p || (c->fixed == NULL && p->kind == PEER_COORDINATOR))) {
+        call_place(c, p, now);
+    } else if (c->at == p && !c->queued && c->line != p->line) {
+        (void)channel_send(&p->channel, c->id, c->request.data, c->request.len);
+        c->line = p->line;
+        c->again_ms = now + c->pause_ms;
+    } else {
+        return;
+    }
+    waiter_wake(c->waiter); /* it has another time to wait for now */
+}
+
+/* It takes no clear text: it has not taken this. */
+static void call_mismatched(struct call *c, struct peer *p, uint64_t now)
+{
+    if (c->at != p || c->queued)
+        return;
+    c->sent = c->sent_before;
+    c->again_ms = now + CALL_UNREACHABLE_MS;
+    waiter_wake(c->waiter);
+}
+
+/* Whatever has become of the peer may concern any of them. */
+static void calls_each(struct calls *cs, struct peer *p, uint64_t now,
+                       void (*f)(struct call *c, struct peer *p, uint64_t now))
+{
+    struct call *c;
+
+    for (size_t i = 0; i < CALL_BUCKETS; i++) {
+        LIST_FOREACH(c, &cs->pending[i], pending)
+        f(c, p, now);
+    }
 }
 
 /* No answer, or none that helps, in time: asks again, and the next one, who knows at least who leads. */
@@ -262,6 +306,12 @@ static struct call *calls_find(struct calls *cs, uint32_t id)
     return NULL;
 }
 
+void calls_look(struct calls *cs, struct peer *p, uint64_t now)
+{
+    if (peer_look(cs, p, now))
+        calls_each(cs, p, now, call_opened);
+}
+
 /* A message that does not decode counts as lost, and the call asks again. */
 void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
 {
@@ -281,6 +331,9 @@ void calls_receive(struct calls *cs, struct peer *p, uint64_t now)
         if (m.data != NULL)
             channel_release(&m);
     }
+    calls_look(cs, p, now);
+    if (!p->open && believed_channel(&cs->believed) == NULL)
+        calls_each(cs, p, now, call_mismatched);
 }
 
 /* one call */
@@ -357,7 +410,8 @@ static void call_list(const struct call *c, char *list, size_t size)
             const struct peer *p = cs->peers[i];
 
             if ((c->fixed != NULL ? p == c->fixed : p->kind == PEER_COORDINATOR) && p->answers == answers)
-                n += (size_t)snprintf(list + n, size - n, "%s%s (%s)", n > 0 ? ", " : "", p->address, p->why);
+                n += (size_t)snprintf(list + n, size - n, "%s%s (%s)", n > 0 ? ", " : "", p->address,
+                                      peer_why(p));
         }
     }
 }
@@ -382,6 +436,28 @@ static void call_give_up(struct call *c, uint64_t now)
             (unsigned long long)(now - c->started_ms), majority, list);
 }
 
+/* With nobody whom it could go to is there a line, nor will be. */
+static bool call_denied(const struct call *c, uint64_t now)
+{
+    const struct calls *cs = c->calls;
+    bool denied = true;
+
+    if (c->fixed != NULL)
+        return peer_denies(cs, c->fixed, now);
+    for (size_t i = 0; i < cs->n_peers && denied; i++)
+        denied = cs->peers[i]->kind != PEER_COORDINATOR || peer_denies(cs, cs->peers[i], now);
+    return denied;
+}
+
+static void call_deny(struct call *c)
+{
+    char list[sizeof c->error.msg] = "";
+
+    call_list(c, list, sizeof list);
+    err_set(&c->error, TX_EDENIED, "no %s lets this program in, or is believed: %s",
+            c->fixed != NULL ? "agent" : "coordinator", list);
+}
+
 bool call_step(struct call *c)
 {
     uint64_t now = call_now_ms();
@@ -390,6 +466,9 @@ bool call_step(struct call *c)
     pthread_mutex_lock(&c->calls->mutex);
     if (!c->done && now >= c->deadline_ms) {
         call_give_up(c, now);
+        call_finish(c, now);
+    } else if (!c->done && call_denied(c, now)) {
+        call_deny(c);
         call_finish(c, now);
     }
     if (!c->done && (now >= c->again_ms || call_cut_off(c, now)))

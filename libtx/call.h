@@ -7,6 +7,10 @@
  * configured and what the leader tells of the others. All of resending, leader search and deadlines is here and
  * nowhere else.
  *
+ * Every line begins with a handshake (channel.h), and a call waits until one is ready. Lines to all
+ * coordinators are kept ready while anybody polls. A coordinator that was restarted does not know the line any
+ * more: what was sent on it is sent again as soon as there is another.
+ *
  * There is no I/O thread. Whoever waits for an answer polls the sockets if nobody does, hands the answers of
  * others to them, and hands the polling over when its own is in (leader/followers, Schmidt et al. 2000). Every
  * waiter sleeps in poll(), so it can watch descriptors of its own at the same time, and a caller with an event
@@ -26,6 +30,7 @@
 #include "libtx/shared/buf.h"
 #include "libtx/shared/channel.h"
 #include "libtx/shared/err.h"
+#include "libtx/shared/security.h"
 #include "libtx/shared/wire.h"
 
 enum {
@@ -48,7 +53,10 @@ struct call {
     bool spread;        /* any coordinator may have the answer; who has not names the leader */
     struct peer *at;    /* where it is, sent or queued; NULL: nowhere reachable */
     bool queued;        /* waits for one of the peer's OUTSTANDING_LIMIT places */
-    bool sent;          /* has left this process at least once */
+    bool sent;          /* has left this process at least once, and may have been taken */
+    bool sent_before;   /* likewise before it was sent last */
+    bool unplaced;      /* nobody could be reached */
+    unsigned line;      /* of `at`: the one that it was sent on */
     unsigned redirects; /* taken at once since the last pause */
     unsigned pause_ms, election_ms;
     uint64_t started_ms, deadline_ms, again_ms;
@@ -64,14 +72,18 @@ struct call {
 /* Monotonic clock, milliseconds. */
 uint64_t call_now_ms(void);
 
-/* Dials the coordinators of a list «address[,…]». TX_EINVAL: an address is none; TX_ENOMEM; TX_EIO. */
-int calls_new(struct calls **out, const char *coordinators, struct tx_error *e);
+/* Dials the coordinators of a list «address[,…]». `security` is borrowed; NULL: clear text. TX_EINVAL: an
+ * address is none; TX_EREFUSED: insecure, and not this machine's; TX_ENOMEM; TX_EIO. */
+int calls_new(struct calls **out, const char *coordinators, const struct security *security,
+              struct tx_error *e);
 /* No call may be open. NULL is allowed. */
 void calls_free(struct calls *cs);
 
-/* The agent at this address, dialled at the first time; lives as long as cs. TX_EINVAL, TX_EBUSY (PEER_LIMIT).
- */
-int calls_agent(struct calls *cs, const char *address, struct peer **out, struct tx_error *e);
+/* The agent at this address, dialled at the first time; lives as long as cs. Whoever proves another key than
+ * this one is not believed; where it was another before, that agent has gone, and this one is dialled anew.
+ * TX_EINVAL, TX_EBUSY (PEER_LIMIT); TX_EDENIED: it has no key, and clear text is not spoken here. */
+int calls_agent(struct calls *cs, const char *address, const uint8_t *key, struct peer **out,
+                struct tx_error *e);
 const char *peer_address(const struct peer *p);
 
 /* What a thread, or a commit, sleeps with. Pooled. NULL: out of descriptors or memory. */
@@ -91,7 +103,9 @@ bool call_step(struct call *c);
 uint64_t call_due_ms(const struct call *c);
 
 /* The answer of a call that is over; *reply is borrowed until call_end(). Errors: those that the peer answered;
- * TX_EUNREACHABLE: it was never sent, hence has had no effect; TX_ETIMEOUT: sent, and no answer; TX_EPROTO. */
+ * TX_EUNREACHABLE: it was never sent, hence has had no effect; TX_EDENIED: nobody who could be asked is
+ * believed and lets this program in; c->sent tells whether it may have had an effect before; TX_ETIMEOUT: sent,
+ * and no answer; TX_EPROTO. */
 int call_result(struct call *c, const struct wire_message **reply, struct tx_error *e);
 
 /* Forgets the call, whatever its state; later answers are dropped. Twice is allowed. */

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "libtx/call.h"
+#include "libtx/shared/believed.h"
 
 enum { CALL_BUCKETS = 256 };
 
@@ -23,7 +24,7 @@ struct peer {
     enum peer_kind kind;
     bool configured;      /* never forgotten */
     unsigned outstanding; /* calls that hold one of its places */
-    const char *why;      /* last reason for not getting an answer; a literal */
+    const char *why;      /* last reason for not getting an answer, once the line was open; a literal */
     bool answers;         /* that reason is its own answer */
     bool garbled;         /* has answered what cannot be read */
     bool leaderless;      /* has said last that it knows of no leader */
@@ -31,6 +32,15 @@ struct peer {
     uint64_t unheard_ms;  /* the same, also when it is asked again as if nothing were wrong */
     uint64_t dialled_ms;
     bool redial; /* before it is polled again */
+    uint64_t
+        refused_ms; /* since when one of the two has not believed the other; 0: nothing speaks against it */
+    bool open;      /* as channel_state() was last, and so is the next */
+    unsigned lost;
+    unsigned line; /* goes up when what was sent on the line before will not be answered */
+    /* Of an agent: the only key that is believed, and whether somebody with another has answered. */
+    uint8_t key[KEY_SIZE];
+    bool stranger;
+    struct channel_security security;
     TAILQ_HEAD(, call) queue;
 };
 
@@ -47,8 +57,11 @@ struct calls {
     pthread_mutex_t mutex;
     struct peer *peers[PEER_LIMIT];
     size_t n_peers, n_coordinators, n_forgotten;
-    struct peer *leader; /* whom to ask first */
-    struct peer *turn;   /* who was asked last what any of them may know */
+    struct peer *leader;             /* whom to ask first */
+    struct peer *turn;               /* who was asked last what any of them may know */
+    const struct security *security; /* NULL: clear text */
+    struct believed believed;
+    bool admitted; /* a coordinator has let this program in before */
     struct waiter *poller;
     struct waiters asleep, idle;
     uint32_t last_id;
@@ -71,6 +84,14 @@ int calls_dial(struct calls *cs, const char *coordinators, struct tx_error *e);
 /* The peer at this address, dialled at the first time. TX_EINVAL, TX_EBUSY, TX_ENOMEM, TX_EIO. */
 int peer_find_or_add(struct calls *cs, const char *address, enum peer_kind kind, struct peer **out,
                      struct tx_error *e);
+/* Does what is due of its handshakes; how long poll() may last before there is more of it. Nobody polls. */
+int calls_keep(struct calls *cs, uint64_t now);
+/* Takes in how its line is; true: it has just been opened. */
+bool peer_look(struct calls *cs, struct peer *p, uint64_t now);
+/* No line to it will come of waiting longer: it refuses, or is not believed. */
+bool peer_denies(const struct calls *cs, const struct peer *p, uint64_t now);
+/* Why it is of no help. Borrowed until the next call on its channel. */
+const char *peer_why(const struct peer *p);
 /* It stands still, or its connection is gone: there is better to ask. */
 bool peer_doubtful(const struct peer *p, uint64_t now);
 /* The next coordinator in the list, round and round. */
@@ -93,5 +114,7 @@ void calls_sweep(struct calls *cs);
 
 /* Takes in what has come from this peer and wakes those whom it concerns. */
 void calls_receive(struct calls *cs, struct peer *p, uint64_t now);
+/* Likewise what has become of its line. */
+void calls_look(struct calls *cs, struct peer *p, uint64_t now);
 
 #endif

@@ -109,16 +109,18 @@ int calls_poll_ms(uint64_t until_ms)
     return until_ms - now > 3600000 ? 3600000 : (int)(until_ms - now);
 }
 
-/* One poll(), entered and left with the mutex held; for all if nobody else does. */
-static int wait_once(struct calls *cs, struct waiter *w, struct watch *watch, uint64_t until_ms)
+/* One poll(), entered and left with the mutex held; for all if nobody else does. False: the time is over. */
+static bool wait_once(struct calls *cs, struct waiter *w, struct watch *watch, uint64_t until_ms)
 {
     bool polls = cs->poller == NULL;
+    int ready, left_ms = calls_poll_ms(until_ms), ms = left_ms, keep_ms;
     uint64_t count;
-    int ready;
 
     watch->n = watch->n_own;
     if (polls) {
         calls_redial(cs);
+        keep_ms = calls_keep(cs, call_now_ms());
+        ms = w->woken ? 0 : keep_ms < left_ms ? keep_ms : left_ms;
         cs->poller = w;
         watch_channels(watch, cs);
     } else {
@@ -126,20 +128,20 @@ static int wait_once(struct calls *cs, struct waiter *w, struct watch *watch, ui
     }
     w->asleep = true;
     pthread_mutex_unlock(&cs->mutex);
-    ready = poll(watch->fds, (nfds_t)watch->n, calls_poll_ms(until_ms));
+    ready = poll(watch->fds, (nfds_t)watch->n, ms);
     if (ready > 0 && watch->fds[0].revents != 0 && read(w->fd, &count, sizeof count) < 0)
         assert(errno == EAGAIN);
     pthread_mutex_lock(&cs->mutex);
     w->asleep = false;
     if (!polls) {
         TAILQ_REMOVE(&cs->asleep, w, link);
-        return ready;
+        return ready != 0;
     }
     cs->poller = NULL;
     if (ready > 0)
         watch_receive(watch, cs);
     calls_sweep(cs);
-    return ready;
+    return ready != 0 || ms < left_ms;
 }
 
 static bool fds_ready(const struct watch *watch)
@@ -163,7 +165,7 @@ void calls_wait(struct calls *cs, struct waiter *w, struct pollfd *fds, size_t n
     watch.n_own = 1 + n;
     pthread_mutex_lock(&cs->mutex);
     while (!w->woken && !timeout && (watch.n_own == 1 || !fds_ready(&watch)))
-        timeout = wait_once(cs, w, &watch, until_ms) == 0;
+        timeout = !wait_once(cs, w, &watch, until_ms);
     w->woken = false;
     if (cs->poller == NULL && !TAILQ_EMPTY(&cs->asleep))
         waiter_rouse(TAILQ_FIRST(&cs->asleep)); /* the polling goes to another */

@@ -2,18 +2,24 @@
 #include "libtx/client.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "libtx/libtx.h"
-
-#define DEFAULT_COORDINATORS "tcp://127.0.0.1:7401"
+#include "libtx/settings.h"
 
 enum {
     DEFAULT_CONNECT_MS = 5000,
     DEFAULT_SESSION_MS = 30000,
     DEFAULT_TRANSACTION_MS = 60000,
     DEFAULT_COMMIT_MS = 30000,
+};
+
+struct client_memory {
+    struct client_memory *next;
+    const void *driver;
+    _Alignas(max_align_t) char bytes[];
 };
 
 /* opening and closing */
@@ -50,7 +56,7 @@ static int client_set_name(char out[NAME_LIMIT + 1], const char *wanted, struct 
 static int client_configure(struct tx_client *c, const struct tx_client_options *o, struct tx_error *e)
 {
     struct app_session *s = &c->session;
-    const char *coordinators = o->coordinators;
+    const struct settings settings = {o->coordinators, o->identity, o->keys, o->insecure};
     int rc = client_set_name(s->name, o->application_name, e);
 
     if (rc != TX_OK)
@@ -60,18 +66,23 @@ static int client_configure(struct tx_client *c, const struct tx_client_options 
     s->transaction_timeout_ms = client_or(o->transaction_timeout_ms, DEFAULT_TRANSACTION_MS);
     c->transaction_timeout_ms = s->transaction_timeout_ms;
     c->commit_timeout_ms = client_or(o->commit_timeout_ms, DEFAULT_COMMIT_MS);
-    if (coordinators == NULL || *coordinators == '\0')
-        coordinators = getenv("ASSENT_COORDINATORS");
-    if (coordinators == NULL || *coordinators == '\0')
-        coordinators = DEFAULT_COORDINATORS;
-    rc = calls_new(&c->calls, coordinators, e);
+    rc = settings_security(&settings, &c->security, e);
+    if (rc == TX_OK)
+        rc = calls_new(&c->calls, settings_coordinators(o->coordinators), &c->security, e);
     s->calls = c->calls;
     return rc;
 }
 
 static void client_free(struct tx_client *c)
 {
+    struct client_memory *m;
+
+    while ((m = c->memories) != NULL) {
+        c->memories = m->next;
+        free(m);
+    }
     calls_free(c->calls);
+    security_release(&c->security);
     pthread_mutex_destroy(&c->mutex);
     free(c);
 }
@@ -102,6 +113,23 @@ void tx_client_close(tx_client *client)
         return;
     session_close(&client->session);
     client_free(client);
+}
+
+void *client_memory(struct tx_client *client, const void *driver, size_t size)
+{
+    struct client_memory *m = client->memories;
+
+    while (m != NULL && m->driver != driver)
+        m = m->next;
+    if (m != NULL)
+        return m->bytes;
+    m = calloc(1, sizeof *m + size);
+    if (m == NULL)
+        return NULL;
+    m->driver = driver;
+    m->next = client->memories;
+    client->memories = m;
+    return m->bytes;
 }
 
 /* outcomes */
@@ -207,7 +235,7 @@ int client_locate(struct tx_client *client, const char *resource, uint64_t deadl
         return TX_OK;
     rc = call_sync(&call, client->calls, &m, NULL, WIRE_LOCATED, deadline_ms, &reply, e);
     if (rc == TX_OK)
-        rc = calls_agent(client->calls, reply->located.address, agent, e);
+        rc = calls_agent(client->calls, reply->located.address, reply->located.key, agent, e);
     if (rc == TX_OK)
         client_note_agent(client, resource, *agent);
     else

@@ -83,10 +83,18 @@ struct tx_client_options {
     unsigned session_timeout_ms;     /* silence after which the group takes this client for dead [30000] */
     unsigned transaction_timeout_ms; /* age at which an undecided transaction is rolled back [60000] */
     unsigned commit_timeout_ms;      /* how long a commit asks for its outcome before TX_EINDOUBT [30000] */
+    const char *identity;            /* file of this program's own key (txadmin keygen) [environment
+                                        ASSENT_IDENTITY]; needed, or insecure */
+    const char *keys; /* file of the keys of the coordinators to be believed [environment ASSENT_KEYS,
+                         else /etc/assent/keys] */
+    int insecure;     /* 1: clear text, on this machine alone [environment ASSENT_INSECURE, where no
+                         identity is given here] */
 };
 
 /* Opens a session with the coordinator group. On success *out is owned by the caller: tx_client_close() it.
- * TX_EINVAL (options), TX_EUNREACHABLE, TX_ETIMEOUT, TX_EBUSY, TX_ENOMEM. */
+ * TX_EINVAL (options, or no identity), TX_EIO, TX_EREFUSED (a file that others may read; insecure, and a
+ * coordinator on another machine), TX_EDENIED (no coordinator lets this program in, or is believed),
+ * TX_EUNREACHABLE, TX_ETIMEOUT, TX_EBUSY, TX_ENOMEM. */
 TX_API TX_MUST_USE int tx_client_open(tx_client **out, const struct tx_client_options *options,
                                       struct tx_error *error);
 
@@ -104,7 +112,7 @@ enum txn_return {
 };
 
 /* Begins a transaction; costs no message. Free it with txn_free(). TX_ESESSION is healed by itself (a new
- * session is opened), so: TX_EUNREACHABLE, TX_ETIMEOUT, TX_EBUSY, TX_ENOMEM. */
+ * session is opened), so: TX_EUNREACHABLE, TX_ETIMEOUT, TX_EDENIED, TX_EBUSY, TX_ENOMEM. */
 TX_API TX_MUST_USE int txn_begin(tx_client *client, txn **out, struct tx_error *error);
 
 /* The transaction's id, as txadmin and tx_client_outcome() take it; valid until txn_free().
@@ -140,7 +148,8 @@ typedef struct txn_rows txn_rows;
 /* Executes one statement on a resource, in this transaction's branch there, which the first statement begins.
  * `values` are the parameters $1…$n as text, NULL for null. `rows` may be NULL; else the caller frees *rows.
  * TX_ESTATEMENT: the server refused it, msg has SQLSTATE and text, and the transaction can only be rolled back.
- * TX_ENOTFOUND: no agent serves the resource. TX_ETIMEOUT, TX_EUNREACHABLE: likewise only rollback is left. */
+ * TX_ENOTFOUND: no agent serves the resource. TX_EDENIED: its agent takes named statements alone («@name»), or
+ * none, or does not know this program's key. TX_ETIMEOUT, TX_EUNREACHABLE: likewise only rollback is left. */
 TX_API TX_MUST_USE int txn_exec(txn *t, const char *resource, const char *statement, int n_values,
                                 const char *const *values, txn_rows **rows, struct tx_error *error);
 

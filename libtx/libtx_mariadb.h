@@ -17,8 +17,10 @@ extern "C" {
  * connection is idle and outside of a transaction, and gets an XA START. It stays the caller's: it works on it
  * as always, but leaves XA, COMMIT and ROLLBACK to txn_commit() and txn_rollback(), and must not close it
  * before. Borrowed until the transaction is over. A statement that the storage engine had to undo (duplicate
- * key, lock wait, deadlock, …) makes the branch vote no, also where MariaDB would go on. A connection or a
- * resource can be enlisted once in a transaction.
+ * key, lock wait, deadlock, …) makes the branch vote no, also where MariaDB would go on. One that the server
+ * refused before it began (syntax, a table that is not there, a missing right) does not: look at what
+ * statements answer. What was written into a table without transactions (MyISAM, Aria) stays, whatever the
+ * outcome. A connection or a resource can be enlisted once in a transaction.
  *
  * The session that prepared a branch has to finish it, or to end. So TXN_DECISION_LOGGED waits for that, too;
  * and a connection on which that cannot be done (TX_EINDOUBT, an error at the end, results that were not read

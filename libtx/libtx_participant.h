@@ -42,12 +42,13 @@ enum {
     TX_PARTICIPANT_LATER = 2,     /* tx_participant_answer() will bring the answer; not of list_in_doubt */
 };
 
-/* Every callback may be called twice for one branch, also after a restart, and must give the same answer then.
- * Borrowed arguments are valid during the call. */
+/* commit and rollback may come again for one branch, also after a restart, and must give the same answer then;
+ * prepare may where a request came again. Borrowed arguments are valid during the call. */
 struct tx_participant_callbacks {
     void *arg; /* handed to each */
-    /* Votes. TX_OK: yes, prepared durably; from here on only commit or rollback end it, whatever happens to
-     * this process. TX_EROLLBACK: no; nothing is left of it. TX_PARTICIPANT_READ_ONLY. */
+    /* Votes. TX_OK: yes, prepared durably (or it is so already, or committed); from here on only commit or
+     * rollback end it, whatever happens to this process. TX_PARTICIPANT_READ_ONLY. TX_EROLLBACK, and whatever
+     * else it may be: no; nothing is left of it. */
     int (*prepare)(void *arg, const char *branch);
     /* TX_OK: is committed, now or by an earlier call. TX_ENOTFOUND: nothing is known of such a branch, neither
      * that it is prepared nor that it was committed (one at work is not prepared): reported to the operator as
@@ -55,13 +56,16 @@ struct tx_participant_callbacks {
      * else: could not be done now, and is asked again. */
     int (*commit)(void *arg, const char *branch);
     /* Of a branch that is prepared, that is still at work (its application is gone), or of which nothing is
-     * known. TX_OK: nothing of it is left. TX_EHEURISTIC: is committed, by hand; reported. Anything else: is
-     * asked again. The first comes when the application rolls back, or is silent for its
-     * transaction_timeout_ms.
-     */
+     * known. TX_OK: nothing of it is left. TX_EHEURISTIC: is committed: by hand, or long ago, and only a
+     * request of it came again; an end, and reported where the coordinator has asked. Anything else: is asked
+     * again. The first comes when the application rolls back, or is silent for its transaction_timeout_ms. */
     int (*rollback)(void *arg, const char *branch);
     /* Names every prepared branch that is neither committed nor rolled back: found(list, branch, age_ms), from
-     * inside the callback. TX_OK, or why not. At start and every few seconds. */
+     * inside the callback. TX_OK, or why not. First of all, every few seconds, and before a branch at work is
+     * rolled back.
+     * age_ms: for how long it has been prepared. The coordinator is asked about one that is older than a
+     * second, and operators are shown it. 0 is allowed where it is not known: libtx then counts from when it
+     * heard of the branch first. */
     int (*list_in_doubt)(void *arg, void (*found)(void *list, const char *branch, uint64_t age_ms), void *list);
     /* May be NULL: this service takes no statements by txn_exec(). One statement of a branch at work, which has
      * joined by it; `result` (a buffer of `size` bytes) takes a text that the application reads as one row of
@@ -80,14 +84,19 @@ struct tx_participant_options {
                            they come through the coordinator] */
     unsigned scan_interval_ms; /* between two calls of list_in_doubt [5000] */
     /* Takes what libtx has to tell the operator: a line without its newline, key=value, on the thread that is
-     * inside libtx. It calls nothing here. [nothing is written] */
+     * inside libtx, with libtx's lock held: it calls nothing here, and waits for no thread that may. [nothing
+     * is written] */
     void (*log)(void *arg, const char *line);
     void *log_arg;
+    /* As in struct tx_client_options; the key needs the role agent, for this resource. */
+    const char *identity, *keys;
+    int insecure;
 };
 
 /* Begins to serve; reaches the coordinators when it is dispatched, and goes on trying for ever. Options are
- * copied. On success *out is owned by the caller: tx_participant_close() it. TX_EINVAL (options, a callback is
- * missing), TX_EIO (cannot listen), TX_ENOMEM. */
+ * copied. On success *out is owned by the caller: tx_participant_close() it. TX_EINVAL (options, no identity, a
+ * callback is missing), TX_EREFUSED (a file that others may read; insecure, and an address of another machine),
+ * TX_EIO (cannot listen, or read a file), TX_ENOMEM. */
 TX_API TX_MUST_USE int tx_participant_open(tx_participant **out, const struct tx_participant_options *options,
                                            const struct tx_participant_callbacks *callbacks,
                                            struct tx_error *error);
@@ -97,9 +106,10 @@ TX_API TX_MUST_USE int tx_participant_open(tx_participant **out, const struct tx
 TX_API void tx_participant_stop(tx_participant *p);
 
 /* Stops, where that was not done, and frees. Branches at work are rolled back: rollback is called for them,
- * here, once, whatever it answers. Prepared ones stay, and so do those whose prepare, commit or rollback has
- * not been answered: they are found by list_in_doubt when the program opens the next participant. Nobody calls
- * anything for `p` any more: whoever has threads that do stops first, then waits for them. NULL is allowed. */
+ * here, once, whatever it answers (not at all, if list_in_doubt fails or names them). Prepared ones stay, and
+ * so do those whose prepare, commit or rollback has not been answered: they are found by list_in_doubt when the
+ * program opens the next participant. Nobody calls anything for `p` any more: whoever has threads that do stops
+ * first, then waits for them. NULL is allowed. */
 TX_API void tx_participant_close(tx_participant *p);
 
 /* Either: a thread of libtx's calls the callbacks, until tx_participant_close(). TX_ENOMEM. */
@@ -113,10 +123,17 @@ TX_API int tx_participant_timeout_ms(tx_participant *p);
 TX_API void tx_participant_dispatch(tx_participant *p);
 
 /* Takes the context that came with an application's request, before its work is done: the branch's name is the
- * same for all requests of one transaction. Each context can be taken once: a request that came twice is
- * refused. TX_EINVAL: not a context, or for another resource. TX_EREFUSED: taken before. TX_EROLLBACK: the
- * branch is over, or an earlier request of it was lost (this service was restarted): the work must not be done.
- * TX_EUNREACHABLE: no coordinator has told yet which group this is. */
+ * same for all requests of one transaction.
+ *
+ * A request that comes twice is refused: as long as this participant is open (and for ten minutes after the
+ * branch's end), and after a restart while the branch is prepared. That a branch is committed only the service
+ * knows. So the work is done only where the service knows nothing of the branch, or has it at work; one that it
+ * has prepared or committed makes the request a double, which it refuses itself. It has to remember committed
+ * branches for a day (as long as the coordinators' --retention): docs/participant.md says why.
+ *
+ * TX_EINVAL: not a context, or for another resource. TX_EREFUSED: taken before. TX_EROLLBACK: the branch is
+ * over, or an earlier request of it was lost (this service was restarted): the work must not be done.
+ * TX_EUNREACHABLE: not yet: no coordinator has told which group this is, or list_in_doubt was not answered. */
 TX_API TX_MUST_USE int tx_participant_join(tx_participant *p, const char *context, char branch[TX_BRANCH_SIZE],
                                            struct tx_error *error);
 

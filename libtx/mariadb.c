@@ -33,11 +33,7 @@ enum { MARIADB_SQL_SIZE = 1536, MARIADB_OLDEST = 100600 };
 #define WRITES "CAST(SUM(IF(VARIABLE_NAME = 'HANDLER_ROLLBACK', 0, VARIABLE_VALUE)) AS UNSIGNED)"
 #define UNDONE "CAST(SUM(IF(VARIABLE_NAME = 'HANDLER_ROLLBACK', VARIABLE_VALUE, 0)) AS UNSIGNED)"
 
-/* Outside of the branch its receipt would be committed by itself, and lie. */
-#define WHILE_IN_BRANCH                                                                                      \
-    "IF NOT @@in_transaction THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30003, MESSAGE_TEXT = 'ended'; " \
-    "END IF; "
-_Static_assert(MARIADB_ENDED == 30003, "as in WHILE_IN_BRANCH");
+_Static_assert((int)MARIADB_ENDED == (int)XA_ENDED, "what XA_WHILE_IN_BRANCH answers");
 
 struct mariadb_link {
     MYSQL *conn;      /* the application's */
@@ -224,12 +220,13 @@ static bool mariadb_ready(struct txn_branch *b)
 static void mariadb_prepare_sql(const struct mariadb_link *l, bool counted, char sql[MARIADB_SQL_SIZE])
 {
     if (counted) {
-        snprintf(sql, MARIADB_SQL_SIZE, "BEGIN NOT ATOMIC " WHILE_IN_BRANCH "%s; XA END %s; XA PREPARE %s; END",
-                 l->receipt, l->xid, l->xid);
+        snprintf(sql, MARIADB_SQL_SIZE,
+                 "BEGIN NOT ATOMIC " XA_WHILE_IN_BRANCH "%s; XA END %s; XA PREPARE %s; END", l->receipt, l->xid,
+                 l->xid);
         return;
     }
     snprintf(sql, MARIADB_SQL_SIZE,
-             "BEGIN NOT ATOMIC " WHILE_IN_BRANCH "CASE (SELECT IF(" UNDONE " <> %llu, 'failed', IF(" WRITES
+             "BEGIN NOT ATOMIC " XA_WHILE_IN_BRANCH "CASE (SELECT IF(" UNDONE " <> %llu, 'failed', IF(" WRITES
              " = %llu, 'nothing', 'wrote'))" COUNTERS ")"
              " WHEN 'failed' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %d, MESSAGE_TEXT = 'failed';"
              " WHEN 'nothing' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = %d, MESSAGE_TEXT = 'nothing';"
@@ -253,8 +250,8 @@ static void mariadb_sql(const struct mariadb_link *l, enum branch_op op, char sq
         return;
     case OP_COMMIT:
         snprintf(sql, MARIADB_SQL_SIZE,
-                 "BEGIN NOT ATOMIC " WHILE_IN_BRANCH "%s; XA END %s; XA COMMIT %s ONE PHASE; END", l->receipt,
-                 l->xid, l->xid);
+                 "BEGIN NOT ATOMIC " XA_WHILE_IN_BRANCH "%s; XA END %s; XA COMMIT %s ONE PHASE; END",
+                 l->receipt, l->xid, l->xid);
         return;
     case OP_COMMIT_PREPARED:
         snprintf(sql, MARIADB_SQL_SIZE, "XA COMMIT %s", l->xid);

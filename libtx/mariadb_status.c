@@ -1,7 +1,7 @@
 /* mariadb_status: see mariadb_status.h. MariaDB manual, «Using the Non-blocking Library».
  *
  * connect ─▶ is the session gone? ─┬─▶ no: a pause, asked again
- *                                  └─▶ the receipt
+ *                                  └─▶ the receipt; where there is none, how far the pruner has come
  * Whatever fails on the way begins anew after a pause.
  */
 #include "libtx/mariadb_status.h"
@@ -17,6 +17,7 @@ enum {
     STATUS_CONNECT_MS = 3000, /* for one attempt */
     STATUS_PAUSE_MS = 100,    /* between attempts, and while the session is still there */
     STATUS_UPTIME_SLACK = 2,  /* seconds */
+    STATUS_MARK_SLACK = 60,   /* likewise: clocks here and there do not run alike */
 };
 
 enum status_phase {
@@ -175,10 +176,24 @@ static bool status_is_gone(const struct mariadb_status *s, uint64_t now)
     return strcmp(r->column[1], "0") == 0 || strtoull(r->column[2], NULL, 10) + STATUS_UPTIME_SLACK < elapsed;
 }
 
+/* The row with the empty key is the pruner's mark: how old a receipt can be without having been deleted. Old
+ * ones go after days, but a clock that was wrong for a while makes one old at once. */
+static void status_ask_receipt(struct mariadb_status *s, uint64_t now)
+{
+    unsigned long long elapsed = (now - s->origin->enlisted_ms) / 1000 + STATUS_MARK_SLACK;
+    char sql[XA_KEY_SQL_SIZE + 256];
+
+    s->phase = IN_RECEIPT;
+    snprintf(sql, sizeof sql,
+             "SELECT COUNT(*), (SELECT COUNT(*) FROM assent.receipt WHERE gid = ''"
+             " AND at >= SYSDATE(3) - INTERVAL %llu SECOND) FROM assent.receipt WHERE gid = %s",
+             elapsed, s->key);
+    mariadb_query_start(&s->query, s->conn, sql);
+}
+
 static void status_take_session(struct mariadb_status *s, uint64_t now)
 {
     const struct mariadb_reply *r = &s->query.reply;
-    char sql[XA_KEY_SQL_SIZE + 64];
 
     if (!r->rows || strcmp(r->column[0], s->origin->server_id) != 0) {
         status_drop(s, now);
@@ -186,9 +201,7 @@ static void status_take_session(struct mariadb_status *s, uint64_t now)
         s->phase = IN_WAITING;
         s->again_ms = now + STATUS_PAUSE_MS;
     } else {
-        s->phase = IN_RECEIPT;
-        snprintf(sql, sizeof sql, "SELECT COUNT(*) FROM assent.receipt WHERE gid = %s", s->key);
-        mariadb_query_start(&s->query, s->conn, sql);
+        status_ask_receipt(s, now);
     }
 }
 
@@ -197,8 +210,10 @@ static bool status_judge(struct mariadb_status *s, enum branch_answer *answer, u
 {
     const struct mariadb_reply *r = &s->query.reply;
 
-    if (r->rows)
-        *answer = strcmp(r->column[0], "0") == 0 ? ANSWER_NO : ANSWER_YES;
+    if (r->rows && strcmp(r->column[0], "0") != 0)
+        *answer = ANSWER_YES;
+    else if (r->rows)
+        *answer = strcmp(r->column[1], "0") == 0 ? ANSWER_NO : ANSWER_LOST;
     else if (mariadb_remedy(r->error) != NULL)
         *answer = ANSWER_LOST;
     else

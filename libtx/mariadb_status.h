@@ -30,7 +30,7 @@ struct mariadb_origin {
 int mariadb_status_start(struct mariadb_status **out, MYSQL *lost, const struct mariadb_origin *origin,
                          const char key[XA_KEY_SQL_SIZE]);
 /* True: *answer is YES (committed), NO (not committed and never will be) or LOST (cannot be told: the user may
- * not read receipts). */
+ * not read receipts, or one as old as this branch's may have been deleted). */
 bool mariadb_status_step(struct mariadb_status *s, enum branch_answer *answer);
 size_t mariadb_status_wants(struct mariadb_status *s, struct pollfd *fd, uint64_t *until_ms);
 /* NULL is allowed. */

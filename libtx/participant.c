@@ -13,6 +13,7 @@
 
 #include "libtx/libtx_participant.h"
 #include "libtx/service.h"
+#include "libtx/settings.h"
 #include "libtx/shared/context.h"
 #include "libtx/shared/err.h"
 #include "libtx/shared/log.h"
@@ -20,13 +21,12 @@
 
 enum { PARTICIPANT_SCAN_MS = 5000 };
 
-#define PARTICIPANT_COORDINATORS "tcp://127.0.0.1:7401"
-
 struct tx_participant {
     pthread_mutex_t mutex; /* recursive: options.log may be called with it */
     uv_loop_t loop;
     uv_async_t wake; /* another thread has changed something */
     struct agent agent;
+    struct security security;
     struct agent_resource resource;
     char *coordinators, *name, *listen; /* owned, and the resource's name */
     struct service service;
@@ -64,9 +64,9 @@ static void participant_wake(void *arg)
     uv_async_send(&p->wake);
 }
 
-static char *participant_copy(const char *text, const char *otherwise)
+static char *participant_copy(const char *text)
 {
-    return text != NULL || otherwise != NULL ? strdup(text != NULL ? text : otherwise) : NULL;
+    return text != NULL ? strdup(text) : NULL;
 }
 
 static int participant_check(const struct tx_participant_options *o, const struct tx_participant_callbacks *cb,
@@ -84,15 +84,12 @@ static int participant_check(const struct tx_participant_options *o, const struc
 
 static int participant_copy_options(tx_participant *p, const struct tx_participant_options *o)
 {
-    const char *known = getenv("ASSENT_COORDINATORS");
-
-    p->coordinators =
-        participant_copy(o->coordinators != NULL ? o->coordinators : known, PARTICIPANT_COORDINATORS);
-    p->name = participant_copy(o->name, o->resource);
-    p->listen = participant_copy(o->listen, NULL);
+    p->coordinators = participant_copy(settings_coordinators(o->coordinators));
+    p->name = participant_copy(o->name != NULL ? o->name : o->resource);
+    p->listen = participant_copy(o->listen);
     p->log = o->log;
     p->log_arg = o->log_arg;
-    p->resource.name = participant_copy(o->resource, NULL);
+    p->resource.name = participant_copy(o->resource);
     p->resource.ops = &service_ops;
     p->resource.context = &p->service;
     return p->coordinators == NULL || p->name == NULL || p->resource.name == NULL ||
@@ -111,6 +108,7 @@ static void participant_stopped(void *arg)
 static void participant_free(tx_participant *p)
 {
     service_close(&p->service);
+    security_release(&p->security);
     pthread_mutex_destroy(&p->mutex);
     free(p->coordinators);
     free(p->name);
@@ -164,6 +162,7 @@ static int participant_begin(tx_participant *p, unsigned scan_interval_ms, struc
         .name = p->name,
         .coordinators = p->coordinators,
         .listen = p->listen,
+        .security = &p->security,
         .scan_interval_ms = scan_interval_ms != 0 ? scan_interval_ms : PARTICIPANT_SCAN_MS,
         .n_resources = 1,
         .resources = &p->resource,
@@ -182,16 +181,20 @@ int tx_participant_open(tx_participant **out, const struct tx_participant_option
 {
     int rc = participant_check(options, callbacks, error);
     struct tx_error e = {0};
+    struct settings settings;
     tx_participant *p;
 
     if (rc != TX_OK)
         return rc;
+    settings = (struct settings){options->coordinators, options->identity, options->keys, options->insecure};
     p = participant_new();
     if (p == NULL)
         return err_set(error, TX_ENOMEM, "out of memory");
     p->service.callbacks = *callbacks;
-    rc = participant_copy_options(p, options) == TX_OK ? participant_open_loop(p, &e)
+    rc = participant_copy_options(p, options) == TX_OK ? settings_security(&settings, &p->security, &e)
                                                        : err_set(&e, TX_ENOMEM, "out of memory");
+    if (rc == TX_OK)
+        rc = participant_open_loop(p, &e);
     if (rc != TX_OK) {
         participant_free(p);
         return err_set(error, rc, "%s", e.msg);

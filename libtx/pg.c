@@ -10,6 +10,7 @@
 #include "libtx/libtx_pg.h"
 #include "libtx/pg_query.h"
 #include "libtx/pg_status.h"
+#include "libtx/pg_system.h"
 #include "libtx/shared/err.h"
 #include "libtx/shared/pg_proof.h"
 #include "libtx/txn.h"
@@ -191,14 +192,23 @@ static bool pg_nothing_to_roll_back(struct txn_branch *b)
     return PQtransactionStatus(l->conn) == PQTRANS_IDLE || b->answer == ANSWER_LOST;
 }
 
+/* What is known of this client's connections; NULL: nothing. The client's mutex is held. */
+static struct pg_systems *pg_systems(struct tx_client *client)
+{
+    return client_memory(client, &pg_driver, sizeof(struct pg_systems));
+}
+
 static void pg_find_system(struct txn_branch *b)
 {
     struct tx_client *client = b->txn->client;
     struct pg_link *l = b->link;
+    const struct pg_systems *systems;
 
     l->system = (struct pg_system){.conn = l->conn, .pid = PQbackendPID(l->conn), .fd = PQsocket(l->conn)};
     pthread_mutex_lock(&client->mutex);
-    pg_system_find(&client->systems, &l->system, call_now_ms());
+    systems = pg_systems(client);
+    if (systems != NULL)
+        pg_system_find(systems, &l->system, call_now_ms());
     pthread_mutex_unlock(&client->mutex);
 }
 
@@ -206,12 +216,15 @@ static void pg_learn_system(struct txn_branch *b, const char *system)
 {
     struct tx_client *client = b->txn->client;
     struct pg_link *l = b->link;
+    struct pg_systems *systems;
 
     if (*l->system.system != '\0')
         return;
     snprintf(l->system.system, sizeof l->system.system, "%.20s", system);
     pthread_mutex_lock(&client->mutex);
-    pg_system_note(&client->systems, &l->system, call_now_ms());
+    systems = pg_systems(client);
+    if (systems != NULL)
+        pg_system_note(systems, &l->system, call_now_ms());
     pthread_mutex_unlock(&client->mutex);
 }
 

@@ -5,7 +5,8 @@
  * again every minute. An identifier that is too old can make a branch pass for one of another server, which is
  * reported as a hazard, and not as its success.
  *
- * Used by pg; held by client. Not locked: the client's mutex is held by the caller.
+ * Used by pg, which keeps them with the client (client_memory()). Not locked: the client's mutex is held by the
+ * caller.
  */
 #ifndef LIBTX_PG_SYSTEM_H
 #define LIBTX_PG_SYSTEM_H

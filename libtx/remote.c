@@ -69,13 +69,15 @@ static int remote_branch(struct txn *t, const char *resource, struct txn_branch 
 }
 
 /* The first statement: until it has left this process the branch is nowhere, so an agent that cannot be reached
- * may be looked for again. */
+ * may be looked for again; one that does not let this program in, or is not believed, once, for it may have
+ * been started with another key. */
 static int remote_ask_first(struct txn_branch *b, struct call *call, const struct wire_message *m,
                             uint64_t deadline_ms, const struct wire_message **reply, struct tx_error *e)
 {
     struct tx_client *client = b->txn->client;
     struct remote_link *l = b->link;
     uint64_t until_ms;
+    bool denied = false;
     int rc;
 
     for (;;) {
@@ -87,8 +89,9 @@ static int remote_ask_first(struct txn_branch *b, struct call *call, const struc
         if (until_ms > deadline_ms)
             until_ms = deadline_ms;
         rc = call_sync(call, client->calls, m, l->agent, WIRE_ROWS, until_ms, reply, e);
-        if (rc != TX_EUNREACHABLE)
+        if (rc != TX_EUNREACHABLE && (rc != TX_EDENIED || call->sent || denied))
             return rc;
+        denied = rc == TX_EDENIED;
         call_end(call);
         l->agent = NULL;
         b->agent = NULL;
@@ -283,9 +286,10 @@ static void remote_settle(struct txn_branch *b)
     if (rc == TX_OK)
         remote_finished(b, &reply->finished);
     else
-        b->answer = b->op == OP_COMMIT && rc == TX_EUNREACHABLE ? ANSWER_NO : remote_lost(b);
+        b->answer = b->op == OP_COMMIT && !l->call.sent ? ANSWER_NO : remote_lost(b);
     if (rc != TX_OK)
         err_set(&b->cause, rc, "%s: %s", b->resource, e.msg);
+    l->hopeless = l->hopeless || (b->op == OP_STATUS && rc == TX_EDENIED);
     call_end(&l->call);
     l->calling = false;
     if (l->proving && b->answer == ANSWER_YES)

@@ -47,12 +47,10 @@ struct service_job {
     /* What the agent wants to know. */
     void (*done)(struct service_job *job);
     struct rm *rm;
-    union {
-        rm_answer_cb answer_cb;
-        rm_rows_cb rows_cb;
-        rm_list_cb list_cb;
-        rm_json_cb json_cb;
-    };
+    rm_answer_cb answer_cb; /* at most one of them */
+    rm_rows_cb rows_cb;
+    rm_list_cb list_cb;
+    rm_json_cb json_cb;
     void *arg;
     char after[GID_SIZE];
     unsigned limit;

@@ -1,34 +1,14 @@
-/* service_rm: rm.h's operations on a program's callbacks; see service.h. */
-#include <cjson/cJSON.h>
+/* service_rm: rm.h's operations on a program's callbacks, but for lists; see service.h. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "libtx/service.h"
+#include "libtx/service_inside.h"
 #include "libtx/shared/buf.h"
 
-enum { SERVICE_AGAIN_MS = 1000 /* until a rollback that failed is asked for again */ };
+enum { SERVICE_AGAIN_MS = 1000 /* until what failed, and has to be done, is asked for again */ };
 
 #define PROOF_PREFIX "branch="
-
-struct rm_work {
-    LIST_ENTRY(rm_work) link;
-    struct rm *rm;
-    char branch[GID_SIZE];
-    bool prepared; /* to be committed in one phase: only its commit is left */
-};
-
-LIST_HEAD(works, rm_work);
-
-struct rm {
-    struct rm_options options;
-    struct service *service;
-    struct works works;
-    uv_async_t async; /* callbacks that must not come from inside the call */
-    bool told;
-    void (*closed)(void *arg);
-    void *closed_arg;
-};
 
 /* jobs */
 
@@ -53,11 +33,8 @@ static void job_put(struct service_job *job)
     s->wake(s->wake_arg);
 }
 
-/* Calls that have no way to say no: without memory nothing is left but to die, and to recover after the
- * restart.
- */
-static struct service_job *job_must(struct rm *rm, enum service_op op, const char *branch, void *arg,
-                                    void (*done)(struct service_job *job))
+struct service_job *service_must(struct rm *rm, enum service_op op, const char *branch, void *arg,
+                                 void (*done)(struct service_job *job))
 {
     struct service_job *job = job_new(rm, op, branch, arg);
 
@@ -72,7 +49,7 @@ static struct service_job *job_must(struct rm *rm, enum service_op op, const cha
 static void job_ask(struct rm *rm, enum service_op op, const char *branch, rm_answer_cb cb, void *arg,
                     void (*done)(struct service_job *job))
 {
-    job_must(rm, op, branch, arg, done)->answer_cb = cb;
+    service_must(rm, op, branch, arg, done)->answer_cb = cb;
 }
 
 static void job_tell(const struct service_job *job, enum rm_outcome outcome, const char *text,
@@ -83,20 +60,51 @@ static void job_tell(const struct service_job *job, enum rm_outcome outcome, con
     job->answer_cb(job->arg, &a);
 }
 
-static const char *job_text(const struct service_job *job)
+const char *service_text(const struct service_job *job)
 {
     return *job->text != '\0' ? job->text : tx_strerror(job->answer);
 }
 
+/* The same call once more, after a pause. */
+static void job_again(const struct service_job *job)
+{
+    struct service_job *again = service_must(job->rm, job->op, job->branch, job->arg, job->done);
+
+    again->answer_cb = job->answer_cb;
+    again->not_before_ms = uv_now(job->rm->options.loop) + SERVICE_AGAIN_MS;
+}
+
+bool service_lists(const struct service_job *job, const char *branch)
+{
+    for (size_t i = 0; i < job->n_found; i++) {
+        if (strcmp(job->found[i].gid, branch) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* opening and closing */
 
-static void rm_tell(uv_async_t *async)
+/* What the program has prepared is known: now requests can be told from doubles. */
+static void first_listed(struct service_job *job)
 {
-    struct rm *rm = async->data;
+    struct rm *rm = job->rm;
 
-    if (!rm->told)
+    if (job->answer == TX_OK &&
+        service_seen_take(&rm->seen, job->branch, job->found, job->n_found, uv_now(rm->options.loop))) {
         rm->options.status(rm->options.arg, true, NULL);
+        return;
+    }
+    if (!rm->told)
+        rm->options.status(rm->options.arg, false,
+                           "its list_in_doubt has failed, and nothing is taken before it succeeds");
     rm->told = true;
+    job_again(job);
+}
+
+static void rm_unused(uv_async_t *async)
+{
+    (void)async;
 }
 
 static int rm_open(struct rm **out, const struct rm_options *options, struct tx_error *e)
@@ -107,14 +115,14 @@ static int rm_open(struct rm **out, const struct rm_options *options, struct tx_
         return err_set(e, TX_ENOMEM, "out of memory");
     rm->options = *options;
     rm->service = options->context;
-    rm->service->rm = rm;
     LIST_INIT(&rm->works);
     rm->async.data = rm;
-    if (uv_async_init(options->loop, &rm->async, rm_tell) != 0) {
+    if (uv_async_init(options->loop, &rm->async, rm_unused) != 0) {
         free(rm);
         return err_set(e, TX_EIO, "out of file descriptors");
     }
-    uv_async_send(&rm->async);
+    rm->service->rm = rm;
+    service_must(rm, SERVICE_LIST, GID_PREFIX, NULL, first_listed);
     *out = rm;
     return TX_OK;
 }
@@ -124,6 +132,7 @@ static void rm_closed(uv_handle_t *handle)
     struct rm *rm = handle->data;
 
     rm->closed(rm->closed_arg);
+    service_seen_release(&rm->seen);
     free(rm);
 }
 
@@ -136,20 +145,64 @@ static bool work_is_ending(const struct rm_work *w)
                                            job->op == SERVICE_ROLLBACK));
 }
 
-/* What is at work goes with this process: the program is told while it still listens. */
-static void rm_close(struct rm *rm, void (*closed)(void *arg), void *arg)
+/* What is at work goes with this process: the program is told while it still listens. Not of what it lists: of
+ * that it may stand in the log that it is committed. */
+static void works_roll_back(struct rm *rm)
 {
     const struct tx_participant_callbacks *cb = &rm->service->callbacks;
+    struct service_job *list = job_new(rm, SERVICE_LIST, GID_PREFIX, NULL);
+    struct rm_work *w;
+
+    if (list != NULL && service_call(rm->service, list) == TX_OK) {
+        LIST_FOREACH(w, &rm->works, link)
+        {
+            if (!work_is_ending(w) && !service_lists(list, w->branch))
+                (void)cb->rollback(cb->arg, w->branch);
+        }
+    }
+    if (list != NULL)
+        service_job_free(list);
+}
+
+/* What the agent still waits for: it is not known. */
+static void job_end(const struct service_job *job)
+{
+    static const char text[] = "the participant is being closed";
+    const struct wire_rows rows = {.code = TX_EUNREACHABLE, .text = text};
+    const struct rm_list list = {.n = -1};
+
+    if (job->answer_cb != NULL)
+        job_tell(job, RM_UNKNOWN, text, NULL);
+    if (job->rows_cb != NULL)
+        job->rows_cb(job->arg, &rows, true);
+    if (job->list_cb != NULL)
+        job->list_cb(job->arg, &list);
+    if (job->json_cb != NULL)
+        job->json_cb(job->arg, NULL, text);
+}
+
+static void jobs_end(struct service_jobs *jobs)
+{
+    struct service_job *job;
+
+    while ((job = TAILQ_FIRST(jobs)) != NULL) {
+        TAILQ_REMOVE(jobs, job, link);
+        job_end(job);
+        service_job_free(job);
+    }
+}
+
+static void rm_close(struct rm *rm, void (*closed)(void *arg), void *arg)
+{
     struct rm_work *w;
 
     rm->closed = closed;
     rm->closed_arg = arg;
+    if (!LIST_EMPTY(&rm->works))
+        works_roll_back(rm);
+    jobs_end(&rm->service->running);
+    jobs_end(&rm->service->waiting);
     rm->service->rm = NULL;
-    LIST_FOREACH(w, &rm->works, link)
-    {
-        if (!work_is_ending(w))
-            (void)cb->rollback(cb->arg, w->branch);
-    }
     while ((w = LIST_FIRST(&rm->works)) != NULL) {
         LIST_REMOVE(w, link);
         w->rm = NULL;
@@ -158,6 +211,15 @@ static void rm_close(struct rm *rm, void (*closed)(void *arg), void *arg)
 }
 
 /* a branch's work */
+
+static int rm_admit(struct rm *rm, const char *gid, struct tx_error *e)
+{
+    if (!rm->seen.complete)
+        return err_set(e, TX_EUNREACHABLE, "the service has not told yet what it has prepared");
+    if (service_seen_has(&rm->seen, gid))
+        return err_set(e, TX_EREFUSED, "the request was taken before: its branch is prepared");
+    return TX_OK;
+}
 
 static struct rm_work *work_begin(struct rm *rm, const char *gid, void (*lost)(void *arg, const char *why),
                                   void *arg)
@@ -197,7 +259,7 @@ static struct rm_work *find_work(const struct rm *rm, const char *branch)
 static void exec_done(struct service_job *job)
 {
     int code = job->answer > TX_OK ? TX_ESTATEMENT : job->answer; /* a vote is none of a statement's answers */
-    struct wire_rows rows = {.code = code, .text = job->answer == TX_OK ? NULL : job_text(job)};
+    struct wire_rows rows = {.code = code, .text = job->answer == TX_OK ? NULL : service_text(job)};
     struct buf cells;
 
     buf_init(&cells);
@@ -254,7 +316,7 @@ static void prepare_done(struct service_job *job)
     else if (job->answer == TX_PARTICIPANT_READ_ONLY)
         job_tell(job, RM_READ_ONLY, NULL, NULL);
     else
-        job_tell(job, RM_REFUSED, job_text(job), NULL);
+        job_tell(job, RM_REFUSED, service_text(job), NULL);
 }
 
 static void work_prepare(struct rm_work *w, const char *gid, rm_answer_cb done, void *arg)
@@ -285,16 +347,7 @@ static void commit_done(struct service_job *job)
     else if (job->answer == TX_EHEURISTIC)
         job_tell(job, RM_HEURISTIC_ROLLBACK, "the service has rolled it back by itself", NULL);
     else
-        job_tell(job, RM_FAILED, job_text(job), NULL);
-}
-
-/* The same call once more, after a pause. */
-static void job_again(const struct service_job *job)
-{
-    struct service_job *again = job_must(job->rm, job->op, job->branch, job->arg, job->done);
-
-    again->answer_cb = job->answer_cb;
-    again->not_before_ms = uv_now(job->rm->options.loop) + SERVICE_AGAIN_MS;
+        job_tell(job, RM_FAILED, service_text(job), NULL);
 }
 
 /* Goes on until the program has done it: a branch that is prepared here and unknown to the coordinator would
@@ -304,7 +357,7 @@ static void one_phase_committed(struct service_job *job)
     if (job->answer == TX_OK)
         job_tell(job, RM_DONE, NULL, NULL);
     else if (job->answer == TX_ENOTFOUND || job->answer == TX_EHEURISTIC)
-        job_tell(job, RM_UNKNOWN, job_text(job), NULL);
+        job_tell(job, RM_UNKNOWN, service_text(job), NULL);
     else
         job_again(job);
 }
@@ -322,7 +375,7 @@ static void one_phase_prepared(struct service_job *job)
     } else if (job->answer == TX_PARTICIPANT_READ_ONLY) {
         job_tell(job, RM_DONE, NULL, NULL);
     } else {
-        job_tell(job, RM_REFUSED, job_text(job), NULL);
+        job_tell(job, RM_REFUSED, service_text(job), NULL);
     }
 }
 
@@ -331,37 +384,45 @@ static void work_one_phase(struct rm_work *w, rm_answer_cb done, void *arg)
     job_ask(w->rm, SERVICE_PREPARE, w->branch, done, arg, one_phase_prepared);
 }
 
-/* Goes on until the program has done it. */
+/* Goes on until the program has done it, or has said that it is too late. */
 static void abandoned(struct service_job *job)
 {
     if (job->answer == TX_OK)
         job_tell(job, RM_DONE, NULL, NULL);
+    else if (job->answer == TX_EHEURISTIC)
+        job_tell(
+            job, RM_HEURISTIC_COMMIT,
+            "the service says that it is committed: a request of it came again, or somebody did it by hand",
+            NULL);
     else
         job_again(job);
 }
 
+/* The program knows works by name alone. If a branch of this name is prepared, the work was a double's, and it
+ * is the coordinator that says what becomes of the branch. */
+static void abandon_listed(struct service_job *job)
+{
+    if (job->answer != TX_OK)
+        job_again(job);
+    else if (service_lists(job, job->branch))
+        job_tell(job, RM_UNKNOWN, "the branch is prepared; a request of it came again", NULL);
+    else
+        job_ask(job->rm, SERVICE_ROLLBACK, job->branch, job->answer_cb, job->arg, abandoned);
+}
+
 static void work_abandon(struct rm_work *w, rm_answer_cb done, void *arg)
 {
-    job_ask(w->rm, SERVICE_ROLLBACK, w->branch, done, arg, abandoned);
+    job_ask(w->rm, SERVICE_LIST, w->branch, done, arg, abandon_listed);
 }
 
 /* by gid */
 
-static bool is_listed(const struct service_job *job)
-{
-    for (size_t i = 0; i < job->n_found; i++) {
-        if (strcmp(job->found[i].gid, job->branch) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void looked(struct service_job *job)
 {
     if (job->answer != TX_OK)
-        job_tell(job, RM_UNKNOWN, job_text(job), NULL);
+        job_tell(job, RM_UNKNOWN, service_text(job), NULL);
     else
-        job_tell(job, is_listed(job) ? RM_DONE : RM_NOT_FOUND, NULL, NULL);
+        job_tell(job, service_lists(job, job->branch) ? RM_DONE : RM_NOT_FOUND, NULL, NULL);
 }
 
 static void rm_look(struct rm *rm, const char *gid, struct rm_work *work, rm_answer_cb done, void *arg)
@@ -382,7 +443,7 @@ static void rolled_back(struct service_job *job)
     else if (job->answer == TX_EHEURISTIC)
         job_tell(job, RM_HEURISTIC_COMMIT, "the service has committed it by itself", NULL);
     else
-        job_tell(job, RM_FAILED, job_text(job), NULL);
+        job_tell(job, RM_FAILED, service_text(job), NULL);
 }
 
 static void rm_rollback(struct rm *rm, const struct rm_finish *f, rm_answer_cb done, void *arg)
@@ -399,12 +460,12 @@ static void status_known(struct service_job *job)
     else if (job->answer == TX_ENOTFOUND || job->answer == TX_EHEURISTIC)
         job_tell(job, RM_REFUSED, "the service has rolled the branch back", NULL);
     else
-        job_tell(job, RM_UNKNOWN, job_text(job), NULL);
+        job_tell(job, RM_UNKNOWN, service_text(job), NULL);
 }
 
 static void status_listed(struct service_job *job)
 {
-    if (job->answer != TX_OK || is_listed(job) || find_work(job->rm, job->branch) != NULL)
+    if (job->answer != TX_OK || service_lists(job, job->branch) || find_work(job->rm, job->branch) != NULL)
         job_tell(job, RM_UNKNOWN, "not over yet", NULL);
     else
         job_ask(job->rm, SERVICE_COMMIT, job->branch, job->answer_cb, job->arg, status_known);
@@ -427,107 +488,12 @@ static void rm_status(struct rm *rm, const char *proof, rm_answer_cb done, void 
         job_ask(rm, SERVICE_NOTHING, "", done, arg, status_tells_nothing);
 }
 
-/* lists */
-
-static int compare_found(const void *a, const void *b)
-{
-    return strcmp(((const struct rm_found *)a)->gid, ((const struct rm_found *)b)->gid);
-}
-
-static void listed(struct service_job *job)
-{
-    struct rm_list list = {.n = -1};
-    size_t from = 0;
-
-    if (job->answer == TX_OK) {
-        if (job->n_found > 0)
-            qsort(job->found, job->n_found, sizeof *job->found, compare_found);
-        while (from < job->n_found && strcmp(job->found[from].gid, job->after) <= 0)
-            from++;
-        list.found = job->found + from;
-        list.total = (uint32_t)(job->n_found - from);
-        list.n = (int)(list.total < job->limit ? list.total : job->limit);
-    }
-    for (size_t i = from; i < job->n_found && job->answer == TX_OK; i++) {
-        list.in_doubt += job->found[i].age_ms >= RM_YOUNG_MS;
-        list.oldest_ms = job->found[i].age_ms > list.oldest_ms ? job->found[i].age_ms : list.oldest_ms;
-    }
-    job->list_cb(job->arg, &list);
-}
-
-static void rm_list(struct rm *rm, const char *prefix, const char *after, unsigned limit, rm_list_cb done,
-                    void *arg)
-{
-    struct service_job *job = job_must(rm, SERVICE_LIST, prefix, arg, listed);
-
-    job->list_cb = done;
-    job->limit = limit;
-    snprintf(job->after, sizeof job->after, "%s", after);
-}
-
-/* for the operator */
-
-static void inspected(struct service_job *job)
-{
-    cJSON *o = cJSON_CreateObject();
-    char *json;
-
-    cJSON_AddStringToObject(o, "gid", job->branch);
-    cJSON_AddBoolToObject(o, "prepared", job->answer == TX_OK && is_listed(job));
-    json = cJSON_PrintUnformatted(o);
-    job->json_cb(job->arg, json, json == NULL ? "out of memory" : NULL);
-    cJSON_Delete(o);
-    free(json);
-}
-
-static void rm_inspect(struct rm *rm, const char *gid, rm_json_cb done, void *arg)
-{
-    job_must(rm, SERVICE_LIST, gid, arg, inspected)->json_cb = done;
-}
-
-static void diagnosed(struct service_job *job)
-{
-    job->json_cb(job->arg, "{\"findings\":[]}", NULL);
-}
-
-static void rm_diagnose(struct rm *rm, const char *prefix, rm_json_cb done, void *arg)
-{
-    job_must(rm, SERVICE_NOTHING, prefix, arg, diagnosed)->json_cb = done;
-}
-
-/* The program's own list is all that can be asked for without a branch. */
-static void tested(struct service_job *job)
-{
-    cJSON *o = cJSON_CreateObject(), *check = cJSON_CreateObject();
-    bool ok = job->answer == TX_OK;
-    char text[64], *json;
-
-    snprintf(text, sizeof text, "%zu branches in doubt", job->n_found);
-    cJSON_AddItemToArray(cJSON_AddArrayToObject(o, "checks"), check);
-    cJSON_AddStringToObject(check, "check", "list_in_doubt");
-    cJSON_AddBoolToObject(check, "ok", ok);
-    cJSON_AddStringToObject(check, "text", ok ? text : job_text(job));
-    cJSON_AddStringToObject(check, "remedy",
-                            ok ? "" : "see the service's own log: it cannot tell its branches in doubt");
-    json = cJSON_PrintUnformatted(o);
-    job->json_cb(job->arg, json, json == NULL ? "out of memory" : NULL);
-    cJSON_Delete(o);
-    free(json);
-}
-
-static void rm_test(struct rm *rm, const char *gid, rm_json_cb done, void *arg)
-{
-    char group[GID_SIZE];
-
-    /* All of the group's: what precedes the session. */
-    snprintf(group, sizeof group, "%.*s", (int)(sizeof GID_PREFIX - 1 + 17), gid);
-    job_must(rm, SERVICE_LIST, group, arg, tested)->json_cb = done;
-}
-
 const struct rm_ops service_ops = {
-    .kind = "service",
+    .kind = KIND_SERVICE,
+    .by_hand = "the service's own manual",
     .open = rm_open,
     .close = rm_close,
+    .admit = rm_admit,
     .begin = work_begin,
     .exec = work_exec,
     .prepare = work_prepare,
@@ -539,8 +505,8 @@ const struct rm_ops service_ops = {
     .commit = rm_commit,
     .rollback = rm_rollback,
     .status = rm_status,
-    .list = rm_list,
-    .inspect = rm_inspect,
-    .diagnose = rm_diagnose,
-    .test = rm_test,
+    .list = service_rm_list,
+    .inspect = service_rm_inspect,
+    .diagnose = service_rm_diagnose,
+    .test = service_rm_test,
 };

@@ -220,7 +220,9 @@ static int session_tell(struct app_session *s, uint64_t session, uint64_t nonce,
         session_news_told(s, &news);
     else
         session_news_missed(s, &news);
-    if (rc == TX_ESESSION)
+    /* Who is not let in any more has no session left. The next transaction asks for one, and is told why not.
+     */
+    if (rc == TX_ESESSION || rc == TX_EDENIED)
         session_lost(s, session);
     return rc;
 }

@@ -3,12 +3,13 @@
  *
  * main.c makes one. It is made of
  *   pull        the line to the coordinator that leads         outbox      what there is to report
- *   branches    the table of branches, branch the rules        statements  the application's side
+ *   branches    the table of branches, branch the rules        statements  the application's side,
+ *   clients     who may be at it                               named       and what he may execute
  *   scan        what is prepared in the resources              recovery    how far they are with it
  *   inquire     the operator's questions                   resource    opened, defined anew, closed
  *   rm          the resources
- * and this file brings them together: work in, events to branches, actions out. One loop, one thread; nothing
- * blocks.
+ * and agent.c and agent_branch.c bring them together: work in, events to branches, actions out. One loop, one
+ * thread; nothing blocks.
  */
 #ifndef ASSENT_AGENT_H
 #define ASSENT_AGENT_H
@@ -19,8 +20,12 @@
 #include <uv.h>
 
 #include "libtx/shared/err.h"
+#include "libtx/shared/log.h"
+#include "libtx/shared/security.h"
 #include "libtx/shared/wire.h"
 #include "participant/branches.h"
+#include "participant/clients.h"
+#include "participant/named.h"
 #include "participant/outbox.h"
 #include "participant/pull.h"
 #include "participant/resource.h"
@@ -29,13 +34,17 @@
 
 struct agent_options {
     const char *name, *coordinators;
-    const char *listen; /* address for statements; NULL: none, recovery only */
+    const char *listen;              /* address for statements; NULL: none, recovery only */
+    const struct security *security; /* borrowed; NULL: clear text */
+    const struct named *named;       /* borrowed; what statements are restricted to; NULL: not at all */
     unsigned connections, scan_interval_ms;
     size_t n_resources;
     const struct agent_resource *resources;
     /* The kinds that the registry may define (rm.h); NULL where no resource is left to it. */
     const struct rm_ops *(*find_kind)(const char *kind);
     const char *(*kinds)(void);
+    void (*ready)(void *arg); /* has reached a coordinator for the first time; NULL: nobody asks */
+    void *ready_arg;
 };
 
 struct agent {
@@ -50,6 +59,7 @@ struct agent {
     struct outbox outbox;
     struct pull pull;
     struct statements statements;
+    struct clients clients;
     uv_timer_t tick;
     bool tell_resources, ready, stopping;
     unsigned ticks;
@@ -60,8 +70,8 @@ struct agent {
     void *stopped_arg;
 };
 
-/* TX_EINVAL: options, with the remedy; TX_EIO: cannot listen; TX_ENOMEM. Then it is to be stopped and released,
- * too, for what was opened before. */
+/* TX_EINVAL: options, with the remedy; TX_EREFUSED: insecure, and an address that is not this machine's;
+ * TX_EIO: cannot listen; TX_ENOMEM. Then it is to be stopped and released, too, for what was opened before. */
 int agent_open(struct agent *a, uv_loop_t *loop, const struct agent_options *options, struct tx_error *e);
 /* Rolls active branches back, leaves prepared ones, closes all handles; then calls `stopped`. */
 void agent_stop(struct agent *a, void (*stopped)(void *arg), void *arg);
@@ -90,6 +100,8 @@ bool agent_is_busy(const struct resource *r);
 void agent_closed(struct agent *a);
 /* Resources' state has changed: the next PULL tells. */
 void agent_tell_resources(struct agent *a);
+/* One line about a branch. */
+void agent_log(const struct held *h, enum log_level level, const char *event, const char *text);
 /* A work's connection broke. */
 void agent_work_lost(void *arg, const char *why);
 

@@ -9,6 +9,10 @@
  *       └─▶ COMMITTING         ▼                                ▼
  *         (rollback likewise) LEAVING ─▶ ROLLED_BACK ◀── ROLLING_BACK ─▶ HEURISTIC_COMMIT
  *
+ * A statement that comes twice, with a restart of the agent in between, makes an ACTIVE branch of one that was
+ * prepared, or committed, before: a double. What becomes of it must never be taken for what becomes of the
+ * branch: see the rows of DOUBLE, and what abandoning answers in others.
+ *
  * What the coordinator tells may come twice, late, or after a restart of the agent that forgot everything; each
  * such case is a row of the table. A result that is not known leaves the branch where it is, to be retried.
  */
@@ -22,6 +26,7 @@
     X(NONE)              /* nothing is known of it */                                    \
     X(ACTIVE)            /* statements run on its connection */                          \
     X(LEAVING)           /* its connection is rolling back */                            \
+    X(DOUBLE)            /* so is a double's; the branch itself was found prepared */    \
     X(ONE_PHASE)         /* commit in one phase is under way */                          \
     X(ONE_PHASE_UNKNOWN) /* and what became of it is not known; the proof tells */       \
     X(PREPARING)         /* prepare is under way */                                      \

@@ -22,8 +22,9 @@ struct resource;
 
 /* What the application does in it: statements.c's. */
 struct branch_statements {
-    uint32_t number;     /* of the newest statement */
-    uint32_t timeout_ms; /* idle time that the application allows itself */
+    char owner[NAME_LIMIT + 1]; /* the client whose it is; "": nobody's yet, or everybody's */
+    uint32_t number;            /* of the newest statement */
+    uint32_t timeout_ms;        /* idle time that the application allows itself */
     bool executing;
     struct reply_to origin; /* who asked for the newest statement */
     uint8_t *reply;         /* to it, encoded; NULL: not kept, it was too large */

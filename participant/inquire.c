@@ -53,7 +53,7 @@ static void inquire_add_strange(struct agent *a, const char *name, cJSON *o)
 {
     const struct resource *r = agent_resource(a, name);
     cJSON *findings = cJSON_GetObjectItem(o, "findings"), *f;
-    char text[sizeof r->scan.strange.text + 96];
+    char text[sizeof r->scan.strange.text + 96], remedy[192];
 
     if (r == NULL || r->scan.strange.n == 0 || !cJSON_IsArray(findings))
         return;
@@ -63,10 +63,12 @@ static void inquire_add_strange(struct agent *a, const char *name, cJSON *o)
     cJSON_AddStringToObject(f, "level", "warning");
     cJSON_AddStringToObject(f, "check", "strange names");
     cJSON_AddStringToObject(f, "text", text);
-    cJSON_AddStringToObject(
-        f, "remedy",
-        "neither libtx nor an agent prepared it, and none of them finishes it: find out who "
-        "did, and finish it by hand; see sql/in-doubt-postgresql.sql");
+    snprintf(
+        remedy, sizeof remedy,
+        "neither libtx nor an agent prepared it, and none of them finishes it: find out who did, and finish "
+        "it by hand; see %s",
+        r->ops->by_hand);
+    cJSON_AddStringToObject(f, "remedy", remedy);
     cJSON_AddItemToArray(findings, f);
 }
 

@@ -6,12 +6,16 @@
 #include <unistd.h>
 
 #include "libtx/shared/conf.h"
+#include "libtx/shared/daemon/connections.h"
+#include "libtx/shared/daemon/harden.h"
+#include "libtx/shared/daemon/notify.h"
 #include "libtx/shared/log.h"
 #include "participant/agent.h"
 
 static struct {
-    char *coordinators, *name, *listen, *serve, *log_level;
-    unsigned connections, scan_interval_ms;
+    char *coordinators, *name, *listen, *serve, *log_level, *identity, *keys, *statements;
+    unsigned connections, max_connections, scan_interval_ms;
+    bool insecure;
 } conf;
 
 static struct {
@@ -33,6 +37,10 @@ static int resource_parse(struct agent_resource *r, const char *name, const char
     char kind[NAME_LIMIT + 1];
 
     snprintf(kind, sizeof kind, "%.*s", (int)n, value);
+    /* It may be anything, a password too, where the kind was forgotten. */
+    if (!wire_name_valid(kind))
+        return err_set(e, TX_EINVAL, "resource %s: its kind comes first; write KIND SETTINGS, with KIND %s",
+                       name, rm_kinds());
     r->ops = rm_find(kind);
     if (r->ops == NULL)
         return err_set(e, TX_EINVAL,
@@ -122,6 +130,29 @@ static const struct conf_key keys[] = {
      .initial = "tcp://127.0.0.1:7501",
      .argument = "URL",
      .help = "where applications send statements; none: recovery only"},
+    {.name = "identity",
+     .type = CONF_STRING,
+     .target = &conf.identity,
+     .argument = "FILE",
+     .help = "this agent's own key, as txadmin keygen makes it"},
+    {.name = "keys",
+     .type = CONF_STRING,
+     .target = &conf.keys,
+     .initial = SECURITY_KEYS_FILE,
+     .argument = "FILE",
+     .help = "keys of the coordinators to be believed"},
+    {.name = "insecure",
+     .type = CONF_BOOL,
+     .target = &conf.insecure,
+     .initial = "false",
+     .argument = "BOOL",
+     .help = "clear text, and everybody may do everything; on one machine alone"},
+    {.name = "statements",
+     .type = CONF_STRING,
+     .target = &conf.statements,
+     .initial = "any",
+     .argument = "any|none|FILE",
+     .help = "what applications may execute; a file has lines NAME = SQL, and they send @NAME"},
     {.name = "resource.",
      .type = CONF_EACH,
      .target = &resources,
@@ -141,6 +172,14 @@ static const struct conf_key keys[] = {
      .help = "connections to each resource, at most",
      .min = 4,
      .max = 256},
+    {.name = "max_connections",
+     .type = CONF_UINT,
+     .target = &conf.max_connections,
+     .initial = "10000",
+     .argument = "N",
+     .help = "connections taken at once, as far as the limit of open files allows",
+     .min = 16,
+     .max = 1000000},
     {.name = "scan_interval",
      .type = CONF_DURATION,
      .target = &conf.scan_interval_ms,
@@ -162,6 +201,8 @@ static const struct conf_key keys[] = {
 
 struct run {
     struct agent agent;
+    struct security security;
+    struct named named;
     uv_signal_t term, interrupt;
     bool watching;
 };
@@ -174,6 +215,7 @@ static void run_stopped(void *arg)
         return;
     uv_close((uv_handle_t *)&run->term, NULL);
     uv_close((uv_handle_t *)&run->interrupt, NULL);
+    connections_unwatch();
 }
 
 static void run_signal(uv_signal_t *handle, int number)
@@ -182,8 +224,15 @@ static void run_signal(uv_signal_t *handle, int number)
 
     if (run->agent.stopping)
         return;
+    notify("STOPPING=1");
     log_line(LOG_INFO, "stopping", "signal=%d", number);
     agent_stop(&run->agent, run_stopped, run);
+}
+
+static void run_ready(void *arg)
+{
+    (void)arg;
+    notify("READY=1\nSTATUS=Serves %zu resources", resources.n);
 }
 
 static int run_options(struct agent_options *o, char hostname[NAME_LIMIT + 1], struct tx_error *e)
@@ -216,11 +265,29 @@ static int run_options(struct agent_options *o, char hostname[NAME_LIMIT + 1], s
     o->resources = resources.list;
     o->find_kind = rm_find;
     o->kinds = rm_kinds;
+    o->ready = run_ready;
     return TX_OK;
 }
 
-static void run_watch(struct run *run, uv_loop_t *loop)
+/* As whom it speaks, and what it lets be executed. */
+static int run_load(struct run *run, struct agent_options *o, struct tx_error *e)
 {
+    const struct security_options security = {
+        .identity = conf.identity, .keys = conf.keys, .insecure = conf.insecure, .purpose = "txagentd"};
+    int rc = security_open(&run->security, &security, e);
+
+    if (rc == TX_OK)
+        rc = named_load(&run->named, conf.statements, e);
+    o->security = &run->security;
+    o->named = &run->named;
+    return rc;
+}
+
+static void run_begin(struct run *run, uv_loop_t *loop)
+{
+    harden_warn("txagentd");
+    notify("STATUS=Waits for a coordinator");
+    connections_watch(loop);
     uv_signal_init(loop, &run->term);
     uv_signal_init(loop, &run->interrupt);
     run->term.data = run;
@@ -238,17 +305,25 @@ static int run_agent(struct tx_error *e)
     uv_loop_t loop;
     int rc = run_options(&options, hostname, e);
 
+    if (rc == TX_OK)
+        rc = harden(harden_has_low_port(options.listen), e);
+    if (rc == TX_OK)
+        rc = connections_limit(conf.max_connections, e);
+    if (rc == TX_OK)
+        rc = run_load(&run, &options, e);
     if (rc != TX_OK)
         return rc;
     uv_loop_init(&loop);
     rc = agent_open(&run.agent, &loop, &options, e);
     if (rc == TX_OK)
-        run_watch(&run, &loop);
+        run_begin(&run, &loop);
     else
         agent_stop(&run.agent, run_stopped, &run);
     uv_run(&loop, UV_RUN_DEFAULT);
     agent_release(&run.agent);
     uv_loop_close(&loop);
+    named_release(&run.named);
+    security_release(&run.security);
     if (rc == TX_OK)
         log_line(LOG_INFO, "stopped", "agent=%s", options.name);
     return rc;

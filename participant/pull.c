@@ -23,6 +23,7 @@ enum {
     /* A connection through a network that was cut waits for TCP's next attempt, which is up to two minutes
      * away. So after this time without a word, a coordinator that is asked is dialled anew. */
     PULL_REDIAL_MS = 2000,
+    PULL_WHY = 128,      /* bytes of the reason why one coordinator does not lead */
     PULL_NONE_MS = 2000, /* without a leader, until it is told whom that is owed to: longer than an election */
 };
 
@@ -50,11 +51,13 @@ static void line_hang_up(struct pull_line *l)
 
 static int line_dial(struct pull_line *l, struct tx_error *e)
 {
-    int rc = channel_dial(&l->channel, l->address, MESSAGE_LIMIT, NULL, e);
+    int rc = channel_dial(&l->channel, l->address, MESSAGE_LIMIT, believed_channel(&l->pull->believed), e);
 
     l->dialled_ms = pull_now(l->pull);
     if (rc != TX_OK)
         return rc;
+    l->open = channel_state(&l->channel).open;
+    l->lost = 0;
     l->poll = malloc(sizeof *l->poll);
     if (l->poll == NULL || uv_poll_init(l->pull->options.loop, l->poll, channel_fd(&l->channel)) != 0) {
         free(l->poll);
@@ -243,7 +246,7 @@ static void pull_redial(struct pull *p)
  * without a majority. */
 static void pull_tell_none(struct pull *p)
 {
-    char list[PULL_COORDINATORS * (ADDRESS_LIMIT + sizeof p->lines[0]->said + 8)] = "";
+    char list[PULL_COORDINATORS * (ADDRESS_LIMIT + PULL_WHY + 8)] = "";
     uint64_t now = pull_now(p);
     size_t n = 0;
 
@@ -251,11 +254,13 @@ static void pull_tell_none(struct pull *p)
         return;
     for (size_t i = 0; i < p->n_lines; i++) {
         struct pull_line *l = p->lines[i];
-        const char *why = !channel_ready(&l->channel)             ? "the connection is lost"
+        const char *why = *channel_why(&l->channel) != '\0'       ? channel_why(&l->channel)
+                          : !channel_ready(&l->channel)           ? "the connection is lost"
                           : now - l->heard_ms >= PULL_NONE_MS / 2 ? "no answer"
                                                                   : l->said;
 
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s (%s)", i > 0 ? ", " : "", l->address, why);
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s (%.*s)", i > 0 ? ", " : "", l->address, PULL_WHY,
+                              why);
     }
     log_line(LOG_WARN, "coordinator", "state=none error=\"%s\"", list);
     p->none_told = true;
@@ -350,11 +355,23 @@ static void pull_error(struct pull *p, struct pull_line *l, const struct wire_er
     }
 }
 
+/* Who is believed no longer may have a line yet. The leader has just told this. */
+static void pull_believe(struct pull *p, const struct wire_nodes *nodes)
+{
+    if (!believed_learn(&p->believed, nodes))
+        return;
+    for (size_t i = 0; i < p->n_lines; i++) {
+        if (p->lines[i] != p->leader)
+            line_redial(p->lines[i]);
+    }
+}
+
 /* The configured ones stay, whatever they are now. */
 static void pull_learn(struct pull *p, const struct wire_nodes *nodes)
 {
     struct pull_line *l;
 
+    pull_believe(p, nodes);
     for (size_t i = 0; i < p->n_lines; i++)
         p->lines[i]->gone = !p->lines[i]->configured && nodes->n > 0;
     for (size_t i = 0; i < nodes->n; i++) {
@@ -391,6 +408,33 @@ static void pull_message(struct pull_line *l, const struct channel_message *in)
     }
 }
 
+/* That nobody is spoken with is told once, and whether the next handshake will be another. */
+static void line_tell_refusal(struct pull_line *l, bool refused)
+{
+    if (refused && !l->refusal_told)
+        log_line(LOG_WARN, "coordinator", "state=refused address=%s error=\"%s\"", l->address,
+                 channel_why(&l->channel));
+    l->refusal_told = refused;
+}
+
+/* A line that has just been opened is used at once: to look for the leader, or for what it has forgotten. */
+static void line_look(struct pull_line *l)
+{
+    struct channel_state state = channel_state(&l->channel);
+    bool opened = state.open && (!l->open || state.lost != l->lost);
+
+    l->open = state.open;
+    l->lost = state.lost;
+    if (state.open || state.refused)
+        line_tell_refusal(l, !state.open);
+    if (!opened)
+        return;
+    if (l == l->pull->leader)
+        pull_wake(l->pull);
+    else if (l->pull->leader == NULL)
+        pull_ask(l->pull, l);
+}
+
 static void line_readable(uv_poll_t *handle, int status, int events)
 {
     struct pull_line *l = handle->data;
@@ -402,6 +446,8 @@ static void line_readable(uv_poll_t *handle, int status, int events)
         pull_message(l, &in);
         channel_release(&in);
     }
+    if (l->poll == handle)
+        line_look(l);
 }
 
 /* keeping the line */
@@ -425,6 +471,10 @@ static void pull_tick(uv_timer_t *timer)
     const char *why;
 
     pull_sweep(p);
+    for (size_t i = 0; i < p->n_lines; i++) {
+        channel_keep(&p->lines[i]->channel);
+        line_look(p->lines[i]);
+    }
     if (p->leader == NULL)
         return;
     why = pull_lost(p, now);
@@ -479,6 +529,7 @@ int pull_open(struct pull *p, const struct pull_options *options, struct tx_erro
     memset(p, 0, sizeof *p);
     p->options = *options;
     buf_init(&p->out);
+    believed_init(&p->believed, options->security);
     rc = pull_parse(p, options->coordinators, e);
     if (rc == TX_OK)
         p->scratch = malloc(sizeof *p->scratch);

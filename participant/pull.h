@@ -6,7 +6,9 @@
  * leads no more, when its connection breaks, and when it does not answer that question itself. A leader that is
  * silent is left only for another one that has answered, or for good after a longer time.
  *
- * Every WORK names the group's coordinators, so those that were added later are asked as well.
+ * Every WORK names the group's coordinators, so those that were added later are asked as well; and the keys
+ * that they prove themselves with (believed.h). All lines are kept ready, so that a failover costs no
+ * handshake.
  */
 #ifndef ASSENT_PULL_H
 #define ASSENT_PULL_H
@@ -15,6 +17,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "libtx/shared/believed.h"
 #include "libtx/shared/buf.h"
 #include "libtx/shared/channel.h"
 #include "libtx/shared/wire.h"
@@ -23,8 +26,9 @@ enum { PULL_COORDINATORS = 16 };
 
 struct pull_options {
     uv_loop_t *loop;
-    const char *coordinators; /* "tcp://host:port[,…]" */
-    const char *probe;        /* name of a resource, to ask for */
+    const char *coordinators;        /* "tcp://host:port[,…]" */
+    const struct security *security; /* NULL: clear text */
+    const char *probe;               /* name of a resource, to ask for */
     /* Fills in everything but number. */
     void (*fill)(void *arg, struct wire_pull *pull);
     /* The PULL just filled has been handed over to be sent. */
@@ -47,6 +51,9 @@ struct pull_line {
     bool gone;       /* no member any more; to be freed */
     uint64_t dialled_ms, heard_ms;
     char said[64]; /* why it does not lead, as it said last */
+    bool open;     /* as channel_state() was last, and so is the next */
+    unsigned lost;
+    bool refusal_told; /* that one of the two does not believe the other */
     struct channel channel;
     uv_poll_t *poll; /* NULL: not dialled */
 };
@@ -65,6 +72,7 @@ struct pull {
     uint64_t worked_ms;                             /* when it last had work */
     uint32_t request, pull_request; /* numbers of the newest request, and of the newest PULL's */
     size_t n_reports;               /* of the newest PULL */
+    struct believed believed;
     struct buf out;
     struct wire_scratch *scratch;
     char reason[TEXT_LIMIT + 1]; /* why the last one was given up */

@@ -1,6 +1,6 @@
 /* rm: what the agent asks of a resource manager, and the table of kinds there are.
  *
- * The agent (work.c, statements.c, scan.c, inquire.c) calls these operations; a kind implements them in files
+ * The agent (agent.c, statements.c, scan.c, inquire.c) calls these operations; a kind implements them in files
  * of its own and is entered in rm.c: one line.
  *
  * Everything is asynchronous on the agent's loop. A callback comes once for each call, never from inside the
@@ -95,6 +95,8 @@ struct rm_options {
 
 struct rm_ops {
     const char *kind;
+    const char
+        *by_hand; /* where it is said how to look at prepared branches, and finish one, without an agent */
 
     /* Begins to connect and goes on until closed. TX_EINVAL: settings, with the remedy; TX_ENOMEM. */
     int (*open)(struct rm **out, const struct rm_options *options, struct tx_error *e);
@@ -102,6 +104,10 @@ struct rm_ops {
      * a connection breaks, and works still have to be ended by end(). */
     void (*close)(struct rm *rm, void (*closed)(void *arg), void *arg);
 
+    /* Whether a branch of this name may begin. TX_EREFUSED: the resource has one prepared, so that the request
+     * is a double; TX_EUNREACHABLE: not known yet. NULL: always. (A database rolls a double back with its
+     * connection. Where a work has nothing but its name, what ends the double would end the branch.) */
+    int (*admit)(struct rm *rm, const char *gid, struct tx_error *e);
     /* The work of the branch that will be prepared as `gid` (borrowed for the call), without a connection yet;
      * NULL: out of memory. The first exec() waits for a connection. `lost` is called, with `arg`, when the
      * connection breaks while nothing is under way on it: the work is rolled back and over. */
@@ -121,8 +127,9 @@ struct rm_ops {
     /* Commits a work that prove() has answered RM_DONE for, without a statement since. RM_DONE, RM_REFUSED, or
      * RM_UNKNOWN: then status() tells. */
     void (*one_phase)(struct rm_work *work, rm_answer_cb done, void *arg);
-    /* Rolls the work back, whatever it is doing; an exec() or prove() under way is answered first. Always
-     * RM_DONE. */
+    /* Rolls the work back, whatever it is doing; an exec() or prove() under way is answered first. RM_DONE.
+     * Where the work was a double's: RM_UNKNOWN: a branch of this name is prepared, and nothing was rolled
+     * back; RM_HEURISTIC_COMMIT: it is committed. */
     void (*abandon)(struct rm_work *work, rm_answer_cb done, void *arg);
     /* Frees a work that is over (prepared, read-only, refused, committed, lost, abandoned, or unknown and not
      * to be looked after any more). */

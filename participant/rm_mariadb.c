@@ -139,6 +139,7 @@ static void rm_mariadb_close(struct rm *rm, void (*closed)(void *arg), void *arg
 
 const struct rm_ops rm_mariadb_ops = {
     .kind = "mariadb",
+    .by_hand = "sql/in-doubt-mariadb.sql",
     .open = rm_mariadb_open,
     .close = rm_mariadb_close,
     .begin = rm_mariadb_work_begin,

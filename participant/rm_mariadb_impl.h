@@ -121,7 +121,7 @@ struct maria_settings {
 int rm_mariadb_settings_parse(struct maria_settings *s, const char *text, struct tx_error *e);
 void rm_mariadb_settings_release(struct maria_settings *s);
 /* The setting, the password file's first line, or MYSQL_PWD in the environment. TX_EINVAL: the file cannot be
- * read. */
+ * read; TX_EREFUSED: others may read it. */
 int rm_mariadb_settings_password(const struct maria_settings *s, char out[MARIA_USER_SIZE], struct tx_error *e);
 
 /* the pool: rm_mariadb_pool.c */

@@ -259,17 +259,41 @@ static void find_server(struct maria_inspect *i, const struct maria_reply *reply
     finding(i, "ok", "receipts", text, NULL);
 }
 
+/* Of those in the database that the settings name. */
+static const char engines_sql[] =
+    "SELECT COUNT(*), SUBSTRING_INDEX(GROUP_CONCAT(TABLE_NAME ORDER BY TABLE_NAME), ',', 5)"
+    " FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'BASE TABLE' AND ENGINE"
+    " NOT IN (SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES')";
+
+static void find_engines(struct maria_inspect *i, const struct maria_reply *reply)
+{
+    const char *n = branch_text(rm_mariadb_value(reply, 2, 0));
+    char text[512];
+
+    if (strcmp(n, "0") == 0) {
+        finding(i, "ok", "engines", "all tables here are transactional", NULL);
+        return;
+    }
+    snprintf(text, sizeof text,
+             "%.20s tables without transactions, which keep what a branch wrote when it is rolled"
+             " back: %.400s",
+             n, branch_text(rm_mariadb_value(reply, 2, 1)));
+    finding(i, "warning", "engines", text,
+            "ALTER TABLE ... ENGINE = InnoDB, or leave them alone in transactions");
+}
+
 static void resource_replied(struct maria_job *job, struct maria_conn *c, const struct maria_reply *reply)
 {
     struct maria_inspect *i = (struct maria_inspect *)job;
     char error[TEXT_LIMIT + 1];
 
-    if (!rm_mariadb_all_done(reply, 2)) {
+    if (!rm_mariadb_all_done(reply, 3)) {
         rm_mariadb_error_text(rm_mariadb_failure(reply), error, sizeof error);
         inspect_end(i, error);
         return;
     }
     find_server(i, reply);
+    find_engines(i, reply);
     i->conn = NULL;
     rm_mariadb_conn_release(c, true);
     rm_mariadb_list(i->rm, GID_PREFIX, "", INSPECT_BRANCHES, find_branches, i);
@@ -280,11 +304,11 @@ static void resource_start(struct maria_job *job, struct maria_conn *c)
     struct maria_inspect *i = (struct maria_inspect *)job;
     const char *const sql[] = {"SELECT VERSION(), DATABASE(), CURRENT_USER(), @@innodb_flush_log_at_trx_commit,"
                                " NOT @@log_bin OR @@sync_binlog = 1",
-                               "SELECT MIN(at) FROM assent.receipt WHERE gid <> ''"};
+                               "SELECT MIN(at) FROM assent.receipt WHERE gid <> ''", engines_sql};
 
     i->conn = c;
     job->deadline_ms = uv_now(i->rm->options.loop) + MARIA_FINISH_TIMEOUT_MS;
-    rm_mariadb_send(c, sql, 2, false);
+    rm_mariadb_send(c, sql, 3, false);
 }
 
 static void resource_dropped(struct maria_job *job, int code, const char *text)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "libtx/shared/conf_value.h"
+#include "libtx/shared/secret.h"
 #include "participant/rm_mariadb_impl.h"
 
 enum { KEYWORD_SIZE = 32, VALUE_SIZE = 1024, RECEIPTS_MIN_MS = 3600000 };
@@ -140,17 +141,19 @@ void rm_mariadb_settings_release(struct maria_settings *s)
 int rm_mariadb_settings_password(const struct maria_settings *s, char out[MARIA_USER_SIZE], struct tx_error *e)
 {
     const char *given = s->password != NULL ? s->password : getenv("MYSQL_PWD");
+    int rc;
     FILE *f;
 
     snprintf(out, MARIA_USER_SIZE, "%s", given == NULL ? "" : given);
     if (s->passfile == NULL)
         return TX_OK;
-    f = fopen(s->passfile, "r");
+    f = fopen(s->passfile, "re");
     if (f == NULL)
         return err_set(e, TX_EINVAL, "passfile %.100s: %s", s->passfile, strerror(errno));
-    if (fgets(out, MARIA_USER_SIZE, f) == NULL)
+    rc = secret_check_file(fileno(f), e);
+    if (rc != TX_OK || fgets(out, MARIA_USER_SIZE, f) == NULL)
         out[0] = '\0';
     out[strcspn(out, "\r\n")] = '\0';
     fclose(f);
-    return TX_OK;
+    return rc == TX_OK ? rc : err_wrap(e, rc, "passfile %.100s", s->passfile);
 }

@@ -177,12 +177,18 @@ static bool work_is_rolled_back(const struct maria_reply *reply)
            error == MARIA_RB_DEADLOCK;
 }
 
+/* Once XA PREPARE was sent, XAER_NOTA can mean a branch that is prepared and not this session's any more. */
+static bool work_is_surely_rolled_back(const struct maria_reply *reply)
+{
+    return work_is_rolled_back(reply) && reply->results[1].error != MARIA_NOTA;
+}
+
 /* A branch that the server does not roll back when told to is rolled back with its session, unless prepared. */
 static void work_refused(struct rm_work *w, const struct maria_reply *reply)
 {
-    bool sure = work_is_rolled_back(reply) || !w->sent;
+    bool sure = work_is_surely_rolled_back(reply) || !w->sent;
 
-    w->conn->broken = w->conn->broken || !work_is_rolled_back(reply);
+    w->conn->broken = w->conn->broken || !work_is_rolled_back(reply) || !sure;
     work_over(w);
     work_answer(w, sure ? RM_REFUSED : RM_UNKNOWN, w->text, sure ? NULL : work_proof(w));
 }
@@ -423,7 +429,8 @@ void rm_mariadb_work_prove(struct rm_work *w, rm_answer_cb done, void *arg)
 static void work_send_receipt(struct rm_work *w)
 {
     unsigned char token[WORK_TOKEN_SIZE];
-    char sql[sizeof w->key + 128], *tail = w->key + strlen(w->key) - 1; /* at the quote */
+    char sql[sizeof w->key + sizeof XA_RECEIPT_INSERT + 32],
+        *tail = w->key + strlen(w->key) - 1; /* at the quote */
     const char *const batch[] = {sql};
 
     if (getrandom(token, sizeof token, 0) != (ssize_t)sizeof token)
@@ -431,10 +438,7 @@ static void work_send_receipt(struct rm_work *w)
     for (size_t i = 0; i < sizeof token; i++)
         tail += sprintf(tail, "%02x", token[i]);
     strcpy(tail, "'");
-    snprintf(
-        sql, sizeof sql,
-        "INSERT INTO assent.receipt (gid, thread) VALUES (%s, CONNECTION_ID()) RETURNING UNIX_TIMESTAMP(at)",
-        w->key);
+    snprintf(sql, sizeof sql, XA_RECEIPT_INSERT " RETURNING UNIX_TIMESTAMP(at)", w->key);
     w->phase = IN_PROVING;
     rm_mariadb_send(w->conn, batch, 1, false);
 }

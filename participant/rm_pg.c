@@ -248,6 +248,7 @@ static void rm_pg_close(struct rm *rm, void (*closed)(void *arg), void *arg)
 
 const struct rm_ops rm_pg_ops = {
     .kind = "postgresql",
+    .by_hand = "sql/in-doubt-postgresql.sql",
     .open = rm_pg_open,
     .close = rm_pg_close,
     .begin = rm_pg_work_begin,

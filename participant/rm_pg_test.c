@@ -136,6 +136,23 @@ static const char *connect_remedy(const char *why)
     static const struct {
         const char *part, *remedy;
     } known[] = {
+        {"certificate verify failed",
+         "its certificate is not signed by what sslrootcert names: correct sslrootcert (txadmin resource "
+         "alter), or the server's ssl_cert_file; where neither was changed, somebody may stand between"},
+        {"does not match host name",
+         "name the server in host as its certificate does (hostaddr may say where it is), or give it a "
+         "certificate for this name"},
+        {"does not support SSL", "switch TLS on in the server (ssl, ssl_cert_file, ssl_key_file), for the "
+                                 "settings ask for it (sslmode)"},
+        {"no encryption",
+         "the server takes this role with TLS alone, or not at all: write sslmode=verify-full and "
+         "sslrootcert=FILE (txadmin resource alter), or see its pg_hba.conf"},
+        {"root certificate file", "put the certificate that the server's is signed by where sslrootcert says "
+                                  "(~/.postgresql/root.crt), for the agent's user to read"},
+        {"certificate file", "let the agent's user read it (sslcert; ~/.postgresql/postgresql.crt)"},
+        {"client certificate", "give the agent a certificate for its role (sslcert, sslkey), signed by what "
+                               "the server's ssl_ca_file has"},
+        {"private key file", "let the agent's user alone read it (chmod 600)"},
         {"password",
          "put the role's password into the agent's passfile (passfile=…, PGPASSFILE or ~/.pgpass), for "
          "this host, port, database and user"},

@@ -1,7 +1,6 @@
-/* statements: see statements.h. */
-#include "participant/statements.h"
+/* statements: see statements.h. The channel, who is behind a message, and EXEC. */
+#include "participant/statements_inside.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,12 +12,11 @@ enum {
     REPLY_KEPT = 64 << 10, /* larger replies are not kept for a repetition */
     TIMEOUT_MIN_MS = 1000,
     TIMEOUT_MAX_MS = 86400000,
-    ASKING_LIMIT = 1024, /* FINISH_STATUS under way */
 };
 
 /* replies */
 
-static void statements_send(struct statements *s, const struct reply_to *to, const struct wire_message *m)
+void statements_send(struct statements *s, const struct reply_to *to, const struct wire_message *m)
 {
     struct wire_message failed = {.type = WIRE_ERROR};
     int rc;
@@ -37,7 +35,7 @@ static void statements_send(struct statements *s, const struct reply_to *to, con
     channel_reply(&s->channel, to, s->out.data, s->out.len);
 }
 
-static void statements_error(struct statements *s, const struct reply_to *to, int code, const char *text)
+void statements_error(struct statements *s, const struct reply_to *to, int code, const char *text)
 {
     struct wire_message m = {.type = WIRE_ERROR, .error = {.code = code, .text = text}};
 
@@ -51,12 +49,28 @@ static void statements_rows_error(struct statements *s, const struct reply_to *t
     statements_send(s, to, &m);
 }
 
-static void statements_finished(struct statements *s, const struct reply_to *to, int code, const char *text,
-                                const char *proof)
-{
-    struct wire_message m = {.type = WIRE_FINISHED, .finished = {code, text, proof}};
+/* whose a branch is */
 
-    statements_send(s, to, &m);
+int statements_check_owner(const struct statements *s, const struct held *h, struct tx_error *e)
+{
+    const char *owner = h != NULL && h->statements != NULL ? h->statements->owner : "";
+
+    if (s->who == NULL || *owner == '\0' || strcmp(s->who, owner) == 0)
+        return TX_OK;
+    return err_set(e, TX_EDENIED, "the branch was begun by another client than %s", s->who);
+}
+
+void statements_own(const struct statements *s, struct held *h)
+{
+    if (s->who != NULL && h->statements != NULL && *h->statements->owner == '\0')
+        strcpy(h->statements->owner, s->who);
+}
+
+void statements_denied(struct statements *s, const char *act, const char *resource, const char *why)
+{
+    const struct denial what = {.name = s->who, .key = s->key, .act = act, .resource = resource, .why = why};
+
+    denials_tell(&s->denials, agent_now(s->agent), &what);
 }
 
 /* EXEC */
@@ -153,11 +167,11 @@ static void statements_count(struct branch_statements *b, const struct wire_exec
     b->timeout_ms = b->timeout_ms > TIMEOUT_MAX_MS ? TIMEOUT_MAX_MS : b->timeout_ms;
 }
 
-static void statements_execute(struct statements *s, struct held *h, const struct wire_exec *x,
+static void statements_execute(struct statements *s, struct held *h, const struct wire_exec *x, const char *sql,
                                const struct reply_to *from)
 {
     struct branch_statements *b = h->statements;
-    struct rm_statement statement = {x->statement, statements_values(s, x), s->values};
+    struct rm_statement statement = {sql, statements_values(s, x), s->values};
     struct tx_error e = {0};
     int rc = statements_work(h) == NULL
                  ? err_set(&e, TX_ENOMEM, "no memory for a branch")
@@ -174,8 +188,20 @@ static void statements_execute(struct statements *s, struct held *h, const struc
     b->origin = *from;
 }
 
+static int statements_begins(const struct resource *r, const struct wire_exec *x, struct tx_error *e)
+{
+    char gid[GID_SIZE];
+
+    if (x->number != 1)
+        return err_set(e, TX_EROLLBACK,
+                       "the branch is not known here: rolled back after its timeout, or the agent was "
+                       "restarted");
+    gid_format(&x->id, x->branch, gid);
+    return r->ops->admit == NULL ? TX_OK : r->ops->admit(r->rm, gid, e);
+}
+
 /* A branch for its first statement; NULL with the error. */
-static struct held *statements_begin(struct statements *s, const struct wire_exec *x, struct tx_error *e)
+static struct held *statements_branch(struct statements *s, const struct wire_exec *x, struct tx_error *e)
 {
     struct resource *r = agent_resource(s->agent, x->resource);
     struct held *h;
@@ -185,12 +211,8 @@ static struct held *statements_begin(struct statements *s, const struct wire_exe
                 r == NULL ? "" : " any more: it was taken off the registry");
         return NULL;
     }
-    if (x->number != 1) {
-        err_set(e, TX_EROLLBACK,
-                "the branch is not known here: rolled back after its timeout, or the agent was "
-                "restarted");
+    if (statements_begins(r, x, e) != TX_OK)
         return NULL;
-    }
     h = branches_add(&s->agent->branches, &x->id, x->branch);
     if (h == NULL) {
         err_set(e, TX_EBUSY, "the agent has too many branches; try again later");
@@ -207,7 +229,29 @@ static struct held *statements_begin(struct statements *s, const struct wire_exe
     return h;
 }
 
-static int statements_admit(const struct statements *s, const struct txid *id, struct tx_error *e)
+/* The branch of a statement, as it is or begun with it, where it may be executed. */
+static int statements_find(struct statements *s, const struct wire_exec *x, struct held **out,
+                           struct tx_error *e)
+{
+    struct held *h = branches_find(&s->agent->branches, &x->id, x->branch);
+    int rc = statements_admit(s, &x->id, e);
+
+    if (rc == TX_OK)
+        rc = statements_check_owner(s, h, e);
+    if (rc == TX_OK && h == NULL) {
+        h = statements_branch(s, x, e);
+        rc = h == NULL ? e->code : TX_OK;
+    }
+    if (rc == TX_OK)
+        rc = statements_check(h, x, e);
+    if (rc != TX_OK)
+        return rc;
+    statements_own(s, h);
+    *out = h;
+    return TX_OK;
+}
+
+int statements_admit(const struct statements *s, const struct txid *id, struct tx_error *e)
 {
     if (s->agent->group == 0)
         return err_set(e, TX_EUNREACHABLE, "the agent has not reached a coordinator yet");
@@ -218,17 +262,14 @@ static int statements_admit(const struct statements *s, const struct txid *id, s
 
 static void statements_exec(struct statements *s, const struct wire_exec *x, const struct reply_to *from)
 {
-    struct held *h = branches_find(&s->agent->branches, &x->id, x->branch);
-    const struct branch_rule *rule;
     struct tx_error e = {0};
-    int rc = statements_admit(s, &x->id, &e);
+    const char *sql = named_resolve(s->agent->options.named, x->statement, &e);
+    const struct branch_rule *rule;
+    struct held *h;
+    int rc = sql == NULL ? e.code : statements_find(s, x, &h, &e);
 
-    if (rc == TX_OK && h == NULL) {
-        h = statements_begin(s, x, &e);
-        rc = e.code;
-    }
-    if (rc == TX_OK)
-        rc = statements_check(h, x, &e);
+    if (rc == TX_EDENIED)
+        statements_denied(s, "exec", x->resource, e.msg);
     if (rc != TX_OK) {
         statements_rows_error(s, from, rc, e.msg);
         return;
@@ -242,23 +283,17 @@ static void statements_exec(struct statements *s, const struct wire_exec *x, con
     if (rule == NULL)
         statements_rows_error(s, from, TX_EREFUSED, "the transaction is being ended; no statement is possible");
     else if ((rule->actions & DO_EXEC) != 0)
-        statements_execute(s, h, x, from);
+        statements_execute(s, h, x, sql, from);
     else
         statements_rows_error(s, from, TX_EROLLBACK, h->text != NULL ? h->text : "the branch was rolled back");
 }
 
 int statements_join(struct statements *s, const struct wire_exec *x, struct tx_error *e)
 {
-    struct held *h = branches_find(&s->agent->branches, &x->id, x->branch);
     const struct branch_rule *rule;
-    int rc = statements_admit(s, &x->id, e);
+    struct held *h;
+    int rc = statements_find(s, x, &h, e);
 
-    if (rc == TX_OK && h == NULL) {
-        h = statements_begin(s, x, e);
-        rc = h == NULL ? e->code : TX_OK;
-    }
-    if (rc == TX_OK)
-        rc = statements_check(h, x, e);
     if (rc != TX_OK)
         return rc;
     if (h->state == AT_ACTIVE && x->number == h->statements->number)
@@ -294,189 +329,26 @@ bool statements_complete(const struct held *h, const char *proof)
            strtoul(proof + sizeof word - 1, NULL, 10) == h->statements->number;
 }
 
-/* FINISH */
-
-void statements_answer(struct held *h)
-{
-    struct branch_statements *b = h->statements;
-    int code = branch_answer(h->state);
-
-    if (b == NULL || !b->finish_asked)
-        return;
-    if (b->finish == FINISH_ROLLBACK && code == TX_EROLLBACK)
-        code = TX_OK;
-    b->finish_asked = false;
-    statements_finished(&h->agent->statements, &b->finish_origin, code,
-                        h->text != NULL || code == TX_OK ? h->text : tx_strerror(code), h->proof);
-}
-
-struct status_asked {
-    struct statements *statements;
-    struct reply_to origin;
-};
-
-static void statements_status_known(void *arg, const struct rm_answer *a)
-{
-    static const int codes[] = {[RM_DONE] = TX_OK, [RM_REFUSED] = TX_EROLLBACK};
-    struct status_asked *q = arg;
-    bool known = a->outcome == RM_DONE || a->outcome == RM_REFUSED;
-    int code = known ? codes[a->outcome] : TX_EINDOUBT;
-
-    q->statements->asking--;
-    statements_finished(q->statements, &q->origin, code, a->text != NULL ? a->text : tx_strerror(code),
-                        a->outcome == RM_HAZARD ? NULL : a->proof);
-    free(q);
-}
-
-static void statements_status(struct statements *s, const struct wire_finish *f, const struct reply_to *from)
-{
-    struct resource *r = agent_resource(s->agent, f->resource);
-    struct status_asked *q;
-
-    if (r == NULL || f->proof == NULL) {
-        statements_finished(
-            s, from, TX_EINDOUBT,
-            r == NULL ? "this agent does not serve the resource" : "nothing tells without a proof", f->proof);
-        return;
-    }
-    q = s->asking < ASKING_LIMIT ? calloc(1, sizeof *q) : NULL;
-    if (q == NULL) {
-        statements_error(s, from, TX_EBUSY, "too many such questions at once");
-        return;
-    }
-    s->asking++;
-    q->statements = s;
-    q->origin = *from;
-    r->ops->status(r->rm, f->proof, statements_status_known, q);
-}
-
-static void statements_proved(void *arg, const struct rm_answer *a)
-{
-    struct held *h = arg;
-    struct branch_statements *b = h->statements;
-    int code = a->outcome == RM_DONE ? TX_OK : TX_EROLLBACK;
-
-    b->proving = false;
-    b->proved = code == TX_OK;
-    if (b->proved)
-        branches_set(&h->proof, a->proof);
-    statements_finished(&h->agent->statements, &b->proof_origin, code,
-                        a->text != NULL || code == TX_OK ? a->text : tx_strerror(code), a->proof);
-}
-
-static void statements_no_proof(struct statements *s, const struct held *h, const struct reply_to *from)
-{
-    statements_finished(s, from, TX_EROLLBACK,
-                        h != NULL && h->text != NULL
-                            ? h->text
-                            : "the branch is not known here: rolled back after its timeout, or the agent was "
-                              "restarted",
-                        NULL);
-}
-
-/* What will prove the outcome of a commit in one phase. It occupies the connection as a statement does. */
-static void statements_prove(struct statements *s, const struct wire_finish *f, const struct reply_to *from)
-{
-    struct held *h = branches_find(&s->agent->branches, &f->id, f->branch);
-    struct branch_statements *b = h != NULL ? h->statements : NULL;
-
-    if (b == NULL || branch_answer(h->state) == TX_EROLLBACK) {
-        statements_no_proof(s, h, from);
-    } else if (b->proved) {
-        statements_finished(s, from, TX_OK, NULL, h->proof);
-    } else if (h->state != AT_ACTIVE) {
-        statements_error(s, from, TX_EREFUSED, "the coordinator ends this branch");
-    } else if (b->proving) {
-        b->proof_origin = *from;
-    } else if (!statements_complete(h, f->proof)) {
-        agent_event(h, ON_INCOMPLETE);
-        statements_no_proof(s, h, from);
-    } else {
-        b->proving = true;
-        b->proof_origin = *from;
-        h->touched_ms = agent_now(s->agent);
-        h->resource->ops->prove(h->work, statements_proved, h);
-    }
-}
-
-/* Whether this is the very branch that gave the proof. After a restart of the agent late doubles can begin
- * another one of the same name: what is asked of the first must neither commit the second nor be answered by
- * what becomes of it. */
-static bool statements_gave(const struct held *h, const char *proof)
-{
-    if (h == NULL || h->statements == NULL || !h->statements->proved)
-        return false;
-    if (proof == NULL || h->proof == NULL)
-        return proof == h->proof;
-    return strcmp(proof, h->proof) == 0;
-}
-
-/* To be committed in one phase, and not here: the proof alone tells whether it was committed before. */
-static void statements_gone(struct statements *s, const struct wire_finish *f, const struct reply_to *from)
-{
-    struct held *h = branches_find(&s->agent->branches, &f->id, f->branch);
-
-    if (h != NULL && h->state == AT_ACTIVE)
-        agent_event(h, ON_INCOMPLETE);
-    statements_finished(s, from, TX_EINDOUBT, "the agent was restarted during the commit", f->proof);
-}
-
-/* The branch that is to be finished; one that is not known is entered, so that a late statement finds it ended.
- */
-static struct held *statements_held(struct statements *s, const struct wire_finish *f)
-{
-    struct resource *r = agent_resource(s->agent, f->resource);
-    struct held *h = branches_find(&s->agent->branches, &f->id, f->branch);
-
-    if (h == NULL && r != NULL) {
-        h = branches_add(&s->agent->branches, &f->id, f->branch);
-        if (h == NULL)
-            return NULL;
-        h->agent = s->agent;
-        h->resource = r;
-        h->touched_ms = h->ended_ms = agent_now(s->agent);
-    }
-    if (h != NULL && h->statements == NULL)
-        h->statements = calloc(1, sizeof *h->statements);
-    return h == NULL || h->statements == NULL ? NULL : h;
-}
-
-static void statements_end(struct statements *s, const struct wire_finish *f, const struct reply_to *from)
-{
-    struct held *h = statements_held(s, f);
-
-    if (h == NULL) {
-        statements_error(s, from, TX_EBUSY, "this agent does not serve the resource, or has too many branches");
-        return;
-    }
-    h->statements->finish_asked = true;
-    h->statements->finish = f->op;
-    h->statements->finish_origin = *from;
-    if (agent_event(h, f->op == FINISH_ROLLBACK ? ON_FINISH_ROLLBACK : ON_FINISH_ONE_PHASE) == NULL) {
-        h->statements->finish_asked = false;
-        statements_error(s, from, TX_EREFUSED, "the coordinator ends this branch");
-    }
-}
-
-static void statements_finish(struct statements *s, const struct wire_finish *f, const struct reply_to *from)
-{
-    struct tx_error e = {0};
-    int rc = statements_admit(s, &f->id, &e);
-
-    if (rc != TX_OK)
-        statements_error(s, from, rc, e.msg);
-    else if (f->op == FINISH_STATUS)
-        statements_status(s, f, from);
-    else if (f->op == FINISH_PROOF)
-        statements_prove(s, f, from);
-    else if (f->op == FINISH_ONE_PHASE &&
-             !statements_gave(branches_find(&s->agent->branches, &f->id, f->branch), f->proof))
-        statements_gone(s, f, from);
-    else
-        statements_end(s, f, from);
-}
-
 /* the channel */
+
+/* Whoever is no client any more has no line left; what comes in a line is from the table. */
+static bool statements_accept(void *ctx, const uint8_t key[KEY_SIZE])
+{
+    const struct statements *s = ctx;
+
+    return clients_name(&s->agent->clients, key) != NULL;
+}
+
+static bool statements_stranger(void *ctx, const uint8_t key[KEY_SIZE])
+{
+    struct statements *s = ctx;
+
+    s->who = NULL;
+    s->key = key;
+    statements_denied(s, "handshake", NULL, "this key is no client's; an operator adds it: txadmin key add");
+    s->key = NULL;
+    return true;
+}
 
 static void statements_message(struct statements *s, const struct channel_message *in)
 {
@@ -503,13 +375,42 @@ static void statements_readable(uv_poll_t *handle, int status, int events)
     (void)status;
     (void)events;
     while (s->listening && channel_receive(&s->channel, &in) == 1) {
-        statements_message(s, &in);
+        s->key = in.key;
+        s->who = in.key != NULL ? clients_name(&s->agent->clients, in.key) : NULL;
+        if (in.key == NULL || s->who != NULL)
+            statements_message(s, &in);
+        s->key = NULL;
+        s->who = NULL;
         channel_release(&in);
     }
 }
 
+void statements_begin(struct statements *s)
+{
+    if (s->listening)
+        uv_poll_start(&s->poll, UV_READABLE, statements_readable);
+}
+
+void statements_drop(struct statements *s, const uint8_t key[KEY_SIZE])
+{
+    if (s->listening)
+        channel_drop(&s->channel, key);
+}
+
+static const struct channel_security *statements_security(struct statements *s)
+{
+    const struct security *own = s->agent->options.security;
+
+    if (own == NULL || own->insecure)
+        return NULL;
+    s->security = (struct channel_security){
+        .self = &own->self, .accept = statements_accept, .refused = statements_stranger, .ctx = s};
+    return &s->security;
+}
+
 int statements_open(struct statements *s, struct agent *a, const char *address, struct tx_error *e)
 {
+    const struct channel_security *security;
     int rc;
 
     memset(s, 0, sizeof *s);
@@ -522,13 +423,15 @@ int statements_open(struct statements *s, struct agent *a, const char *address, 
     s->values = malloc(VALUE_LIMIT * sizeof *s->values);
     if (s->scratch == NULL || s->values == NULL)
         return err_set(e, TX_ENOMEM, "no memory for messages");
-    rc = channel_listen(&s->channel, address, ROWS_LIMIT, NULL, e);
+    security = statements_security(s);
+    rc = channel_listen(&s->channel, address, ROWS_LIMIT, security, e);
     if (rc != TX_OK)
         return err_wrap(e, rc, "listen");
     uv_poll_init(a->loop, &s->poll, channel_fd(&s->channel));
     s->poll.data = s;
     s->listening = true;
-    uv_poll_start(&s->poll, UV_READABLE, statements_readable);
+    if (security == NULL)
+        statements_begin(s);
     return TX_OK;
 }
 

@@ -2,6 +2,10 @@
  *
  * Statements of a branch are numbered; a number that was executed is not executed again, its answer is
  * repeated. agent.c says when a branch has ended; calls agent_event() and rm's exec(), prove() and status().
+ *
+ * Whoever has a client's key may begin branches, and nobody else may go on with them or end them; what may be
+ * executed is in named.h. Everything that is refused for that is told in an audit line. Until the coordinator
+ * has told the clients' keys, nothing is read from the channel: whoever calls waits, and is not refused.
  */
 #ifndef ASSENT_STATEMENTS_H
 #define ASSENT_STATEMENTS_H
@@ -11,6 +15,7 @@
 #include "libtx/shared/buf.h"
 #include "libtx/shared/channel.h"
 #include "libtx/shared/wire.h"
+#include "participant/denials.h"
 
 struct agent;
 struct held;
@@ -18,8 +23,13 @@ struct held;
 struct statements {
     struct agent *agent;
     struct channel channel;
+    struct channel_security security;
     uv_poll_t poll;
     bool listening;
+    /* By whom the message comes that is being handled; NULL: in clear text, or by the program itself. */
+    const uint8_t *key;
+    const char *who;
+    struct denials denials;
     struct buf out;
     struct wire_scratch *scratch;
     const char **values; /* room for VALUE_LIMIT of them */
@@ -28,6 +38,10 @@ struct statements {
 
 /* address NULL: does not listen. TX_EINVAL, TX_EIO, TX_ENOMEM. */
 int statements_open(struct statements *s, struct agent *a, const char *address, struct tx_error *e);
+/* The clients' keys are known: from here on they are served. More than once is allowed. */
+void statements_begin(struct statements *s);
+/* Whoever has this key is no client any more. */
+void statements_drop(struct statements *s, const uint8_t key[KEY_SIZE]);
 void statements_close(struct statements *s);
 void statements_release(struct statements *s);
 /* A statement that is executed by the caller, as its answer says: the next one of its branch, which the first

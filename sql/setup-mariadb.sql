@@ -14,7 +14,8 @@
 --
 -- Receipts. A branch writes a row as its last statement before XA PREPARE, so everybody sees the row if and only if the
 -- branch is committed: it is the proof of its outcome. Never delete rows by hand; the agent does, when they are old
--- (its setting receipts). The row with the empty gid tells how far it has come.
+-- (its setting receipts). The row with the empty gid tells how far it has come. Their age is the server's own time:
+-- the server must not run with sysdate-is-now, or an application's SET timestamp makes a receipt old.
 --
 -- PROCESS lets the agent see whether the session that prepared a branch is gone. XA RECOVER, XA COMMIT and XA ROLLBACK
 -- need no right in MariaDB: whoever can log in can list and finish any branch.

@@ -18,6 +18,7 @@ enum {
     CONNECT_MS = 1000, /* for a node to be connected, before the next is tried */
     ANSWER_MS = 5000,  /* for an answer; those that need agents take up to 3 s; see caller.patient */
     PAUSE_MS = 20,     /* between two attempts to send */
+    KEEP_MS = 100,     /* between two looks at a line while an answer is awaited */
     PROBE_MS = 1000,   /* between two probes of a node that is waited for patiently */
     AGAIN_MS = 200,    /* before a question is asked again that was refused for now */
 };
@@ -25,11 +26,16 @@ enum {
 struct node {
     char address[ADDRESS_LIMIT + 1];
     struct channel channel;
-    bool dialed, outside;      /* it takes no part in any group */
+    bool dialed;
+    bool outside;   /* it takes no part in any group */
+    bool distrust;  /* it does not believe this program, or the other way round */
+    bool has_early; /* an answer that came while something was to be sent */
+    struct channel_message early;
     char said[TEXT_LIMIT + 1]; /* how the last attempt there ended; "": there was none */
 };
 
 struct caller {
+    const struct channel_security *security; /* NULL: clear text */
     struct node nodes[NODES];
     size_t n, current;
     uint64_t deadline;
@@ -94,13 +100,13 @@ static int caller_parse(struct caller *c, const char *list)
     return rc;
 }
 
-static int caller_dial(struct node *node)
+static int caller_dial(const struct caller *c, struct node *node)
 {
     struct tx_error e;
 
     if (node->dialed)
         return 0;
-    if (channel_dial(&node->channel, node->address, MESSAGE_LIMIT, NULL, &e) != TX_OK) {
+    if (channel_dial(&node->channel, node->address, MESSAGE_LIMIT, c->security, &e) != TX_OK) {
         complain("%s", e.msg);
         return -1;
     }
@@ -112,13 +118,51 @@ static int caller_dial(struct node *node)
 static int caller_dial_all(struct caller *c)
 {
     for (size_t i = 0; i < c->n; i++) {
-        if (caller_dial(&c->nodes[i]) < 0)
+        if (caller_dial(c, &c->nodes[i]) < 0)
             return -1;
     }
     return 0;
 }
 
+static void caller_hang_up(struct caller *c)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        if (c->nodes[i].has_early)
+            channel_release(&c->nodes[i].early);
+        if (c->nodes[i].dialed)
+            channel_close(&c->nodes[i].channel);
+    }
+}
+
 /* One attempt */
+
+/* Drives the handshake on; an answer that comes meanwhile is kept. */
+static void attempt_wait(struct node *node)
+{
+    struct pollfd p = {.fd = channel_fd(&node->channel), .events = POLLIN};
+    struct channel_message in;
+
+    poll(&p, 1, PAUSE_MS);
+    while (channel_receive(&node->channel, &in) == 1) {
+        if (node->has_early)
+            channel_release(&node->early);
+        node->early = in;
+        node->has_early = true;
+    }
+}
+
+/* Notes why one end does not believe the other, where that is known by now. */
+static bool is_distrusted(struct caller *c, struct node *node)
+{
+    const char *why = channel_why(&node->channel);
+
+    node->distrust = *why != '\0';
+    if (!node->distrust)
+        return false;
+    snprintf(node->said, sizeof node->said, "%s", why);
+    c->connected = true;
+    return true;
+}
 
 static bool attempt_send(struct caller *c, struct node *node, const struct buf *request)
 {
@@ -130,14 +174,25 @@ static bool attempt_send(struct caller *c, struct node *node, const struct buf *
     while (channel_send(&node->channel, c->id, request->data, request->len) != TX_OK) {
         if (now_ms() >= until)
             return false;
-        pause_ms(PAUSE_MS);
+        attempt_wait(node);
+        if (is_distrusted(c, node))
+            return false;
     }
     c->connected = true;
     return true;
 }
 
+static bool next_message(struct node *node, struct channel_message *in)
+{
+    if (!node->has_early)
+        return channel_receive(&node->channel, in) == 1;
+    *in = node->early;
+    node->has_early = false;
+    return true;
+}
+
 /* Waits for an answer to either of two requests. */
-static bool receive(const struct caller *c, struct node *node, const uint32_t ids[2], uint64_t ms,
+static bool receive(struct caller *c, struct node *node, const uint32_t ids[2], uint64_t ms,
                     struct channel_message *in)
 {
     uint64_t until = now_ms() + ms, now;
@@ -146,15 +201,16 @@ static bool receive(const struct caller *c, struct node *node, const uint32_t id
     if (until > c->deadline)
         until = c->deadline;
     for (;;) {
-        while (channel_receive(&node->channel, in) == 1) {
+        while (next_message(node, in)) {
             if (in->id == ids[0] || in->id == ids[1])
                 return true;
             channel_release(in);
         }
         now = now_ms();
-        if (now >= until)
+        if (now >= until || is_distrusted(c, node))
             return false;
-        poll(&p, 1, (int)(until - now));
+        channel_keep(&node->channel);
+        poll(&p, 1, until - now < KEEP_MS ? (int)(until - now) : KEEP_MS);
     }
 }
 
@@ -204,19 +260,29 @@ static void list_attempts(const struct caller *c, char *text, size_t size)
     }
 }
 
-/* No node that is named takes part in a group: complained about. */
-static bool all_outside(struct caller *c)
+static bool is_outside(const struct node *n)
+{
+    return n->outside;
+}
+
+static bool is_strange(const struct node *n)
+{
+    return n->distrust;
+}
+
+/* It is in vain with every node that is known: complained about. */
+static enum attempt next_unless_all(struct caller *c, bool (*in_vain)(const struct node *n), int code)
 {
     char attempts[4 * TEXT_LIMIT];
 
     for (size_t i = 0; i < c->n; i++) {
-        if (!c->nodes[i].outside)
-            return false;
+        if (!in_vain(&c->nodes[i]))
+            return ATTEMPT_NEXT;
     }
     list_attempts(c, attempts, sizeof attempts);
     complain("%s", attempts);
-    c->code = TX_EREFUSED;
-    return true;
+    c->code = code;
+    return ATTEMPT_FAILED;
 }
 
 static enum attempt take_error(struct caller *c, const struct wire_error *error)
@@ -235,7 +301,7 @@ static enum attempt take_error(struct caller *c, const struct wire_error *error)
     case TX_EREFUSED:
         snprintf(c->nodes[c->current].said, TEXT_LIMIT + 1, "%s", error->text);
         c->nodes[c->current].outside = true;
-        return all_outside(c) ? ATTEMPT_FAILED : ATTEMPT_NEXT;
+        return next_unless_all(c, is_outside, TX_EREFUSED);
     case TX_EBUSY:
         snprintf(c->nodes[c->current].said, TEXT_LIMIT + 1, "%s", error->text);
         return ATTEMPT_AGAIN;
@@ -270,16 +336,16 @@ static enum attempt caller_attempt(struct caller *c, cJSON **answer)
     struct node *node = &c->nodes[c->current];
     struct channel_message in;
     enum attempt result;
+    bool sent;
 
     /* The leader's address may be a new one. */
-    if (caller_dial(node) < 0)
+    if (caller_dial(c, node) < 0)
         return ATTEMPT_FAILED;
-    if (!attempt_send(c, node, &c->request)) {
-        snprintf(node->said, sizeof node->said, "cannot be reached");
-        return ATTEMPT_NEXT;
-    }
-    if (!attempt_receive(c, node, &in)) {
-        snprintf(node->said, sizeof node->said, "no answer");
+    sent = attempt_send(c, node, &c->request);
+    if (!sent || !attempt_receive(c, node, &in)) {
+        if (node->distrust)
+            return next_unless_all(c, is_strange, TX_EDENIED);
+        snprintf(node->said, sizeof node->said, "%s", sent ? "no answer" : "cannot be reached");
         return ATTEMPT_NEXT;
     }
     result = take_reply(c, &in, answer);
@@ -310,7 +376,7 @@ static enum exit_status caller_run(struct caller *c, const struct arguments *a, 
         case ATTEMPT_ANSWERED:
             return EXIT_DONE;
         case ATTEMPT_FAILED:
-            return EXIT_REFUSED;
+            return c->code == TX_EDENIED ? EXIT_DENIED : EXIT_REFUSED;
         case ATTEMPT_NEXT:
             c->current = (c->current + 1) % c->n;
             break;
@@ -336,8 +402,7 @@ static int caller_encode(cJSON *question, struct buf *request)
     return rc;
 }
 
-/* For those who read the answer with a program: one that has the form of a refusal. */
-static void print_failure(int code)
+void caller_print_failure(int code)
 {
     cJSON *answer = cJSON_CreateObject();
 
@@ -365,14 +430,12 @@ static enum exit_status caller_exchange(const struct arguments *a, cJSON *questi
     if (caller_encode(question, &c.request) != TX_OK ||
         caller_encode(caller_question("nodes"), &c.probe) != TX_OK)
         status = EXIT_REFUSED;
-    else if (caller_parse(&c, a->coordinators) < 0 || caller_dial_all(&c) < 0)
+    else if (credentials_open(a, &c.security) != EXIT_DONE || caller_parse(&c, a->coordinators) < 0 ||
+             caller_dial_all(&c) < 0)
         status = EXIT_USAGE;
     else
         status = caller_run(&c, a, answer);
-    for (size_t i = 0; i < c.n; i++) {
-        if (c.nodes[i].dialed)
-            channel_close(&c.nodes[i].channel);
-    }
+    caller_hang_up(&c);
     buf_release(&c.request);
     buf_release(&c.probe);
     if (status == EXIT_SILENCE)
@@ -380,7 +443,7 @@ static enum exit_status caller_exchange(const struct arguments *a, cJSON *questi
     else if (status == EXIT_USAGE)
         c.code = TX_EINVAL;
     if (status != EXIT_DONE && a->json)
-        print_failure(c.code);
+        caller_print_failure(c.code);
     return status;
 }
 
@@ -421,6 +484,21 @@ enum exit_status caller_print(const struct arguments *a, cJSON *question)
     enum exit_status status = caller_ask(a, question, &answer);
 
     return status == EXIT_DONE ? caller_print_answer(answer) : status;
+}
+
+enum exit_status caller_act(const struct arguments *a, cJSON *question, const char *done)
+{
+    cJSON *answer;
+    enum exit_status status;
+
+    if (a->json)
+        return caller_print(a, question);
+    status = caller_ask(a, question, &answer);
+    if (status != EXIT_DONE)
+        return status;
+    printf("%s\n", done);
+    cJSON_Delete(answer);
+    return EXIT_DONE;
 }
 
 cJSON *caller_question(const char *verb)

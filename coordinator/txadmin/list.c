@@ -24,9 +24,7 @@ static void move_items(cJSON *from, cJSON *to)
         cJSON_AddItemToArray(to, item);
 }
 
-/* The first page, with the items of all the others that are wanted in it. */
-static enum exit_status fetch(const struct arguments *a, const cJSON *question, const char *name,
-                              cJSON **answer)
+enum exit_status list_fetch(const struct arguments *a, const cJSON *question, const char *name, cJSON **answer)
 {
     enum exit_status status = fetch_page(a, question, NULL, a->limit, answer);
     cJSON *items, *page, *next;
@@ -59,7 +57,7 @@ enum exit_status list_print(const struct arguments *a, cJSON *question, const st
     const cJSON *items, *item;
     struct table table;
     cJSON *answer;
-    enum exit_status status = fetch(a, question, l->name, &answer);
+    enum exit_status status = list_fetch(a, question, l->name, &answer);
 
     cJSON_Delete(question);
     if (status != EXIT_DONE)

@@ -7,6 +7,7 @@
 
 #include "libtx/libtx.h"
 #include "libtx/shared/conf_value.h"
+#include "libtx/shared/security.h"
 
 struct verb {
     const char *name, *operands; /* as usage shows them */
@@ -36,8 +37,9 @@ static const struct verb verbs[] = {
      "resource remove NAME                     takes it off the list; agents close it\n"
      "resource test NAME                       has every agent that serves it try it out\n"
      "SETTINGS are what its kind needs to open it, as one argument: \"host=db1 dbname=bank "
-     "user=assent_agent\"\n"
-     "for postgresql. A secret in them is refused; name a file at the agent (passfile=...).\n"
+     "user=assent_agent\";\n"
+     "see txagentd(8). A secret in them is refused; name a file at the agent (passfile=...). A service\n"
+     "(KIND service) serves itself and has none.\n"
      "Remove is refused while it has branches that are not finished, and while an agent serves it by its\n"
      "own configuration (--resource.NAME). Exit status 3 of test: a check has failed."},
     {"sessions", "", 0, 0, "limit ", "applications that are connected, or were", verb_sessions,
@@ -56,6 +58,18 @@ static const struct verb verbs[] = {
     {"backup", "FILE", 1, 1, "", "save the ledger to a file", verb_backup,
      "For the day on which every node's data is lost: txcoordd --restore FILE. What was decided\n"
      "after the backup is not in it; see OPERATIONS on what that means before you restore."},
+    {"keygen", "FILE", 1, 1, "name role resources ", "make a key pair", verb_keygen,
+     "FILE gets the secret, and mode 0600; it is never overwritten. Prints the public key: with --name and\n"
+     "--role as a line for a keys file, below a comment that says how to add it at run time. An agent's\n"
+     "key needs --resources, those that it may serve. Asks no coordinator."},
+    {"key", "list|add|revoke|show ...", 1, 5, "limit yes force ", "who may do what", verb_key,
+     "key list                              the group's keys\n"
+     "key add NAME ROLE KEY [RESOURCES]     a program with this key may do what ROLE may, at once\n"
+     "key revoke NAME|KEY                   all keys of this name, or this one, for good; asks before it acts\n"
+     "key show FILE                         the public key of a key file (asks no coordinator)\n"
+     "ROLE is client, agent, operator, observer or coordinator, or several with commas between; an agent's\n"
+     "key names the RESOURCES that it may serve, with commas between, or *. What a revoked client's sessions\n"
+     "had not decided is rolled back. To revoke an operator's last key takes --force."},
     {"node", "list|init|add|...", 1, 4, "", "the coordinators of the group", verb_node,
      "node list                      who is there, who leads, and how far the others are behind\n"
      "node init                      begins a new group with the node named by --coordinators, which waits\n"
@@ -80,6 +94,11 @@ static const struct conf_key options[] = {
     {"json", CONF_BOOL, &arguments.json, NULL, NULL, "print the coordinator's answer as it is", 0, 0, NULL},
     {"timeout", CONF_DURATION, &arguments.timeout_ms, "10s", "TIME",
      "how long to ask [10s; 2min for a change of nodes]", 1, 3600000, NULL},
+    {"identity", CONF_STRING, &arguments.identity, NULL, "FILE", "this program's key", 0, 0, NULL},
+    {"keys", CONF_STRING, &arguments.keys, NULL, "FILE", "the coordinators' keys [" SECURITY_KEYS_FILE "]", 0,
+     0, NULL},
+    {"insecure", CONF_BOOL, &arguments.insecure, NULL, NULL, "speak in clear text, on this machine", 0, 0,
+     NULL},
     {"help", CONF_BOOL, &wants_help, NULL, NULL, "print this, or a verb's help", 0, 0, NULL},
     {"version", CONF_BOOL, &wants_version, NULL, NULL, "print the version", 0, 0, NULL},
     {"in-doubt", CONF_BOOL, &arguments.in_doubt, NULL, NULL, "only those with a branch prepared, not finished",
@@ -90,9 +109,13 @@ static const struct conf_key options[] = {
     {"all", CONF_BOOL, &arguments.all, NULL, NULL, "also those finished and not acknowledged", 0, 0, NULL},
     {"limit", CONF_UINT, &arguments.limit, NULL, "N", "print at most so many [all]", 1, 1000000, NULL},
     {"yes", CONF_BOOL, &arguments.yes, NULL, NULL, "act without asking", 0, 0, NULL},
+    {"force", CONF_BOOL, &arguments.force, NULL, NULL, "also an operator's last key", 0, 0, NULL},
+    {"name", CONF_STRING, &arguments.name, NULL, "NAME", "whose key it is", 0, 0, NULL},
+    {"role", CONF_STRING, &arguments.role, NULL, "ROLE", "what it may do", 0, 0, NULL},
+    {"resources", CONF_STRING, &arguments.resources, NULL, "LIST", "what an agent may serve, or *", 0, 0, NULL},
 };
 
-enum { TIMEOUT_MS = 10000, OPTION_COUNT = sizeof options / sizeof *options, GENERAL_OPTIONS = 5 };
+enum { TIMEOUT_MS = 10000, OPTION_COUNT = sizeof options / sizeof *options, GENERAL_OPTIONS = 8 };
 
 /* Help */
 
@@ -137,7 +160,9 @@ static void print_help(void)
     }
     printf("  %-25s%s\n", "help VERB", "more on a verb");
     print_general_options();
-    printf("\nWithout --coordinators: the environment's ASSENT_COORDINATORS, else tcp://127.0.0.1:7401.\n");
+    printf(
+        "\nWithout --coordinators: the environment's ASSENT_COORDINATORS, else tcp://127.0.0.1:7401. Without\n"
+        "--identity, --keys, --insecure: its ASSENT_IDENTITY, ASSENT_KEYS, ASSENT_INSECURE.\n");
 }
 
 static void print_verb_help(const struct verb *v)
@@ -215,14 +240,22 @@ static int option_read(int argc, char **argv, int *i, const struct verb *v)
     return option_set(k, value != NULL ? value + 1 : argv[++*i]);
 }
 
+/* A public key may begin as an option does. */
+static bool is_key(const char *word)
+{
+    uint8_t key[KEY_SIZE];
+
+    return key_parse(word, key);
+}
+
 /* Options may stand anywhere; the first other word is the verb. */
 static int arguments_read(int argc, char **argv, const struct verb **verb, bool *help)
 {
     for (int i = 1; i < argc; i++) {
-        if (argv[i][0] == '-' && argv[i][1] == '-') {
+        if (argv[i][0] == '-' && argv[i][1] == '-' && !is_key(argv[i])) {
             if (option_read(argc, argv, &i, *verb) < 0)
                 return -1;
-        } else if (argv[i][0] == '-' && argv[i][1] != '\0') {
+        } else if (argv[i][0] == '-' && argv[i][1] != '\0' && !is_key(argv[i])) {
             complain("unknown option %s; see txadmin --help", argv[i]);
             return -1;
         } else if (*verb == NULL && !*help && strcmp(argv[i], "help") == 0) {
@@ -261,6 +294,14 @@ static void arguments_default(void)
     arguments.timeout_ms = 0;
 }
 
+static void arguments_release(void)
+{
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if (options[i].type == CONF_STRING)
+            free(*(char **)options[i].target);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct verb *verb = NULL;
@@ -286,7 +327,7 @@ int main(int argc, char **argv)
         status = (int)verb->run(&arguments);
 
 out:
-    free(arguments.coordinators);
-    free(arguments.resource);
+    credentials_close();
+    arguments_release();
     return status;
 }

@@ -15,9 +15,10 @@ enum exit_status {
     EXIT_USAGE = 2,    /* nothing was asked */
     EXIT_FINDINGS = 3, /* doctor found errors */
     EXIT_SILENCE = 4,  /* no coordinator answered in time */
+    EXIT_DENIED = 5,   /* the key that it asks with may not, or is not known; or no coordinator is believed */
 };
 
-enum { OPERAND_LIMIT = 5 /* one more than any verb takes, so that too many are noticed */ };
+enum { OPERAND_LIMIT = 6 /* one more than any verb takes, so that too many are noticed */ };
 
 struct arguments {
     /* all verbs */
@@ -25,10 +26,12 @@ struct arguments {
     unsigned timeout_ms;
     bool timeout_given; /* or it is the default */
     bool json;
+    char *identity, *keys; /* NULL: as security.h has them */
+    bool insecure;
     /* some */
-    bool all, in_doubt, yes;
+    bool all, in_doubt, yes, force;
     unsigned older_ms, limit;
-    char *resource;
+    char *resource, *resources, *name, *role;
     /* what follows the verb */
     int n_operands;
     const char *operands[OPERAND_LIMIT];
@@ -47,11 +50,21 @@ enum exit_status verb_forget(const struct arguments *a);
 enum exit_status verb_doctor(const struct arguments *a);
 enum exit_status verb_backup(const struct arguments *a);
 enum exit_status verb_node(const struct arguments *a);
+enum exit_status verb_keygen(const struct arguments *a);
+enum exit_status verb_key(const struct arguments *a);
 
 /* Prints a transaction as `show` does. Used also before an operator's decision. */
 void show_print(const cJSON *transaction);
 /* Prints the group's nodes, and what is to be mended about them. */
 void nodes_print(const cJSON *answer);
+
+/* credentials.c */
+
+struct channel_security;
+/* As whom it speaks, and whom it believes; *out NULL: in clear text. EXIT_USAGE: complained about. */
+enum exit_status credentials_open(const struct arguments *a, const struct channel_security **out);
+/* At the end. */
+void credentials_close(void);
 
 /* caller.c */
 
@@ -62,8 +75,12 @@ enum exit_status caller_ask(const struct arguments *a, cJSON *question, cJSON **
 enum exit_status caller_print(const struct arguments *a, cJSON *question);
 /* Prints an answer as JSON; what the program is to exit with. Takes the answer. */
 enum exit_status caller_print_answer(cJSON *answer);
+/* For those who read the answer with a program: the last complaint in the form of a refusal. */
+void caller_print_failure(int code);
 /* A question with its verb. */
 cJSON *caller_question(const char *verb);
+/* For a verb that changes something: asks, and prints the answer with --json, else `done`. */
+enum exit_status caller_act(const struct arguments *a, cJSON *question, const char *done);
 
 /* text.c */
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "coordinator/txadmin/txadmin.h"
@@ -59,6 +60,17 @@ static enum exit_status fetch(const struct arguments *a, FILE *f, double *index,
     return EXIT_DONE;
 }
 
+/* What is there already gets another file in its place: of a device that would be the end. */
+static bool may_replace(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0 || S_ISREG(st.st_mode))
+        return true;
+    complain("%s: is not a file", path);
+    return false;
+}
+
 /* Under another name first, so that a file of this name is always whole. */
 enum exit_status verb_backup(const struct arguments *a)
 {
@@ -72,6 +84,10 @@ enum exit_status verb_backup(const struct arguments *a)
 
     if (part == NULL)
         return EXIT_REFUSED;
+    if (!may_replace(path)) {
+        free(part);
+        return EXIT_USAGE;
+    }
     snprintf(part, size, "%s.part", path);
     f = fopen(part, "w");
     if (f == NULL) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/txadmin/act.h"
 #include "coordinator/txadmin/table.h"
 #include "coordinator/txadmin/txadmin.h"
 
@@ -220,28 +221,15 @@ static enum exit_status replace(const struct arguments *a)
 
 enum exit_status verb_node(const struct arguments *a)
 {
-    static const struct {
-        const char *name, *operands;
-        int min, max;
-        enum exit_status (*run)(const struct arguments *a);
-    } acts[] = {
+    static const struct act acts[] = {
         {"list", "", 1, 1, list},
         {"init", "", 1, 1, init},
         {"add", " ID PEER_ADDRESS", 3, 3, add},
         {"remove", " ID", 2, 2, remove_node},
         {"transfer", " [ID]", 1, 2, transfer},
         {"replace", " OLD_ID NEW_ID PEER_ADDRESS", 4, 4, replace},
+        {NULL, NULL, 0, 0, NULL},
     };
 
-    for (size_t i = 0; i < sizeof acts / sizeof *acts; i++) {
-        if (strcmp(a->operands[0], acts[i].name) != 0)
-            continue;
-        if (a->n_operands >= acts[i].min && a->n_operands <= acts[i].max)
-            return acts[i].run(a);
-        complain("usage: txadmin [OPTION...] node %s%s", acts[i].name, acts[i].operands);
-        return EXIT_USAGE;
-    }
-    complain("«node %s» is nothing that can be done; it is list, init, add, remove, transfer or replace",
-             a->operands[0]);
-    return EXIT_USAGE;
+    return act_run(a, "node", acts);
 }

@@ -31,22 +31,6 @@ static enum exit_status ask_first(const struct arguments *a, const char *at_stak
     return confirm(at_stake);
 }
 
-/* Sends the decision; prints `done` where it was taken. */
-static enum exit_status act(const struct arguments *a, cJSON *question, const char *done)
-{
-    cJSON *answer;
-    enum exit_status status;
-
-    if (a->json)
-        return caller_print(a, question);
-    status = caller_ask(a, question, &answer);
-    if (status != EXIT_DONE)
-        return status;
-    printf("%s\n", done);
-    cJSON_Delete(answer);
-    return EXIT_DONE;
-}
-
 enum exit_status verb_resolve(const struct arguments *a)
 {
     bool commit = strcmp(a->operands[1], "commit") == 0;
@@ -66,9 +50,9 @@ enum exit_status verb_resolve(const struct arguments *a)
         return status;
     question = question_on("resolve", a);
     cJSON_AddStringToObject(question, "verdict", a->operands[1]);
-    return act(a, question,
-               commit ? "Decided: commit. Agents finish the branches; see txadmin show."
-                      : "Decided: abort. Agents finish the branches; see txadmin show.");
+    return caller_act(a, question,
+                      commit ? "Decided: commit. Agents finish the branches; see txadmin show."
+                             : "Decided: abort. Agents finish the branches; see txadmin show.");
 }
 
 enum exit_status verb_forget(const struct arguments *a)
@@ -79,5 +63,5 @@ enum exit_status verb_forget(const struct arguments *a)
 
     if (status != EXIT_DONE)
         return status;
-    return act(a, question_on("forget", a), "Forgotten.");
+    return caller_act(a, question_on("forget", a), "Forgotten.");
 }

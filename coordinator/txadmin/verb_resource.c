@@ -2,8 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "coordinator/txadmin/act.h"
 #include "coordinator/txadmin/list.h"
 #include "coordinator/txadmin/txadmin.h"
+#include "libtx/shared/words.h"
 
 static const char *state_text(const cJSON *r)
 {
@@ -106,7 +108,10 @@ static enum exit_status resource_add(const struct arguments *a)
 
     cJSON_AddStringToObject(question, "kind", a->operands[2]);
     cJSON_AddStringToObject(question, "settings", a->n_operands > 3 ? a->operands[3] : "");
-    return act(a, question, "added; agents that are started with --serve open it");
+    return act(a, question,
+               strcmp(a->operands[2], KIND_SERVICE) == 0
+                   ? "added; the service that opens a participant of this name serves it"
+                   : "added; agents that are started with --serve open it");
 }
 
 static enum exit_status resource_alter(const struct arguments *a)
@@ -114,7 +119,7 @@ static enum exit_status resource_alter(const struct arguments *a)
     cJSON *question = question_on("alter_resource", a);
 
     cJSON_AddStringToObject(question, "settings", a->operands[2]);
-    return act(a, question, "altered; agents that serve it open it anew");
+    return act(a, question, "altered; agents that serve it open it anew (txadmin resource test tries it)");
 }
 
 static enum exit_status resource_remove(const struct arguments *a)
@@ -185,26 +190,14 @@ static enum exit_status resource_test(const struct arguments *a)
 
 enum exit_status verb_resource(const struct arguments *a)
 {
-    static const struct {
-        const char *name, *usage;
-        int min, max; /* operands, itself among them */
-        enum exit_status (*run)(const struct arguments *a);
-    } acts[] = {
-        {"list", "list", 1, 1, resource_list},
-        {"add", "add NAME KIND [\"SETTINGS\"]", 3, 4, resource_add},
-        {"alter", "alter NAME \"SETTINGS\"", 3, 3, resource_alter},
-        {"remove", "remove NAME", 2, 2, resource_remove},
-        {"test", "test NAME", 2, 2, resource_test},
+    static const struct act acts[] = {
+        {"list", "", 1, 1, resource_list},
+        {"add", " NAME KIND [\"SETTINGS\"]", 3, 4, resource_add},
+        {"alter", " NAME \"SETTINGS\"", 3, 3, resource_alter},
+        {"remove", " NAME", 2, 2, resource_remove},
+        {"test", " NAME", 2, 2, resource_test},
+        {NULL, NULL, 0, 0, NULL},
     };
 
-    for (size_t i = 0; i < sizeof acts / sizeof *acts; i++) {
-        if (strcmp(acts[i].name, a->operands[0]) != 0)
-            continue;
-        if (a->n_operands >= acts[i].min && a->n_operands <= acts[i].max)
-            return acts[i].run(a);
-        complain("usage: txadmin resource %s", acts[i].usage);
-        return EXIT_USAGE;
-    }
-    complain("«resource %s» is nothing that can be done; see txadmin help resource", a->operands[0]);
-    return EXIT_USAGE;
+    return act_run(a, "resource", acts);
 }

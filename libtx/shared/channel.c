@@ -28,6 +28,7 @@ struct channel_caller {
     uint64_t begun_ms;  /* the last handshake; 0: at once */
     uint64_t opened_ms; /* the session that is open */
     bool refused;       /* so the last one ended */
+    unsigned lost;      /* sessions that ended without this end's doing */
 };
 
 /* Room for the one control message that carries the header. */
@@ -265,29 +266,24 @@ static bool handshake_due(const struct channel_caller *k, uint64_t now)
     return k->begun_ms == 0 || now - k->begun_ms >= (k->refused ? CHANNEL_REFUSED_MS : CHANNEL_HANDSHAKE_MS);
 }
 
-void channel_keep(struct channel *c)
-{
-    uint8_t header[4], hello[SECURE_HANDSHAKE_MAX];
-    uint64_t now;
-    size_t len;
-
-    if (c->caller == NULL)
-        return;
-    now = now_ms();
-    if (!handshake_due(c->caller, now))
-        return;
-    len = secure_caller_hello(&c->caller->secure, hello);
-    request_header(header, HANDSHAKE_REQUEST);
-    if (channel_send_clear(c, header, sizeof header, hello, len) == TX_OK)
-        c->caller->begun_ms = now;
-}
-
 const char *channel_why(const struct channel *c)
 {
     if (c->mismatch)
         return c->caller != NULL ? "it speaks in clear text; is it insecure?"
                                  : "it takes no clear text; give an identity, and leave insecure out";
     return c->caller != NULL ? c->caller->secure.why : "";
+}
+
+struct channel_state channel_state(const struct channel *c)
+{
+    const struct channel_caller *k = c->caller;
+    bool idle;
+
+    if (k == NULL)
+        return (struct channel_state){.open = !c->mismatch, .refused = c->mismatch};
+    idle = !k->secure.greeting && !k->secure.authenticating;
+    return (struct channel_state){
+        .open = k->secure.open, .refused = c->mismatch || (k->refused && idle), .lost = k->lost};
 }
 
 /* Receiving */
@@ -321,6 +317,7 @@ static bool caller_take(struct channel *c, struct channel_message *m)
         k->refused = true;
         break;
     case SECURE_CLOSED:
+        k->lost++;
         k->begun_ms = 0;
         channel_keep(c);
         break;
@@ -365,13 +362,12 @@ static bool server_take(struct channel *c, struct channel_message *m)
 
 static bool clear_take(struct channel *c, struct channel_message *m)
 {
-    if (is_mismatch(m->data, m->len))
-        c->mismatch = true;
-    else if (secure_kind_of(m->data, m->len) == SECURE_KIND_HELLO)
+    if (secure_kind_of(m->data, m->len) == SECURE_KIND_HELLO) {
         tell_mismatch(c, &m->origin);
-    else
-        return true;
-    return false;
+        return false;
+    }
+    c->mismatch = is_mismatch(m->data, m->len);
+    return !c->mismatch;
 }
 
 static bool channel_take(struct channel *c, struct channel_message *m)
@@ -426,6 +422,34 @@ int channel_receive(struct channel *c, struct channel_message *m)
         channel_release(m);
     }
     return 0;
+}
+
+/* While no session is open nothing else can come. */
+static void take_handshake(struct channel *c)
+{
+    struct channel_message m;
+
+    if (channel_receive(c, &m) == 1)
+        channel_release(&m);
+}
+
+void channel_keep(struct channel *c)
+{
+    uint8_t header[4], hello[SECURE_HANDSHAKE_MAX];
+    uint64_t now;
+    size_t len;
+
+    if (c->caller == NULL)
+        return;
+    if (!c->caller->secure.open)
+        take_handshake(c);
+    now = now_ms();
+    if (!handshake_due(c->caller, now))
+        return;
+    len = secure_caller_hello(&c->caller->secure, hello);
+    request_header(header, HANDSHAKE_REQUEST);
+    if (channel_send_clear(c, header, sizeof header, hello, len) == TX_OK)
+        c->caller->begun_ms = now;
 }
 
 void channel_release(struct channel_message *m)

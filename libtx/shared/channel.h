@@ -26,8 +26,9 @@ struct channel_security {
     const struct identity *self;
     /* Whether whoever has proved to have this key is to be believed. */
     bool (*accept)(void *ctx, const uint8_t key[KEY_SIZE]);
-    /* Server: told of those who were not; may be NULL. */
-    void (*refused)(void *ctx, const uint8_t key[KEY_SIZE]);
+    /* Server: told of those who were not; may be NULL. False: it may become known, and the caller, who is told
+     * nothing, asks again. */
+    bool (*refused)(void *ctx, const uint8_t key[KEY_SIZE]);
     void *ctx;
     struct secure_limits limits; /* server */
 };
@@ -83,6 +84,13 @@ void channel_keep(struct channel *c);
 /* Caller's end: why the other end is not believed, or does not believe; "" where nothing is known. Borrowed
  * until the next call on this channel. */
 const char *channel_why(const struct channel *c);
+/* Caller's end: how far it is with the other one. */
+struct channel_state {
+    bool open;     /* they believe each other; clear text: nothing speaks against it */
+    bool refused;  /* one of them does not, and no other handshake is under way: channel_why() */
+    unsigned lost; /* sessions that the other end has forgotten: what was sent in them is not answered */
+};
+struct channel_state channel_state(const struct channel *c);
 /* Server's end: nobody is believed by this key any more. */
 void channel_drop(struct channel *c, const uint8_t key[KEY_SIZE]);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "libtx/shared/conf_value.h"
+#include "libtx/shared/secret.h"
 
 /* A key as somebody wrote it, found in the table. */
 struct conf_entry {
@@ -29,6 +30,7 @@ struct conf_run {
     const char *file; /* of --config; else NULL */
     struct conf_entries flags;
     struct conf_entries lines; /* of the file, to know doubles */
+    int fd;                    /* of the file, while it is read */
     struct tx_error *e;
 };
 
@@ -282,6 +284,16 @@ static int read_flags(struct conf_run *c, int argc, char **argv)
     return rc;
 }
 
+/* Whoever is logged in reads the arguments of all processes. */
+static int apply_flag(const struct conf_run *c, const struct conf_entry *f)
+{
+    if (secret_within(f->value))
+        return err_set(c->e, TX_EINVAL,
+                       "everybody on this machine sees a password in a flag; name a file (passfile=…), set "
+                       "PGPASSWORD or MYSQL_PWD, or write it into the --config file, with mode 0600");
+    return conf_value_set(f->key, f->rest, f->value, c->e);
+}
+
 static int apply_flags(const struct conf_run *c)
 {
     for (size_t i = 0; i < c->flags.n; i++) {
@@ -290,7 +302,7 @@ static int apply_flags(const struct conf_run *c)
 
         if (entries_find(&c->flags, i + 1, f) != NULL)
             continue; /* of a flag given twice the last counts */
-        rc = conf_value_set(f->key, f->rest, f->value, c->e);
+        rc = apply_flag(c, f);
         if (rc != 0)
             return err_wrap(c->e, rc, "--%s%s", f->key->name, f->rest != NULL ? f->rest : "");
     }
@@ -327,7 +339,9 @@ static int apply_entry(struct conf_run *c, const char *name, const char *value, 
         free(entry.rest);
         return err_set(c->e, TX_EINVAL, "«%.60s» is set in line %u already", name, before->line);
     }
-    if (entries_find(&c->flags, 0, &entry) == NULL)
+    if (secret_within(value) && secret_check_file(c->fd, c->e) != TX_OK)
+        rc = TX_EINVAL;
+    else if (entries_find(&c->flags, 0, &entry) == NULL)
         rc = conf_value_set(entry.key, entry.rest, value, c->e);
     if (rc != 0) {
         free(entry.rest);
@@ -386,6 +400,7 @@ static int apply_file(struct conf_run *c)
         return 0;
     if (f == NULL)
         return err_set(c->e, TX_EINVAL, "%s: %s", path, strerror(errno));
+    c->fd = fileno(f);
     rc = apply_lines(c, f, path);
     fclose(f);
     return rc;

@@ -30,7 +30,8 @@ struct conf_key {
 
 /* Sets the defaults, then reads --config FILE (or default_file if it exists; NULL for none), then the flags.
  * --help and --version print to standard output and exit 0. 0, or TX_EINVAL with a message that names file and
- * line, or flag, and what would be right. `keys` ends with a NULL name. */
+ * line, or flag, and what would be right. `keys` ends with a NULL name. A value with a password in it is
+ * refused as a flag, and in a file that others may read (secret.h). */
 int conf_load(const struct conf_key *keys, const char *program, const char *summary, const char *default_file,
               int argc, char **argv, struct tx_error *e);
 

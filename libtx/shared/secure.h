@@ -123,7 +123,7 @@ struct secure_counts {
  */
 struct secure_server *secure_server_new(const struct identity *self, const struct secure_limits *limits,
                                         bool (*accept)(void *ctx, const uint8_t key[KEY_SIZE]),
-                                        void (*refused)(void *ctx, const uint8_t key[KEY_SIZE]), void *ctx);
+                                        bool (*refused)(void *ctx, const uint8_t key[KEY_SIZE]), void *ctx);
 void secure_server_free(struct secure_server *s);
 /* `connection`: on which it came. now: milliseconds, monotonic. */
 enum secure_event secure_server_take(struct secure_server *s, uint64_t now_ms, uint32_t connection,

@@ -22,9 +22,9 @@ enum {
 };
 
 struct pending {
-    uint64_t id; /* 0: free */
-    uint8_t public_key[32], secret_key[32];
-    uint8_t caller[32]; /* its ephemeral key */
+    uint64_t id;                        /* 0: free */
+    uint8_t public_key[32], caller[32]; /* both ephemeral keys */
+    uint8_t rx[32], tx[32];             /* what they have agreed upon */
 };
 
 /* One whose key is believed. */
@@ -51,7 +51,7 @@ struct secure_server {
     const struct identity *self;
     struct secure_limits limits;
     bool (*accept)(void *ctx, const uint8_t key[KEY_SIZE]);
-    void (*refused)(void *ctx, const uint8_t key[KEY_SIZE]);
+    bool (*refused)(void *ctx, const uint8_t key[KEY_SIZE]);
     void *ctx;
     struct pending pending[PENDING];
     size_t next_pending;
@@ -71,7 +71,7 @@ static unsigned limit_or(unsigned given, unsigned otherwise)
 
 struct secure_server *secure_server_new(const struct identity *self, const struct secure_limits *limits,
                                         bool (*accept)(void *ctx, const uint8_t key[KEY_SIZE]),
-                                        void (*refused)(void *ctx, const uint8_t key[KEY_SIZE]), void *ctx)
+                                        bool (*refused)(void *ctx, const uint8_t key[KEY_SIZE]), void *ctx)
 {
     struct secure_server *s = calloc(1, sizeof *s);
 
@@ -235,29 +235,42 @@ static bool count_one(struct counter *c, uint64_t second, unsigned limit)
 {
     if (c->second != second)
         *c = (struct counter){.second = second};
-    return c->n++ < limit;
+    if (c->n >= limit)
+        return false;
+    c->n++;
+    return true;
 }
 
+/* Half of what all may begin is kept for those who have begun none in this second, so that a few who begin as
+ * many as they may do not shut out everybody else. */
 static bool may_begin(struct secure_server *s, uint64_t now_ms, uint32_t connection)
 {
     uint64_t second = now_ms / 1000 + 1;
     struct counter *one = &s->of_one[connection * 2654435761U >> 16 & (CONNECTIONS - 1)];
 
-    if (count_one(one, second, s->limits.of_one) && count_one(&s->all, second, s->limits.handshakes))
+    if (count_one(one, second, s->limits.of_one) &&
+        count_one(&s->all, second, one->n == 1 ? s->limits.handshakes : s->limits.handshakes / 2))
         return true;
     s->counts.limited++;
     return false;
 }
 
+/* The keys are agreed upon here, once: what comes under this handshake and is forged costs next to nothing.
+ * NULL: the caller's is none.
+ */
 static struct pending *pending_new(struct secure_server *s, const uint8_t *caller)
 {
     size_t at = s->next_pending++ % PENDING;
     struct pending *p = &s->pending[at];
+    uint8_t secret_key[crypto_kx_SECRETKEYBYTES];
+    int rc;
 
-    crypto_kx_keypair(p->public_key, p->secret_key);
+    crypto_kx_keypair(p->public_key, secret_key);
     memcpy(p->caller, caller, EPHEMERAL);
-    p->id = (uint64_t)randombytes_random() << 32 | (at + 1);
-    return p;
+    rc = crypto_kx_server_session_keys(p->rx, p->tx, p->public_key, secret_key, p->caller);
+    p->id = rc == 0 ? (uint64_t)randombytes_random() << 32 | (at + 1) : 0;
+    sodium_memzero(secret_key, sizeof secret_key);
+    return rc == 0 ? p : NULL;
 }
 
 static struct pending *pending_find(struct secure_server *s, uint64_t id)
@@ -270,21 +283,20 @@ static struct pending *pending_find(struct secure_server *s, uint64_t id)
 static enum secure_event take_hello(struct secure_server *s, const uint8_t *message, struct secure_result *r)
 {
     struct pending *p = pending_new(s, message + HEAD);
-    const struct secure_parties parties = {
-        .caller_ephemeral = p->caller, .server_ephemeral = p->public_key, .server_key = s->self->public_key};
-    uint8_t secret[WELCOME_SECRET], rx[32], tx[32];
+    struct secure_parties parties = {.server_key = s->self->public_key};
+    uint8_t secret[WELCOME_SECRET];
 
     s->counts.handshakes++;
-    if (crypto_kx_server_session_keys(rx, tx, p->public_key, p->secret_key, p->caller) != 0) {
-        sodium_memzero(p, sizeof *p);
+    if (p == NULL)
         return SECURE_NOTHING;
-    }
+    parties.caller_ephemeral = p->caller;
+    parties.server_ephemeral = p->public_key;
     memcpy(secret, s->self->public_key, KEY_SIZE);
     secure_sign(secret + KEY_SIZE, &parties, s->self);
     secure_head(r->out, SECURE_KIND_WELCOME);
     secure_put_u64(r->out + HEAD, p->id);
     memcpy(r->out + HEAD + 8, p->public_key, EPHEMERAL);
-    secure_wrap(r->out, WELCOME_CLEAR, secret, WELCOME_SECRET, tx);
+    secure_wrap(r->out, WELCOME_CLEAR, secret, WELCOME_SECRET, p->tx);
     r->out_len = WELCOME_BYTES;
     return SECURE_ANSWER;
 }
@@ -317,8 +329,8 @@ static enum secure_event admit(struct secure_server *s, const uint8_t secret[AUT
 
     if (!s->accept(s->ctx, secret)) {
         s->counts.refused++;
-        if (s->refused != NULL)
-            s->refused(s->ctx, secret);
+        if (s->refused != NULL && !s->refused(s->ctx, secret))
+            return SECURE_NOTHING;
         ready(r, 0, tx);
         return SECURE_ANSWER;
     }
@@ -332,11 +344,11 @@ static enum secure_event admit(struct secure_server *s, const uint8_t secret[AUT
     return SECURE_ANSWER;
 }
 
-/* Once: the handshake is used up. */
+/* Once: the handshake is used up by whoever has the keys. */
 static enum secure_event take_auth(struct secure_server *s, const uint8_t *message, struct secure_result *r)
 {
     struct pending *p = pending_find(s, secure_get_u64(message + HEAD)), was;
-    uint8_t secret[AUTH_SECRET], rx[32], tx[32];
+    uint8_t secret[AUTH_SECRET];
     const struct secure_parties parties = {.caller_ephemeral = was.caller,
                                            .server_ephemeral = was.public_key,
                                            .server_key = s->self->public_key,
@@ -346,17 +358,14 @@ static enum secure_event take_auth(struct secure_server *s, const uint8_t *messa
     if (p == NULL)
         return SECURE_NOTHING;
     was = *p;
-    if (crypto_kx_server_session_keys(rx, tx, was.public_key, was.secret_key, was.caller) == 0 &&
-        secure_unwrap(message, AUTH_CLEAR, secret, AUTH_SECRET, rx)) {
+    if (secure_unwrap(message, AUTH_CLEAR, secret, AUTH_SECRET, was.rx)) {
         sodium_memzero(p, sizeof *p);
         if (secure_verify(secret + KEY_SIZE, &parties))
-            event = admit(s, secret, rx, tx, r);
+            event = admit(s, secret, was.rx, was.tx, r);
     }
     if (event == SECURE_NOTHING)
         s->counts.forged++;
     sodium_memzero(&was, sizeof was);
-    sodium_memzero(rx, sizeof rx);
-    sodium_memzero(tx, sizeof tx);
     return event;
 }
 

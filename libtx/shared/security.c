@@ -2,7 +2,45 @@
 #include "libtx/shared/security.h"
 
 #include <sodium.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* NULL: not set, or empty. */
+static const char *environment(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && *value != '\0' ? value : NULL;
+}
+
+/* A slip here must not turn encryption off, nor leave its author in the belief that it is. */
+static int insecure_environment(bool *out, struct tx_error *e)
+{
+    static const char *const words[] = {"0", "1", "false", "true", "no", "yes", "off", "on"};
+    const char *value = environment("ASSENT_INSECURE");
+
+    for (size_t i = 0; value != NULL && i < sizeof words / sizeof *words; i++) {
+        if (strcmp(value, words[i]) != 0)
+            continue;
+        *out = i % 2 == 1;
+        return TX_OK;
+    }
+    return value == NULL
+               ? TX_OK
+               : err_set(e, TX_EINVAL, "ASSENT_INSECURE «%.40s»; write 1 or 0, true, yes, on …", value);
+}
+
+int security_environment(struct security_options *options, struct tx_error *e)
+{
+    bool given = options->identity != NULL || options->insecure;
+
+    if (options->keys == NULL)
+        options->keys = environment("ASSENT_KEYS");
+    if (given)
+        return TX_OK;
+    options->identity = environment("ASSENT_IDENTITY");
+    return insecure_environment(&options->insecure, e);
+}
 
 int security_open(struct security *s, const struct security_options *options, struct tx_error *e)
 {
@@ -59,6 +97,14 @@ bool security_is_local(const char *address)
     return strncmp(address, "tcp://", 6) == 0 && is_loopback(address + 6);
 }
 
+/* Whoever opens what is no address at all says so, and better. */
+static bool is_address(const char *text, size_t n)
+{
+    const char *scheme = strstr(text, "://");
+
+    return scheme != NULL && (size_t)(scheme - text) < n;
+}
+
 int security_check_address(const struct security *s, const char *setting, const char *addresses,
                            struct tx_error *e)
 {
@@ -67,7 +113,7 @@ int security_check_address(const struct security *s, const char *setting, const 
     for (const char *a = addresses; *a != '\0';) {
         size_t n = strcspn(a, ", ");
 
-        if (n > 0 && !security_is_local(a))
+        if (is_address(a, n) && !security_is_local(a))
             return err_set(
                 e, TX_EREFUSED,
                 "%s: insecure is for this machine alone, and «%.*s» is not a loopback address: give keys "

@@ -26,6 +26,10 @@ struct security {
     struct keyring ring;
 };
 
+/* Fills in from the environment what is not given: ASSENT_IDENTITY, ASSENT_KEYS, and ASSENT_INSECURE (1, true,
+ * yes or on), which counts for nothing where an identity is given. What it fills in is borrowed from there.
+ * TX_EINVAL: ASSENT_INSECURE is something else. */
+int security_environment(struct security_options *options, struct tx_error *e);
 /* TX_EINVAL: neither an identity nor insecure, with the remedy; as identity_load(), keyring_load(). */
 int security_open(struct security *s, const struct security_options *options, struct tx_error *e);
 void security_release(struct security *s);

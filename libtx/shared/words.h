@@ -23,6 +23,10 @@ enum {
     ROWS_LIMIT = 16 << 20,   /* bytes of a message between application and agent */
 };
 
+/* The kind of resource that serves itself: a program with libtx's participant inside. All others are opened by
+ * txagentd. */
+#define KIND_SERVICE "service"
+
 enum verdict { VERDICT_NONE, VERDICT_COMMIT, VERDICT_ABORT };
 
 /* Who proposed what stands. */

@@ -86,6 +86,5 @@ void xa_xid_receipt(const struct txid *id, unsigned branch, char out[XA_RECEIPT_
     char key[XA_KEY_SQL_SIZE];
 
     xa_xid_key(id, branch, key);
-    snprintf(out, XA_RECEIPT_SQL_SIZE, "INSERT INTO assent.receipt (gid, thread) VALUES (%s, CONNECTION_ID())",
-             key);
+    snprintf(out, XA_RECEIPT_SQL_SIZE, XA_RECEIPT_INSERT, key);
 }

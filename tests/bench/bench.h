@@ -13,6 +13,7 @@ enum bench_mode {
     BENCH_PLAIN,  /* two separate commits, no atomicity: what a user pays today */
     BENCH_DIRECT, /* Assent, on the application's own connections */
     BENCH_REMOTE, /* Assent, statements through agents */
+    BENCH_CLEAR,  /* as BENCH_DIRECT, by a coordinator that is insecure: what encryption costs */
     BENCH_MODES
 };
 
@@ -25,6 +26,7 @@ struct bench_setup {
     enum txn_return when;
     unsigned accounts;
     tx_client *client; /* NULL where only floor and plain run */
+    tx_client *clear;  /* NULL where BENCH_CLEAR does not run */
 };
 
 /* One client: a thread's own connections and random numbers. */

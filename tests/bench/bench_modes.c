@@ -6,7 +6,7 @@
 #include "libtx/libtx_pg.h"
 #include "tests/bench/bench.h"
 
-const char *const bench_mode_names[BENCH_MODES] = {"floor", "plain", "direct", "remote"};
+const char *const bench_mode_names[BENCH_MODES] = {"floor", "plain", "direct", "remote", "clear"};
 
 bool bench_client_open(struct bench_client *c, const struct bench_setup *setup, unsigned id)
 {
@@ -100,13 +100,13 @@ static bool plain_transfer(struct bench_client *c)
     return work(c) && both(c, "COMMIT", "COMMIT");
 }
 
-static bool direct_transfer(struct bench_client *c)
+static bool transfer_by(struct bench_client *c, tx_client *client)
 {
     struct tx_error e = {0, ""};
     txn *t;
     bool ok;
 
-    if (txn_begin(c->setup->client, &t, &e) != TX_OK)
+    if (txn_begin(client, &t, &e) != TX_OK)
         return fail(c, "txn_begin", e.msg);
     ok = work(c);
     for (int i = 0; ok && i < 2; i++) {
@@ -117,6 +117,16 @@ static bool direct_transfer(struct bench_client *c)
         ok = fail(c, "txn_commit", e.msg);
     txn_free(t);
     return ok;
+}
+
+static bool direct_transfer(struct bench_client *c)
+{
+    return transfer_by(c, c->setup->client);
+}
+
+static bool clear_transfer(struct bench_client *c)
+{
+    return transfer_by(c, c->setup->clear);
 }
 
 static bool remote_transfer(struct bench_client *c)
@@ -147,8 +157,8 @@ static bool remote_transfer(struct bench_client *c)
 
 bool bench_transfer(struct bench_client *c, enum bench_mode mode)
 {
-    static bool (*const ways[BENCH_MODES])(struct bench_client *) = {floor_transfer, plain_transfer,
-                                                                     direct_transfer, remote_transfer};
+    static bool (*const ways[BENCH_MODES])(struct bench_client *) = {
+        floor_transfer, plain_transfer, direct_transfer, remote_transfer, clear_transfer};
 
     c->count++;
     return ways[mode](c);

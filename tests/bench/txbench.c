@@ -14,7 +14,7 @@
 enum { LIST_MAX = 16, ROUNDS_MAX = 99, CLIENTS_MAX = 1000 };
 
 static struct settings {
-    char *coordinators, *conninfo[2], *resource[2], *modes, *clients, *when;
+    char *coordinators, *clear_coordinators, *conninfo[2], *resource[2], *modes, *base, *clients, *when;
     unsigned seconds, rounds, accounts;
     bool json, init;
 } set;
@@ -30,8 +30,11 @@ static const struct conf_key keys[] = {
      NULL},
     {"coordinators", CONF_STRING, &set.coordinators, NULL, "LIST",
      "coordinators (default: $ASSENT_COORDINATORS, else tcp://127.0.0.1:7401)", 0, 0, NULL},
+    {"clear_coordinators", CONF_STRING, &set.clear_coordinators, NULL, "LIST",
+     "insecure coordinators, for the mode clear", 0, 0, NULL},
     {"modes", CONF_STRING, &set.modes, "floor,plain,direct,remote", "LIST",
-     "what to run: floor, plain, direct, remote", 0, 0, NULL},
+     "what to run: floor, plain, direct, remote, clear", 0, 0, NULL},
+    {"base", CONF_STRING, &set.base, "floor", "MODE", "what the others are compared with", 0, 0, NULL},
     {"clients", CONF_STRING, &set.clients, "1,8,32", "LIST", "numbers of clients to run with", 0, 0, NULL},
     {"commit_returns", CONF_STRING, &set.when, "completed", "WHEN", "completed or decision_logged", 0, 0, NULL},
     {"seconds", CONF_UINT, &set.seconds, "3", "N", "length of one run", 1, 3600, NULL},
@@ -127,20 +130,20 @@ struct row {
     enum bench_mode mode;
     struct bench_figures figures;
     double ratio_throughput,
-        ratio_p50; /* to the floor of the same rounds: medians of the ratios; 0 without a floor */
+        ratio_p50; /* to the base of the same rounds: medians of the ratios; 0 without one */
 };
 
 /* The median of round-by-round ratios: what shakes the machine in one round shakes both. */
-static void ratios(struct row *row, struct bench_figures figures[BENCH_MODES][ROUNDS_MAX], bool with_floor)
+static void ratios(struct row *row, struct bench_figures figures[BENCH_MODES][ROUNDS_MAX], int base)
 {
     double throughput[ROUNDS_MAX], p50[ROUNDS_MAX];
 
     row->figures = median_of(figures[row->mode], set.rounds);
-    if (!with_floor)
+    if (base < 0)
         return;
     for (unsigned r = 0; r < set.rounds; r++) {
-        throughput[r] = figures[row->mode][r].per_second / figures[BENCH_FLOOR][r].per_second;
-        p50[r] = figures[row->mode][r].p50_ms / figures[BENCH_FLOOR][r].p50_ms;
+        throughput[r] = figures[row->mode][r].per_second / figures[base][r].per_second;
+        p50[r] = figures[row->mode][r].p50_ms / figures[base][r].p50_ms;
     }
     row->ratio_throughput = bench_median(throughput, set.rounds);
     row->ratio_p50 = bench_median(p50, set.rounds);
@@ -152,7 +155,8 @@ static bool measure(const struct bench_setup *setup, unsigned n, const enum benc
 {
     static struct bench_figures figures[BENCH_MODES][ROUNDS_MAX];
     struct worker *workers = calloc(n, sizeof *workers);
-    bool ok = workers != NULL, with_floor = false;
+    bool ok = workers != NULL;
+    int base = -1;
 
     for (unsigned i = 0; ok && i < n; i++) {
         ok = bench_client_open(&workers[i].client, setup, i);
@@ -170,10 +174,10 @@ static bool measure(const struct bench_setup *setup, unsigned n, const enum benc
     if (!set.json)
         fprintf(stderr, "\r%60s\r", "");
     for (size_t m = 0; m < n_modes; m++)
-        with_floor = with_floor || modes[m] == BENCH_FLOOR;
+        base = strcmp(bench_mode_names[modes[m]], set.base) == 0 ? (int)modes[m] : base;
     for (size_t m = 0; ok && m < n_modes; m++) {
         rows[m] = (struct row){n, modes[m], {0, 0, 0}, 0, 0};
-        ratios(&rows[m], figures, with_floor);
+        ratios(&rows[m], figures, base);
     }
     for (unsigned i = 0; workers != NULL && i < n; i++) {
         bench_client_close(&workers[i].client);
@@ -185,13 +189,13 @@ static bool measure(const struct bench_setup *setup, unsigned n, const enum benc
 
 static void print_text(const struct row *rows, size_t n)
 {
-    printf("%7s  %-7s %10s %9s %9s %12s %12s\n", "clients", "mode", "tx/s", "p50 ms", "p99 ms", "tx/s : floor",
-           "p50 : floor");
+    printf("%7s  %-7s %10s %9s %9s %6s:%6s %6s:%6s\n", "clients", "mode", "tx/s", "p50 ms", "p99 ms", "tx/s ",
+           set.base, "p50 ", set.base);
     for (size_t i = 0; i < n; i++) {
         printf("%7u  %-7s %10.0f %9.3f %9.3f", rows[i].clients, bench_mode_names[rows[i].mode],
                rows[i].figures.per_second, rows[i].figures.p50_ms, rows[i].figures.p99_ms);
         if (rows[i].ratio_throughput > 0)
-            printf(" %12.2f %12.2f", rows[i].ratio_throughput, rows[i].ratio_p50);
+            printf(" %13.2f %13.2f", rows[i].ratio_throughput, rows[i].ratio_p50);
         printf("\n");
     }
 }
@@ -210,8 +214,9 @@ static void print_json(const struct row *rows, size_t n)
         cJSON_AddNumberToObject(o, "p50_ms", rows[i].figures.p50_ms);
         cJSON_AddNumberToObject(o, "p99_ms", rows[i].figures.p99_ms);
         if (rows[i].ratio_throughput > 0) {
-            cJSON_AddNumberToObject(o, "throughput_to_floor", rows[i].ratio_throughput);
-            cJSON_AddNumberToObject(o, "p50_to_floor", rows[i].ratio_p50);
+            cJSON_AddStringToObject(o, "base", set.base);
+            cJSON_AddNumberToObject(o, "throughput_to_base", rows[i].ratio_throughput);
+            cJSON_AddNumberToObject(o, "p50_to_base", rows[i].ratio_p50);
         }
         cJSON_AddItemToArray(list, o);
     }
@@ -232,7 +237,7 @@ static size_t parse_modes(char *list, enum bench_mode out[BENCH_MODES])
         while (m < BENCH_MODES && strcmp(bench_mode_names[m], name) != 0)
             m++;
         if (m == BENCH_MODES || n == BENCH_MODES) {
-            fprintf(stderr, "txbench: modes: «%s» is not one of floor, plain, direct, remote\n", name);
+            fprintf(stderr, "txbench: modes: «%s» is not one of floor, plain, direct, remote, clear\n", name);
             return 0;
         }
         out[n++] = (enum bench_mode)m;
@@ -278,25 +283,35 @@ static bool init_database(const char *conninfo)
     return ok;
 }
 
-static bool open_client(struct bench_setup *setup, const enum bench_mode *modes, size_t n)
+static bool open_one(tx_client **out, const struct tx_client_options *options)
 {
-    struct tx_client_options options = {.coordinators = set.coordinators, .application_name = "txbench"};
     struct tx_error e;
 
-    for (size_t i = 0; i < n; i++) {
-        if (modes[i] < BENCH_DIRECT)
-            continue;
-        if (tx_client_open(&setup->client, &options, &e) == TX_OK)
-            return true;
-        fprintf(stderr, "txbench: %s\n", e.msg);
-        return false;
+    if (*out != NULL || tx_client_open(out, options, &e) == TX_OK)
+        return true;
+    fprintf(stderr, "txbench: %s\n", e.msg);
+    return false;
+}
+
+static bool open_clients(struct bench_setup *setup, const enum bench_mode *modes, size_t n)
+{
+    const struct tx_client_options secured = {.coordinators = set.coordinators, .application_name = "txbench"};
+    const struct tx_client_options clear = {
+        .coordinators = set.clear_coordinators, .application_name = "txbench", .insecure = true};
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < n; i++) {
+        if (modes[i] == BENCH_CLEAR)
+            ok = open_one(&setup->clear, &clear);
+        else if (modes[i] >= BENCH_DIRECT)
+            ok = open_one(&setup->client, &secured);
     }
-    return true;
+    return ok;
 }
 
 int main(int argc, char **argv)
 {
-    struct bench_setup setup = {{NULL, NULL}, {NULL, NULL}, TXN_COMPLETED, 0, NULL};
+    struct bench_setup setup = {{NULL, NULL}, {NULL, NULL}, TXN_COMPLETED, 0, NULL, NULL};
     struct row rows[LIST_MAX * BENCH_MODES];
     enum bench_mode modes[BENCH_MODES];
     unsigned clients[LIST_MAX];
@@ -321,7 +336,7 @@ int main(int argc, char **argv)
         setup.resource[i] = set.resource[i];
     }
     ok = (!set.init || (init_database(set.conninfo[0]) && init_database(set.conninfo[1]))) &&
-         open_client(&setup, modes, n_modes);
+         open_clients(&setup, modes, n_modes);
     for (size_t i = 0; ok && i < n_clients; i++, n_rows += n_modes)
         ok = measure(&setup, clients[i], modes, n_modes, rows + n_rows);
     if (ok && set.json)
@@ -329,6 +344,7 @@ int main(int argc, char **argv)
     else if (ok)
         print_text(rows, n_rows);
     tx_client_close(setup.client);
+    tx_client_close(setup.clear);
     conf_release(keys);
     return ok ? 0 : 1;
 }

@@ -257,14 +257,18 @@ static int run(void)
         printf("Resource %s  %s\n", world_server_name(s.bank[i]),
                world_server_conninfo(s.bank[i], "app", conninfo));
     printf("Logs             %s\n\n", world_dir(s.world));
-    printf("Try:\n  export ASSENT_COORDINATORS=%s\n", world_coordinators(s.world));
-    printf("  %s status\n", world_program(s.world, "txadmin", program));
+    printf("Try:\n  export ASSENT_COORDINATORS=%s ASSENT_KEYS=%s\n", world_coordinators(s.world),
+           world_keys(s.world, program));
+    printf("  export ASSENT_IDENTITY=%s\n", world_identity(s.world, "client", program));
+    printf("  %s", world_program(s.world, "txadmin", program));
+    printf(" --identity %s status\n", world_identity(s.world, "operator", program));
     printf("  %s", world_program(s.world, "examples/transfer", program));
     for (int i = 0; i < 2; i++)
         printf(" \"%s\"", world_server_conninfo(s.bank[i], "app", conninfo));
     printf("\n  psql \"%s\" -c \"CREATE TABLE orders (transaction text, item text, n int)\"",
            world_server_conninfo(s.bank[0], "app", conninfo));
-    printf("\n  %s stock.journal 7500 &", world_program(s.world, "examples/service", program));
+    printf("\n  ASSENT_IDENTITY=%s", world_identity(s.world, "service", program));
+    printf(" %s stock.journal 7500 &", world_program(s.world, "examples/service", program));
     printf("\n  bash -c 'echo put bolt 100 > /dev/tcp/127.0.0.1/7500'");
     printf("\n  %s \"%s\" 7500 bolt 3", world_program(s.world, "examples/order", program),
            world_server_conninfo(s.bank[0], "app", conninfo));
@@ -276,11 +280,41 @@ static int run(void)
     return 0;
 }
 
+static void declare(struct world *w, const char *coordinator, const char *resource)
+{
+    char program[WORLD_PATH_SIZE];
+    struct world_output o =
+        world_run(w, WORLD_ARGS(world_program(w, "txadmin", program), "--insecure", "--coordinators",
+                                coordinator, "resource", "add", resource, "postgresql", "dbname=bank"));
+
+    if (o.code != 0)
+        world_fail(w, "%s: %s", resource, o.error);
+    world_output_release(&o);
+}
+
+/* A coordinator beside the stage's that is insecure, for the mode clear: its address, as a flag. */
+static void start_clear(const struct stage *s, char flag[WORLD_PATH_SIZE])
+{
+    char program[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE + 16], listen[64];
+
+    snprintf(data, sizeof data, "%s/clear.data", world_dir(s->world));
+    snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(s->world));
+    snprintf(flag, WORLD_PATH_SIZE, "--clear_coordinators=%s", listen);
+    world_process_start_ready(
+        world_process_new(s->world, "clear",
+                          WORLD_ARGS(world_program(s->world, "txcoordd", program), "--insecure=true",
+                                     "--data_dir", data, "--listen", listen)),
+        NULL);
+    for (int i = 0; i < 2; i++)
+        declare(s->world, listen, world_server_name(s->bank[i]));
+}
+
 /* txbench with the stage's addresses in front of the arguments given; its exit code. */
 static int bench(int argc, char **argv)
 {
     char program[WORLD_PATH_SIZE], a[2 * WORLD_PATH_SIZE], b[2 * WORLD_PATH_SIZE], conninfo[WORLD_PATH_SIZE];
-    const char **args = calloc((size_t)argc + 6, sizeof *args);
+    char clear[WORLD_PATH_SIZE];
+    const char **args = calloc((size_t)argc + 7, sizeof *args);
     int n = 0, status = 0;
     struct stage s;
     pid_t pid;
@@ -294,6 +328,8 @@ static int bench(int argc, char **argv)
     args[n++] = a;
     args[n++] = b;
     args[n++] = "--init=true";
+    start_clear(&s, clear);
+    args[n++] = clear;
     for (int i = 0; i < argc; i++)
         args[n++] = argv[i];
     setenv("ASSENT_COORDINATORS", world_coordinators(s.world), 1);

@@ -131,6 +131,7 @@ static void print_use(const struct group *g, unsigned from, unsigned to, double 
 {
     double each = (to - from) * done / 1000;
     struct use u = {0, 0, 0, 0, 0, 0};
+    char written[32] = "for root"; /* what a node writes the system tells nobody else */
 
     for (unsigned i = from; i < to; i++) {
         const struct use *a = &g->nodes[i].before, *b = &g->nodes[i].after;
@@ -142,8 +143,10 @@ static void print_use(const struct group *g, unsigned from, unsigned to, double 
         u.received += (b->received - a->received) / each;
         u.rss += b->rss / (to - from);
     }
-    printf("  %-8s %7.1f %4.0f KiB %7.1f %8.0f %9.0f %7.0f\n", from == 0 ? "leader" : "follower", u.cpu_ms,
-           u.written / 1024, u.forced, u.sent / 1024, u.received / 1024, u.rss / (1 << 20));
+    if (u.written > 0)
+        snprintf(written, sizeof written, "%.0f KiB", u.written / 1024);
+    printf("  %-8s %7.1f %8.8s %7.1f %8.0f %9.0f %7.0f\n", from == 0 ? "leader" : "follower", u.cpu_ms, written,
+           u.forced, u.sent / 1024, u.received / 1024, u.rss / (1 << 20));
 }
 
 static void measure(struct group *g, unsigned in_flight)

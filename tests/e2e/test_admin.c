@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tests/lib/kit.h"
 
@@ -149,6 +150,20 @@ static void test_usage(void **state)
     assert_admin(WORLD_ARGS("show", "no id"), REFUSED, "no id");
     assert_admin(WORLD_ARGS("--coordinators", "tcp://127.0.0.1:1", "--timeout", "300ms", "status"), SILENCE,
                  "127.0.0.1:1");
+}
+
+/* A device, say, which would be gone then. */
+static void test_a_backup_replaces_files_alone(void **state)
+{
+    char path[WORLD_PATH_SIZE];
+    struct stat st;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/pipe", world_dir(kit.world));
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_admin(WORLD_ARGS("backup", path), USAGE, "is not a file");
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
 }
 
 /* Whoever reads JSON gets it, however it ends. */
@@ -336,35 +351,25 @@ static void test_doctor_finds_a_name_that_is_no_branch(void **state)
     PQfinish(conn);
 }
 
-static void let_in(struct world_server *s, const char *method)
-{
-    world_sql(
-        s,
-        "DO $$ BEGIN EXECUTE format('COPY (VALUES (''host all assent_agent all %s''), (''host all all all "
-        "trust'')) TO %%L', current_setting('hba_file')); END $$",
-        method);
-    world_sql(s, "SELECT pg_reload_conf()");
-}
-
 /* The reason is told as it is now, with what to do, and the agent is back when it has been mended. */
 static void test_a_wrong_password(void **state)
 {
     (void)state;
     assert_int_equal(world_process_stop(kit.agent[1]), 0);
     world_sql(kit.bank[1], "ALTER ROLE assent_agent PASSWORD 'right'");
-    let_in(kit.bank[1], "scram-sha-256");
+    world_server_let_in(kit.bank[1], "host all assent_agent all scram-sha-256");
     world_server_stop(kit.bank[1]);
     world_process_start_ready(kit.agent[1], "PGPASSWORD=wrong");
     await_json(WORLD_ARGS("resources"), "refused"); /* the connection */
     world_server_start(kit.bank[1]);
     await_json(WORLD_ARGS("resources"), "password authentication failed for user");
     assert_admin(WORLD_ARGS("resources"), DONE, "down|password authentication failed");
-    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "password authentication failed|passfile|pg_hba.conf");
+    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "password authentication failed|passfile|resource test");
     world_process_await(kit.agent[1], "password authentication failed", KIT_SETTLE_MS);
     world_sql(kit.bank[1], "ALTER ROLE assent_agent PASSWORD 'wrong'");
     kit_await_agents(&kit);
     assert_false(json_has(WORLD_ARGS("resources"), "password"));
-    let_in(kit.bank[1], "trust");
+    world_server_let_in(kit.bank[1], "host all assent_agent all trust");
     assert_int_equal(world_process_stop(kit.agent[1]), 0);
 }
 
@@ -422,6 +427,7 @@ int main(int argc, char **argv)
         TEST(test_looking_at_a_quiet_group),
         TEST(test_a_session_is_shown),
         TEST(test_usage),
+        TEST(test_a_backup_replaces_files_alone),
         TEST(test_a_failure_is_json_too),
         TEST(test_a_stuck_transaction_is_shown),
         TEST(test_resolve_commit),

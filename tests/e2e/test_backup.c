@@ -48,14 +48,16 @@ static bool in_doubt(void *arg)
 static struct world_process *restored_node(const char *file)
 {
     static char program[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE + 32], listen[64];
+    char identity[WORLD_PATH_SIZE], keys[WORLD_PATH_SIZE];
 
     snprintf(data, sizeof data, "%s/restored.data", world_dir(kit.world));
     snprintf(listen, sizeof listen, "%.*s", (int)strcspn(world_coordinators(kit.world), ","),
              world_coordinators(kit.world));
-    return world_process_new(kit.world, "restored",
-                             WORLD_ARGS(world_program(kit.world, "txcoordd", program), "--data_dir", data,
-                                        "--listen", listen, "--peer_listen", world_node_peer(kit.world, 1),
-                                        "--restore", file));
+    return world_process_new(
+        kit.world, "restored",
+        WORLD_ARGS(world_program(kit.world, "txcoordd", program), "--data_dir", data, "--listen", listen,
+                   "--peer_listen", world_node_peer(kit.world, 1), "--restore", file, "--identity",
+                   world_identity(kit.world, "node_1", identity), "--keys", world_keys(kit.world, keys)));
 }
 
 /* Prepared in both banks without touching an account, in a session that lives for an hour. */
@@ -123,13 +125,14 @@ static double begin_backup_at(unsigned id)
 
     buf_init(&out);
     assert_int_equal(wire_encode(&m, &out), TX_OK);
-    assert_int_equal(channel_dial(&channel, world_node_address(kit.world, id), MESSAGE_LIMIT, NULL, NULL),
+    assert_int_equal(channel_dial(&channel, world_node_address(kit.world, id), MESSAGE_LIMIT,
+                                  world_security(kit.world, "operator"), NULL),
                      TX_OK);
     while (channel_send(&channel, 1, out.data, out.len) != TX_OK)
         world_sleep_ms(10);
     p = (struct pollfd){.fd = channel_fd(&channel), .events = POLLIN};
-    assert_int_equal(poll(&p, 1, KIT_SETTLE_MS), 1);
-    assert_int_equal(channel_receive(&channel, &in), 1);
+    while (channel_receive(&channel, &in) != 1)
+        assert_int_equal(poll(&p, 1, KIT_SETTLE_MS), 1);
     assert_int_equal(wire_decode(&reply, in.data, in.len, &scratch, NULL), TX_OK);
     assert_int_equal(reply.type, WIRE_ADMIN_REPLY);
     answer = cJSON_Parse(reply.admin.json);

@@ -45,11 +45,15 @@ static void assert_says(const char *text, const char *words)
 static void assert_refuses(const char *program, const char *const *flags, const char *words)
 {
     const char *argv[32];
-    char path[WORLD_PATH_SIZE];
+    char path[WORLD_PATH_SIZE], identity[WORLD_PATH_SIZE], keys[WORLD_PATH_SIZE];
     struct world_output o;
     size_t n = 0;
 
     argv[n++] = world_program(kit.world, program, path);
+    argv[n++] = "--identity";
+    argv[n++] = world_identity(kit.world, "node_0", identity);
+    argv[n++] = "--keys";
+    argv[n++] = world_keys(kit.world, keys);
     while (*flags != NULL && n < 31)
         argv[n++] = *flags++;
     argv[n] = NULL;
@@ -182,6 +186,33 @@ static void test_taken_port(void **state)
     close(s);
 }
 
+static void test_keys_and_insecure(void **state)
+{
+    char mine[2 * WORLD_PATH_SIZE], text[128];
+
+    (void)state;
+    write_file("mine.key", "assent-secret-key AAAA\n", mine);
+    assert_refuses("txcoordd", WORLD_ARGS("--identity", mine), "identity|mine.key|chmod 600");
+    assert_refuses("txagentd", WORLD_ARGS("--identity", mine, "--resource.a", "postgresql dbname=bank"),
+                   "identity|mine.key|chmod 600");
+    assert_refuses("txcoordd", WORLD_ARGS("--keys", "/no/such/keys"), "keys|/no/such/keys");
+    assert_refuses("txcoordd", WORLD_ARGS("--insecure=true", "--listen", "tcp://0.0.0.0:7401"),
+                   "listen|insecure|loopback");
+    snprintf(text, sizeof text, "tcp://127.0.0.1:%u", world_port(kit.world));
+    assert_refuses("txcoordd",
+                   WORLD_ARGS("--insecure=true", "--listen", text, "--peer_listen", "tcp://0.0.0.0:7402",
+                              "--peer_advertise", "tcp://10.0.0.1:7402"),
+                   "peer_listen|insecure|loopback");
+    assert_refuses("txagentd",
+                   WORLD_ARGS("--insecure=true", "--listen", "tcp://0.0.0.0:7501", "--resource.a",
+                              "postgresql dbname=bank"),
+                   "listen|insecure|loopback");
+    assert_refuses("txagentd",
+                   WORLD_ARGS("--insecure=true", "--coordinators", "tcp://10.0.0.1:7401", "--resource.a",
+                              "postgresql dbname=bank"),
+                   "coordinators|insecure|loopback");
+}
+
 /* Right settings */
 
 static void test_flag_wins_over_file(void **state)
@@ -189,6 +220,7 @@ static void test_flag_wins_over_file(void **state)
     char conf[2 * WORLD_PATH_SIZE], text[128], listen_at[64];
     struct world_process *p;
     char program[WORLD_PATH_SIZE], data[2 * WORLD_PATH_SIZE];
+    char identity[WORLD_PATH_SIZE], keys[WORLD_PATH_SIZE];
     unsigned in_file = world_port(kit.world), in_flag = world_port(kit.world);
 
     (void)state;
@@ -197,7 +229,9 @@ static void test_flag_wins_over_file(void **state)
     snprintf(listen_at, sizeof listen_at, "--listen=tcp://127.0.0.1:%u", in_flag);
     p = world_process_new(kit.world, "wins",
                           WORLD_ARGS(world_program(kit.world, "txcoordd", program), "--config", conf, listen_at,
-                                     "--data_dir", in_world("wins.data", data)));
+                                     "--data_dir", in_world("wins.data", data), "--identity",
+                                     world_identity(kit.world, "node_0", identity), "--keys",
+                                     world_keys(kit.world, keys)));
     world_process_start_ready(p, NULL);
     assert_true(world_process_logged(p, listen_at + 2));
     assert_int_equal(world_process_stop(p), 0);
@@ -248,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_wrong_flags_of_the_agent),
         cmocka_unit_test(test_wrong_lines_in_a_file),
         cmocka_unit_test(test_directories_that_cannot_be_used),
+        cmocka_unit_test(test_keys_and_insecure),
         cmocka_unit_test(test_taken_port),
         cmocka_unit_test(test_flag_wins_over_file),
         cmocka_unit_test(test_second_coordinator_on_one_directory),

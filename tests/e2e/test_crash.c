@@ -259,8 +259,8 @@ static bool is_for_mariadb(const struct crash_case *c)
 {
     bool coordinator = strncmp(names[c - cases], "coord", 5) == 0;
 
-    return (c->mode == KIT_DIRECT && !coordinator) || c->mode == KIT_REMOTE || c->mode == KIT_REFUSED ||
-           c->mode == KIT_MIXED || c->mode == KIT_LOGGED;
+    return (c->mode == KIT_DIRECT && !coordinator) || c->mode == KIT_SINGLE || c->mode == KIT_REMOTE ||
+           c->mode == KIT_REFUSED || c->mode == KIT_MIXED || c->mode == KIT_LOGGED;
 }
 
 int main(int argc, char **argv)

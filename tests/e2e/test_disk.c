@@ -181,15 +181,17 @@ static void test_broken_disk(void **state)
 static struct world_process *start_limited(const char *name, const char *limits)
 {
     char program[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE + 32], listen[64], script[128];
+    char identity[WORLD_PATH_SIZE], keys[WORLD_PATH_SIZE];
     struct world_process *p;
 
     snprintf(script, sizeof script, "%s && exec \"$@\"", limits);
     snprintf(data, sizeof data, "%s/%s.data", world_dir(kit.world), name);
     snprintf(listen, sizeof listen, "tcp://127.0.0.1:%u", world_port(kit.world));
-    p = world_process_new(kit.world, name,
-                          WORLD_ARGS("/bin/sh", "-c", script, "sh",
-                                     world_program(kit.world, "txcoordd", program), "--data_dir", data,
-                                     "--listen", listen));
+    p = world_process_new(
+        kit.world, name,
+        WORLD_ARGS("/bin/sh", "-c", script, "sh", world_program(kit.world, "txcoordd", program), "--data_dir",
+                   data, "--listen", listen, "--identity", world_identity(kit.world, "node_0", identity),
+                   "--keys", world_keys(kit.world, keys)));
     world_process_start(p, NULL);
     return p;
 }

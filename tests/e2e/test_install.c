@@ -78,6 +78,9 @@ static void test_files(void **state)
         "usr/share/man/man3/libtx.3",
         "usr/share/man/man3/libtx_participant.3",
         "usr/share/man/man8/txcoordd.8",
+        "usr/lib/systemd/system/txcoordd.service",
+        "usr/lib/systemd/system/txagentd.service",
+        "usr/lib/sysusers.d/assent.conf",
     };
     char path[3 * WORLD_PATH_SIZE];
 
@@ -186,6 +189,35 @@ static void test_headers_alone(void **state)
                root, root));
 }
 
+/* systemd takes the units without a word, and thinks them as safe as a daemon on a network can be: its score,
+ * in tenths, of which a unit without any hardening has 92. */
+static void test_systemd_units(void **state)
+{
+    enum { SCORE = 15 };
+    static const char *const units[] = {"txcoordd.service", "txagentd.service"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        free(shell("! grep @ %s/own/lib/systemd/system/%s | grep -v '=[~]*@'", root, units[i]));
+        free(shell("grep '^ExecStart=/usr/sbin/' %s/usr/lib/systemd/system/%s", root, units[i]));
+        free(shell("said=$(systemd-analyze verify --man=no %s/own/lib/systemd/system/%s 2>&1) && "
+                   "test -z \"$said\" || { echo \"$said\"; false; }",
+                   root, units[i]));
+        free(shell("systemd-analyze security --no-pager --offline=true --threshold=%d "
+                   "%s/own/lib/systemd/system/%s",
+                   SCORE, root, units[i]));
+    }
+}
+
+/* The users that the units name are those that are made. */
+static void test_systemd_users(void **state)
+{
+    (void)state;
+    free(shell("cd %s/usr/lib && sed -n 's/^User=//p' systemd/system/*.service | sort >%s/named && "
+               "awk '$1 == \"u\" { print $2 }' sysusers.d/assent.conf | sort | diff %s/named -",
+               root, root, root));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +228,8 @@ int main(void)
         cmocka_unit_test(test_without_libmariadb),
         cmocka_unit_test(test_with_libmariadb),
         cmocka_unit_test(test_headers_alone),
+        cmocka_unit_test(test_systemd_units),
+        cmocka_unit_test(test_systemd_users),
     };
 
     return kit_close(&kit, cmocka_run_group_tests(tests, open_group, NULL));

@@ -412,6 +412,11 @@ static void test_doctor(void **state)
     assert_finding("connection", "ok");
     assert_finding("in doubt", "ok");
     assert_finding("innodb_flush_log_at_trx_commit", "ok");
+    assert_finding("engines", "ok");
+    world_sql(kit.bank[1], "CREATE TABLE stays (id int) ENGINE = MyISAM;"
+                           "GRANT SELECT ON bank.* TO assent_agent@'127.0.0.1'");
+    assert_finding("engines", "warning");
+    world_sql(kit.bank[1], "DROP TABLE stays");
     world_sql(kit.bank[1], "SET GLOBAL innodb_flush_log_at_trx_commit = 2");
     assert_finding("innodb_flush_log_at_trx_commit", "error");
     world_sql(kit.bank[1], "SET GLOBAL innodb_flush_log_at_trx_commit = 1");

@@ -155,6 +155,26 @@ static void test_failed_statement(void **state)
     }
 }
 
+/* The documents warn of both. */
+static void test_what_does_not_poison(void **state)
+{
+    struct tx_error e;
+    txn *t = begin_both("refused");
+
+    (void)state;
+    assert_int_not_equal(mysql_query(my, "UPDATE nothing_of_that_name SET id = 1"), 0);
+    assert_committed(t);
+    assert_int_equal(kit_receipts(&kit, "refused"), 2);
+    query(my, "CREATE TABLE stays (id int) ENGINE = MyISAM");
+    t = begin_single();
+    query(my, "INSERT INTO stays VALUES (1)");
+    assert_int_equal(txn_rollback(t, &e), TX_OK);
+    txn_free(t);
+    assert_int_equal(world_sql_number(kit.bank[1], "SELECT COUNT(*) FROM stays"), 1);
+    query(my, "DROP TABLE stays");
+    assert_nothing_happened("alone");
+}
+
 static void test_deadlock(void **state)
 {
     txn *t = begin();
@@ -330,6 +350,23 @@ static void test_server_that_forgets(void **state)
     assert_usable();
 }
 
+/* A receipt that seems old is deleted early. */
+static void test_clock_of_the_application(void **state)
+{
+    static const char past[] = "SET timestamp = UNIX_TIMESTAMP() - 8 * 86400, time_zone = '-05:00'";
+    txn *t = begin_both("past");
+
+    (void)state;
+    query(my, past);
+    assert_committed(t);
+    t = begin_single();
+    query(my, past);
+    assert_committed(t);
+    assert_int_equal(world_sql_number(kit.bank[1], "SELECT COUNT(*) FROM assent.receipt"
+                                                   " WHERE ABS(TIMESTAMPDIFF(SECOND, at, NOW())) > 600"),
+                     0);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +380,7 @@ int main(int argc, char **argv)
         TEST(test_one_phase),
         TEST(test_example),
         TEST(test_failed_statement),
+        TEST(test_what_does_not_poison),
         TEST(test_deadlock),
         TEST(test_ended_by_the_application),
         TEST(test_reset_by_the_application),
@@ -351,6 +389,7 @@ int main(int argc, char **argv)
         TEST(test_refusals),
         TEST(test_refused_by_the_server),
         TEST(test_server_that_forgets),
+        TEST(test_clock_of_the_application),
     };
 
     kit_main(argc, argv);

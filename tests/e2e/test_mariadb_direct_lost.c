@@ -110,6 +110,23 @@ static void test_killed_in_one_phase(void **state)
     assert_int_equal(kit_receipts(&kit, "alone"), rc == TX_OK);
 }
 
+/* Where receipts as old as its own may have been deleted, none tells nothing. */
+static void test_killed_while_receipts_go(void **state)
+{
+    struct commit c;
+    MYSQL *blocker = start_blocked_commit(&c, begin_single());
+    int rc;
+
+    (void)state;
+    world_sql(kit.bank[1], "KILL CONNECTION %lu", mysql_thread_id(my));
+    mysql_close(blocker);
+    world_sql(kit.bank[1],
+              "INSERT INTO assent.receipt VALUES ('', 0, NOW(3)) ON DUPLICATE KEY UPDATE at = NOW(3)");
+    rc = end_commit(&c);
+    world_sql(kit.bank[1], "DELETE FROM assent.receipt WHERE gid = ''");
+    assert_int_equal(rc, kit_receipts(&kit, "alone") == 1 ? TX_OK : TX_EINDOUBT);
+}
+
 static void test_query_killed_in_one_phase(void **state)
 {
     struct commit c;
@@ -220,7 +237,7 @@ int main(int argc, char **argv)
         TEST(test_killed_in_one_phase),      TEST(test_query_killed_in_one_phase),
         TEST(test_server_dies_in_one_phase), TEST(test_server_dies_while_preparing),
         TEST(test_preparing_takes_too_long), TEST(test_in_doubt),
-        TEST(test_one_phase_takes_too_long),
+        TEST(test_one_phase_takes_too_long), TEST(test_killed_while_receipts_go),
     };
 
     kit_main(argc, argv);

@@ -221,9 +221,11 @@ static bool is_up(void *arg)
 
 static void open_participant(void)
 {
+    char identity[WORLD_PATH_SIZE];
     const struct tx_participant_options options = {.resource = "shop",
                                                    .coordinators = world_coordinators(kit.world),
                                                    .listen = address,
+                                                   .identity = world_identity(kit.world, "service", identity),
                                                    .scan_interval_ms = 300,
                                                    .log = on_line,
                                                    .log_arg = &n_lines};

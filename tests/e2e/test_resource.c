@@ -144,7 +144,7 @@ static void test_what_add_refuses(void **state)
                      REFUSED, "passfile=");
     kit_assert_admin(&kit,
                      WORLD_ARGS("resource", "add", "bank_x", "postgresql", "postgresql://a:hunter2@x/bank"),
-                     REFUSED, "PGPASSFILE");
+                     REFUSED, "txagentd(8)");
     kit_assert_admin(&kit, WORLD_ARGS("resource", "alter", "bank_x", "host=x"), REFUSED, "no resource bank_x");
     kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "bank_x"), USAGE, "add NAME KIND");
     kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "bank_x", "postgresql", "host=x", "port=1"), USAGE,
@@ -152,9 +152,25 @@ static void test_what_add_refuses(void **state)
     kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "bank_y", "postgresql", "passfile=/etc/assent/pgpass"),
                      DONE, "added");
     assert_done(WORLD_ARGS("resource", "remove", "bank_y"));
-    assert_true(world_process_logged(kit.coordinator, "event=operator verb=add_resource resource=bank_y"));
+    assert_true(world_process_logged(kit.coordinator, "event=audit name=operator ") &&
+                world_process_logged(kit.coordinator, "act=add_resource what=bank_y "));
     assert_false(world_process_logged(kit.coordinator, "hunter2"));
     assert_unsaid("bank_x");
+}
+
+/* Nobody but agents knows the kinds, so a word is said, and no more. */
+static void test_kinds_that_nobody_serves(void **state)
+{
+    (void)state;
+    kit_await_agents(&kit);
+    kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "bank_z", "postgres", "host=x"), DONE,
+                     "of kind «postgres» (kinds that are served: postgresql)");
+    assert_done(WORLD_ARGS("resource", "remove", "bank_z"));
+    kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "shop", "service", "host=x"), REFUSED, "no settings");
+    kit_assert_admin(&kit, WORLD_ARGS("resource", "add", "shop", "service"), DONE, "participant of this name");
+    kit_assert_admin(&kit, WORLD_ARGS("resource", "alter", "shop", "host=x"), REFUSED, "serves itself");
+    kit_assert_admin(&kit, WORLD_ARGS("resource", "test", "shop"), REFUSED, "start the service itself");
+    assert_done(WORLD_ARGS("resource", "remove", "shop"));
 }
 
 static void test_definitions_outlive_a_restart(void **state)
@@ -313,16 +329,6 @@ static void test_a_server_that_is_down(void **state)
     assert_test(DONE, "ok");
 }
 
-static void let_in(const char *method)
-{
-    world_sql(
-        kit.bank[1],
-        "DO $$ BEGIN EXECUTE format('COPY (VALUES (''host all assent_agent all %s''), (''host all all all "
-        "trust'')) TO %%L', current_setting('hba_file')); END $$",
-        method);
-    world_sql(kit.bank[1], "SELECT pg_reload_conf()");
-}
-
 static bool test_names_the_password(void *arg)
 {
     struct world_output o = world_admin(kit.world, WORLD_ARGS("resource", "test", "bank_b"));
@@ -337,9 +343,9 @@ static void test_a_wrong_password(void **state)
 {
     (void)state;
     world_sql(kit.bank[1], "ALTER ROLE assent_agent PASSWORD 'right'");
-    let_in("scram-sha-256");
+    world_server_let_in(kit.bank[1], "host all assent_agent all scram-sha-256");
     assert_true(world_wait(KIT_SETTLE_MS, test_names_the_password, NULL));
-    let_in("trust");
+    world_server_let_in(kit.bank[1], "host all assent_agent all trust");
     kit_await_agents(&kit);
 }
 
@@ -375,6 +381,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_what_add_refuses),
+        TEST(test_kinds_that_nobody_serves),
         TEST(test_definitions_outlive_a_restart),
         TEST(test_altered_while_transactions_run),
         TEST(test_altered_with_a_branch_prepared),

@@ -416,6 +416,30 @@ static void test_one_phase_proofs_differ(void **state)
     world_accounts(bank, 10, 100);
 }
 
+/* A receipt that seems old is deleted early. */
+static void test_clock_of_the_application(void **state)
+{
+    char gid[GID_SIZE], proof[PROOF_LIMIT + 1];
+    struct rm_work *w = begin(gid, "UPDATE accounts SET balance = balance + 1 WHERE id = 1");
+
+    (void)state;
+    assert_int_equal(exec(w, "SET timestamp = 1000000000, time_zone = '-05:00'"), TX_OK);
+    assert_int_equal(prepare(w, gid), RM_DONE);
+    ops->end(w);
+    assert_int_equal(finish(gid, true), RM_DONE);
+    w = begin(gid, "UPDATE accounts SET balance = balance + 1 WHERE id = 1");
+    assert_int_equal(exec(w, "SET timestamp = 1000000000, time_zone = '-05:00'"), TX_OK);
+    assert_int_equal(prove(w), RM_DONE);
+    strcpy(proof, seen.proof);
+    assert_true(labs(atol(strstr(proof, " at=") + 4) - (long)time(NULL)) < 600);
+    assert_int_equal(one_phase(w), RM_DONE);
+    ops->end(w);
+    assert_int_equal(world_sql_number(bank, "SELECT COUNT(*) FROM assent.receipt"
+                                            " WHERE ABS(TIMESTAMPDIFF(SECOND, at, NOW())) > 600"),
+                     0);
+    world_accounts(bank, 10, 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +459,7 @@ int main(void)
         TEST(test_gid_that_is_taken),
         TEST(test_one_phase),
         TEST(test_one_phase_proofs_differ),
+        TEST(test_clock_of_the_application),
     };
 
     cmocka_set_test_filter(getenv("ASSENT_TEST"));

@@ -7,9 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "libtx/shared/txid.h"
 #include "tests/lib/kit.h"
 
 enum { PIECES = STOCK_PIECES, ORDERS = 40, LINE = STOCK_LINE };
@@ -40,6 +43,29 @@ struct told {
 static struct told told[ORDERS * 64];
 static size_t n_told;
 
+/* Where the service dies of its next transaction's write: so far into the line, which is «prepared» or
+ * «committed» (or «rolledback», which is as long). */
+static struct tear {
+    bool second;
+    int at; /* bytes; < 0: so many before the line's end */
+} const *tear;
+
+/* A file that has come to the limit takes what has room, and the next byte is the process's end. */
+static void tear_the_journal(const char *id)
+{
+    long prepared = (long)(strlen("prepared " GID_PREFIX "-2 bolt 1\n") + strlen(id));
+    long second = (long)(strlen("committed " GID_PREFIX "-2\n") + strlen(id));
+    struct rlimit limit = {.rlim_max = RLIM_INFINITY};
+    struct stat st;
+
+    assert_int_equal(stat(kit.stock.journal, &st), 0);
+    limit.rlim_cur = (rlim_t)(st.st_size + (tear->second ? prepared : 0) + tear->at +
+                              (tear->at >= 0  ? 0
+                               : tear->second ? second
+                                              : prepared));
+    assert_int_equal(prlimit(world_process_pid(service), RLIMIT_FSIZE, &limit, NULL), 0);
+}
+
 /* A receipt in the bank, and a piece from the stock: both or neither. refused: a third one votes no. */
 static struct told *order(int pieces, bool refused)
 {
@@ -61,8 +87,10 @@ static struct told *order(int pieces, bool refused)
         o->rc = TX_EROLLBACK;
     if (refused && txn_exec(t, "bank_b", "INSERT INTO checked VALUES (1), (1)", 0, NULL, NULL, &e) != TX_OK)
         o->rc = TX_EROLLBACK;
+    if (tear != NULL)
+        tear_the_journal(o->id);
     if (o->rc == TX_OK)
-        o->rc = txn_commit(t, TXN_COMPLETED, &e);
+        o->rc = txn_commit(t, tear != NULL ? TXN_DECISION_LOGGED : TXN_COMPLETED, &e);
     else
         txn_rollback(t, NULL);
     txn_free(t);
@@ -212,6 +240,43 @@ static void restarted_at_work(void **state)
     assert_told();
 }
 
+static bool has_given_it_up(void *arg)
+{
+    (void)arg;
+    return world_process_logged(service, "event=timeout");
+}
+
+/* The request of a committed transaction comes once more. What keeps it from being done again is the service's
+ * own memory, and what is begun under its name ends by itself. */
+static void doubled_after_a_restart(void **state)
+{
+    char context[TXN_CONTEXT_SIZE], request[LINE], answer[LINE];
+    struct tx_error e;
+    txn *t;
+
+    (void)state;
+    fill_up();
+    assert_int_equal(txn_begin(client, &t, &e), TX_OK);
+    assert_int_equal(txn_export(t, "stock", context, &e), TX_OK);
+    snprintf(request, sizeof request, "take %s bolt 10\n", context);
+    assert_true(ask(request, answer));
+    assert_string_equal(answer, "ok\n");
+    assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_OK);
+    txn_free(t);
+    world_process_kill(service);
+    world_process_start_ready(service, NULL);
+    stock_await(kit.world);
+    assert_true(ask(request, answer));
+    assert_memory_equal(answer, "no ", 3);
+    assert_int_equal(PIECES - count_pieces(), 10);
+    assert_true(world_wait(KIT_SETTLE_MS, has_given_it_up, NULL));
+    world_sleep_ms(200);
+    assert_int_equal(PIECES - count_pieces(), 10);
+    assert_int_equal(order(1, false)->rc, TX_OK);
+    assert_int_equal(PIECES - count_pieces(), 11);
+    fill_up();
+}
+
 /* The application is gone without a word: what it had taken is there again. */
 static void rolled_back_by_the_application(void **state)
 {
@@ -283,6 +348,26 @@ static void torn_last_line(void **state)
     assert_told();
 }
 
+/* Killed inside its own write, at the beginning, in the middle and before the last byte of the line. */
+static void killed_while_it_writes(void **state)
+{
+    static const struct tear tears[] = {{false, 0}, {false, 12}, {false, -1},
+                                        {true, 0},  {true, 12},  {true, -1}};
+
+    (void)state;
+    fill_up();
+    for (size_t i = 0; i < sizeof tears / sizeof *tears; i++) {
+        tear = &tears[i];
+        order(1, false);
+        tear = NULL;
+        assert_int_equal(world_process_wait(service, KIT_SETTLE_MS), -SIGXFSZ);
+        assert_int_equal(told[n_told - 1].rc, tears[i].second ? TX_OK : TX_EROLLBACK);
+        world_process_start_ready(service, NULL);
+        stock_await(kit.world);
+        assert_told();
+    }
+}
+
 /* Requests come in pieces, and several in one. */
 static void requests_in_parts(void **state)
 {
@@ -348,8 +433,10 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(several_requests, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lost_request, set_up, tear_down),
         cmocka_unit_test_setup_teardown(restarted_at_work, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(doubled_after_a_restart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rolled_back_by_the_application, set_up, tear_down),
         cmocka_unit_test_setup_teardown(torn_last_line, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(killed_while_it_writes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(requests_in_parts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_other_example, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_at_every_point, set_up, tear_down),

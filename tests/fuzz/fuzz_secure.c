@@ -75,10 +75,11 @@ static bool server_accepts(void *ctx, const uint8_t key[KEY_SIZE])
     return i != STRANGER;
 }
 
-static void server_refuses(void *ctx, const uint8_t key[KEY_SIZE])
+static bool server_refuses(void *ctx, const uint8_t key[KEY_SIZE])
 {
     (void)ctx;
     fuzz_check(caller_of(key) == STRANGER);
+    return true;
 }
 
 static bool caller_accepts(void *ctx, const uint8_t key[KEY_SIZE])

@@ -9,6 +9,7 @@
 
 #include "libtx/client.h"
 #include "libtx/libtx.h"
+#include "libtx/settings.h"
 
 enum { THREADS = 16, DEADLINE_MS = 60000, PULL_MS = 500 };
 
@@ -174,7 +175,8 @@ static int open_worker(struct worker *w, struct run *r, unsigned outstanding, st
     return TX_OK;
 }
 
-/* One PULL: it is answered when there is work, which there never is; what it carries counts at once. */
+/* One PULL: it is answered when there is work, which there never is; what it carries counts at once. The key,
+ * from the environment, needs the role agent for both. */
 int decisions_register(const char *coordinators, struct tx_error *e)
 {
     static const struct wire_resource resources[2] = {{.name = "bank_a", .kind = "postgresql"},
@@ -182,16 +184,20 @@ int decisions_register(const char *coordinators, struct tx_error *e)
     struct wire_message m = {
         .type = WIRE_PULL,
         .pull = {.instance = 1, .number = 1, .name = "decisions", .n_resources = 2, .resources = resources}};
+    const struct settings settings = {.coordinators = coordinators};
     const struct wire_message *reply;
-    struct calls *calls;
-    struct call call;
-    int rc = calls_new(&calls, coordinators, e);
+    struct security security = {0};
+    struct calls *calls = NULL;
+    struct call call = {0};
+    int rc = settings_security(&settings, &security, e);
 
-    if (rc != TX_OK)
-        return rc;
-    rc = call_sync(&call, calls, &m, NULL, WIRE_WORK, call_now_ms() + PULL_MS, &reply, e);
+    if (rc == TX_OK)
+        rc = calls_new(&calls, coordinators, &security, e);
+    if (rc == TX_OK)
+        rc = call_sync(&call, calls, &m, NULL, WIRE_WORK, call_now_ms() + PULL_MS, &reply, e);
     call_end(&call);
     calls_free(calls);
+    security_release(&security);
     return rc == TX_ETIMEOUT ? TX_OK : rc;
 }
 

@@ -128,7 +128,8 @@ static void line_open(struct line *l, struct world *w)
     l->scratch = malloc(sizeof *l->scratch);
     assert(l->scratch != NULL);
     buf_init(&l->out);
-    if (channel_dial(&l->channel, world_coordinators(w), MESSAGE_LIMIT, NULL, &e) != TX_OK)
+    if (channel_dial(&l->channel, world_coordinators(w), MESSAGE_LIMIT, world_security(w, "service"), &e) !=
+        TX_OK)
         world_fail(w, "coordinator: %s", e.msg);
 }
 

@@ -118,6 +118,7 @@ void kit_open(struct kit *k, const char *name, const struct kit_options *options
     memset(k, 0, sizeof *k);
     world.network = options->network;
     world.disorder = options->disorder;
+    world.relays = options->relays;
     k->world = world_new(&world);
     k->flags = options->coordinator_flags;
     k->disk_bytes = options->disk_bytes;

@@ -63,10 +63,12 @@ struct kit_options {
     const char *const *coordinator_flags, *const *agent_flags; /* NULL: none */
     bool no_agents;
     unsigned nodes; /* a group of so many; 0: a coordinator that is alone */
-    bool mariadb; /* bank_b is a MariaDB server, its branches remote ones but in KIT_DIRECT; not with network */
-    bool stock;   /* a service takes part, too: «stock» */
-    bool network; /* see world_net.h */
-    bool disorder;     /* see world.h */
+    bool mariadb;  /* bank_b is a MariaDB server, its branches remote ones but in KIT_DIRECT and KIT_SINGLE; not
+                      with network */
+    bool stock;    /* a service takes part, too: «stock» */
+    bool network;  /* see world_net.h */
+    bool disorder; /* see world.h */
+    bool relays;   /* likewise */
     size_t disk_bytes; /* of each node's disk (world_node_disk()); 0: a directory as any other */
     bool watched;      /* world_process_fault() can be used on the nodes */
 };
@@ -124,7 +126,7 @@ enum kit_mode {
     KIT_REMOTE,
     KIT_MIXED,   /* bank_a direct, bank_b remote */
     KIT_REFUSED, /* remote; bank_b refuses to prepare; bank_a where bank_b is MariaDB */
-    KIT_SINGLE,  /* one direct branch */
+    KIT_SINGLE,  /* one direct branch; bank_b's where that is MariaDB */
     KIT_LOGGED,  /* direct, TXN_DECISION_LOGGED */
     KIT_CROWD,   /* direct, in several threads */
 };

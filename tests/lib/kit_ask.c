@@ -13,7 +13,8 @@ static bool is_ready(void *arg)
 
 void kit_ask_open(struct kit *k, unsigned node, struct kit_asker *a)
 {
-    assert_int_equal(channel_dial(&a->channel, world_node_address(k->world, node), MESSAGE_LIMIT, NULL, NULL),
+    assert_int_equal(channel_dial(&a->channel, world_node_address(k->world, node), MESSAGE_LIMIT,
+                                  world_security(k->world, "client"), NULL),
                      TX_OK);
     if (!world_wait(CONNECT_MS, is_ready, a))
         fail_msg("node %u takes no connection", node);

@@ -69,6 +69,7 @@ struct world *world_new(const struct world_options *options)
     snprintf(w->address, sizeof w->address, "127.0.0.1");
     if (options->network)
         world_net_open(w);
+    world_keys_open(w);
     return w;
 }
 
@@ -143,8 +144,10 @@ bool world_free(struct world *w, bool failed)
         world_server_release(w->servers[i]);
     for (size_t i = 0; i < w->n_processes; i++)
         world_process_release(w->processes[i]);
+    world_relays_release(w);
     world_net_close(w);
     world_disks_release(w);
+    world_keys_close(w);
     clean = look_at_logs(w, failed);
     if ((failed || !clean) && getenv("ASSENT_KEEP") != NULL)
         fprintf(stderr, "kept: %s\n", w->dir);

@@ -21,6 +21,8 @@ enum { WORLD_PATH_SIZE = 512, WORLD_LINE_SIZE = 1024 };
 struct world;         /* the directory and everything in it */
 struct world_process; /* a program that can be started, killed and started again; owned by its world */
 struct world_server;  /* a database server; owned by its world */
+struct channel_security;
+struct relay;
 
 /* The world (world.c) */
 
@@ -28,9 +30,11 @@ struct world_options {
     const char *name; /* part of the directory's name */
     bool no_fsync;    /* servers run with fsync = off: faster, and a test may still kill -9 them */
     bool network;     /* has a network of its own, see world_net.h */
+    bool insecure;    /* everything speaks in clear text; else every program has a key */
     /* What the coordinators say to each other goes through a proxy that delays, doubles, loses and reorders it,
      * see proxy.h; the program calls world_client_main() with its job. */
     bool disorder;
+    bool relays; /* a man in the middle before each node, at both of its addresses, see relay.h */
     /* What world_fail() calls; does not return. NULL: message and ends of all logs to standard error, exit 1.
      */
     void (*fail)(const char *message);
@@ -55,6 +59,22 @@ uint64_t world_now_ms(void); /* monotonic */
 void world_sleep_ms(unsigned ms);
 /* Asks every few milliseconds until it holds; false: it did not within the time. */
 bool world_wait(unsigned timeout_ms, bool (*holds)(void *arg), void *arg);
+
+/* Keys (world_keys.c) */
+
+/* Who there is: "client", "agent" (of all resources), "service" (agent and client), "operator", "observer" and
+ * "node_0" to "node_9", of which node_0 is a coordinator that is alone. The running program has the client's
+ * in its environment, like every program it starts, but for txadmin (the operator's) and the example service.
+ */
+const char *world_identity(const struct world *w, const char *who, char out[WORLD_PATH_SIZE]);
+const char *world_keys(const struct world *w, char out[WORLD_PATH_SIZE]);
+/* A key pair that nobody knows yet, at <dir>/<who>.key; its public key into `text` (KEY_TEXT_SIZE bytes). */
+void world_identity_make(struct world *w, const char *who, char *text);
+/* How a channel of the test's own speaks, as one of these; NULL where the world is insecure. Belongs to the
+ * world. */
+const struct channel_security *world_security(struct world *w, const char *who);
+/* Likewise in a client, as its environment says. */
+const struct channel_security *world_client_security(void);
 
 /* Processes (world_process.c) */
 
@@ -106,6 +126,8 @@ void world_node_begin(struct world *w, struct world_process *node, unsigned id);
 void world_node_add(struct world *w, struct world_process *node, unsigned id);
 /* The leader's number, where so many nodes are up and none of them is catching up; 0: not so. */
 unsigned world_group_leader(struct world *w, unsigned nodes);
+/* The man in the middle between a node and its callers, or its peers. */
+struct relay *world_relay(const struct world *w, unsigned id, bool peers);
 /* Its address for clients. */
 const char *world_node_address(const struct world *w, unsigned id);
 /* Empties the data directory of a node that does not run. */
@@ -176,10 +198,25 @@ bool world_server_is_mariadb(const struct world_server *s);
 const char *world_server_conninfo(const struct world_server *s, const char *user, char out[WORLD_PATH_SIZE]);
 /* A connection to bank of a PostgreSQL server, PQfinish() it. NULL where the server does not take it. */
 PGconn *world_server_connect(const struct world_server *s, const char *user);
+/* The agent's user comes into a PostgreSQL server by this line of pg_hba.conf alone, «host all assent_agent all
+ * scram-sha-256»; everybody else as ever. */
+void world_server_let_in(struct world_server *s, const char *line);
 bool world_server_logged(const struct world_server *s, const char *text); /* since its last start */
 
 /* `heir` is restarted where `dead`, which does not run, used to listen. */
 void world_server_take_over(struct world_server *heir, struct world_server *dead);
+
+/* Certificates (world_tls.c): tls-<name>.crt and .key in the world's directory. */
+
+/* An authority that signs others. */
+void world_tls_authority(struct world *w, const char *name);
+/* One for this subject, a host's name or a user's. */
+void world_tls_certificate(struct world *w, const char *authority, const char *name, const char *subject);
+/* The servers' user, and no other, may read this key. */
+void world_tls_give_to_servers(struct world *w, const char *name);
+/* type: "crt" or "key". Into `out`, which is returned. */
+const char *world_tls_file(const struct world *w, const char *name, const char *type,
+                           char out[WORLD_PATH_SIZE]);
 
 /* Standbys (world_standby.c) */
 

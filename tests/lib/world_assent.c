@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tests/lib/proxy.h"
+#include "tests/lib/relay.h"
 #include "tests/lib/world_impl.h"
 
 enum { JOIN_MS = 30000 /* more than starting, or catching up, takes */ };
@@ -36,6 +37,8 @@ static struct world_process *make_on(struct world_host *h, struct world *w, cons
 struct world_process *world_coordinator_new(struct world *w, const char *name, const char *const *flags)
 {
     char program[WORLD_PATH_SIZE], data[2 * WORLD_PATH_SIZE], listen[WORLD_NAME_SIZE];
+    const char *argv[WORLD_ARG_LIMIT + 1] = {world_program(w, "txcoordd", program), "--data_dir", data,
+                                             "--listen", listen};
     struct world_host *h = new_host(w);
 
     snprintf(data, sizeof data, "%s/%s.data", w->dir, name);
@@ -44,17 +47,58 @@ struct world_process *world_coordinator_new(struct world *w, const char *name, c
     new_address(w, h, listen);
     if (w->coordinators[0] == 0)
         memcpy(w->coordinators, listen, sizeof listen);
-    return make_on(h, w, name,
-                   WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen", listen),
-                   flags);
+    world_keys_flags(w, "node_0", argv, 5);
+    return make_on(h, w, name, argv, flags);
+}
+
+/* Who stands before a node: what its callers (0) or peers (1) are told is another address than its own. */
+static void put_between(struct world *w, unsigned id, int peers, const struct world_host *h, char *told,
+                        const char *listen)
+{
+    memcpy(told, listen, WORLD_NAME_SIZE);
+    if (w->options.relays) {
+        new_address(w, h, told);
+        w->relays[id][peers] = relay_new(told, listen);
+    } else if (w->options.disorder && peers) {
+        new_address(w, h, told);
+        proxy_start(w, id, told, listen);
+    }
+}
+
+struct relay *world_relay(const struct world *w, unsigned id, bool peers)
+{
+    return w->relays[id][peers];
+}
+
+void world_relays_release(struct world *w)
+{
+    for (unsigned id = 0; id <= WORLD_NODE_LIMIT; id++) {
+        for (int i = 0; i < 2; i++) {
+            if (w->relays[id][i] != NULL)
+                relay_free(w->relays[id][i]);
+        }
+    }
 }
 
 struct world_process *world_node_new(struct world *w, unsigned id, bool listed, const char *const *flags)
 {
     char program[WORLD_PATH_SIZE], data[2 * WORLD_PATH_SIZE], name[WORLD_NAME_SIZE], number[16];
-    char peer_listen[WORLD_NAME_SIZE];
+    char peer_listen[WORLD_NAME_SIZE], told[WORLD_NAME_SIZE];
     struct world_host *h = new_host(w);
     char *peer = w->node_peers[id], *listen = w->node_addresses[id];
+    const char *argv[WORLD_ARG_LIMIT + 1] = {world_program(w, "txcoordd", program),
+                                             "--data_dir",
+                                             data,
+                                             "--listen",
+                                             listen,
+                                             "--advertise",
+                                             told,
+                                             "--peer_listen",
+                                             peer_listen,
+                                             "--peer_advertise",
+                                             peer,
+                                             "--node_id",
+                                             number};
     size_t n = strlen(w->coordinators);
 
     snprintf(name, sizeof name, "node_%u", id);
@@ -62,17 +106,12 @@ struct world_process *world_node_new(struct world *w, unsigned id, bool listed, 
     snprintf(data, sizeof data, "%s/%s.data", w->dir, name);
     new_address(w, h, listen);
     new_address(w, h, peer_listen);
-    memcpy(peer, peer_listen, WORLD_NAME_SIZE);
-    if (w->options.disorder) {
-        new_address(w, h, peer);
-        proxy_start(w, id, peer, peer_listen);
-    }
+    put_between(w, id, 0, h, told, listen);
+    put_between(w, id, 1, h, peer, peer_listen);
     if (listed)
-        snprintf(w->coordinators + n, sizeof w->coordinators - n, "%s%s", n > 0 ? "," : "", listen);
-    return make_on(h, w, name,
-                   WORLD_ARGS(world_program(w, "txcoordd", program), "--data_dir", data, "--listen", listen,
-                              "--peer_listen", peer_listen, "--peer_advertise", peer, "--node_id", number),
-                   flags);
+        snprintf(w->coordinators + n, sizeof w->coordinators - n, "%s%s", n > 0 ? "," : "", told);
+    world_keys_flags(w, name, argv, 13);
+    return make_on(h, w, name, argv, flags);
 }
 
 const char *world_node_peer(const struct world *w, unsigned id)
@@ -130,6 +169,7 @@ struct world_process *world_agent_new(struct world *w, const char *name, struct 
                  servers[i]->engine->kind, world_server_conninfo(servers[i], "assent_agent", conninfo));
         argv[argc++] = resources[i];
     }
+    world_keys_flags(w, "agent", argv, argc);
     return make_on(h, w, name, argv, flags);
 }
 

@@ -13,7 +13,8 @@ enum {
     WORLD_HOST_LIMIT = 16,
     WORLD_PROCESS_LIMIT = 256,
     WORLD_NAME_SIZE = 64,
-    WORLD_ARG_LIMIT = 64
+    WORLD_ARG_LIMIT = 64,
+    WORLD_SECURITY_LIMIT = 4, /* kinds of callers that a test is itself */
 };
 
 struct world_host {
@@ -41,6 +42,7 @@ struct world_process {
     struct world_watch *watch; /* NULL: its calls are not watched */
 };
 
+struct world_security;
 struct world_server;
 
 /* What the kinds of servers differ in. */
@@ -89,14 +91,27 @@ struct world {
     struct world_server *servers[WORLD_SERVER_LIMIT];
     struct world_process *processes[WORLD_PROCESS_LIMIT];
     size_t n_servers, n_processes, n_hosts;
-    bool disks[WORLD_NODE_LIMIT + 1]; /* of nodes, by number */
+    bool disks[WORLD_NODE_LIMIT + 1];              /* of nodes, by number */
+    struct relay *relays[WORLD_NODE_LIMIT + 1][2]; /* likewise: before their callers, and before their peers */
+    struct world_security *securities[WORLD_SECURITY_LIMIT];
+    size_t n_securities;
 };
+
+/* Makes everybody's keys, and the running program a client. */
+void world_keys_open(struct world *w);
+void world_keys_close(struct world *w);
+/* Adds what says as whom a daemon speaks; returns the new length. */
+size_t world_keys_flags(const struct world *w, const char *who, const char **argv, size_t n);
+/* In a child, before it becomes this program. */
+void world_keys_enter(const struct world *w, const char *program);
 
 /* As world_process_new(); the first word of argv may come with more behind it from a second list (NULL: none).
  */
 struct world_process *world_process_make(struct world *w, const char *name, const char *const *argv,
                                          const char *const *more);
 void world_process_release(struct world_process *p);
+/* This file or directory is the servers' user's. */
+void world_server_give(struct world *w, const char *path);
 /* An empty directory of the servers' user. */
 void world_server_directory(struct world *w, const char *path);
 /* A server without data, which its process finds in s->data when it is started. */
@@ -112,6 +127,8 @@ void world_watch_begin(struct world_watch *watch);
 /* The process has ended. */
 void world_watch_end(struct world_watch *watch);
 void world_watch_free(struct world_watch *watch);
+/* Ends every man in the middle. */
+void world_relays_release(struct world *w);
 /* Unmounts every node's disk. */
 void world_disks_release(struct world *w);
 /* Shuts the server down, by whatever it takes, and frees it. */

@@ -48,7 +48,7 @@ static void make_data(struct world *w, const char *path)
 static void define_process(struct world_server *s, const struct world_server_options *o)
 {
     char program[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE + 32], temporary[WORLD_PATH_SIZE + 32], port[32];
-    char settings[WORLD_ARG_LIMIT][WORLD_NAME_SIZE + 2];
+    char settings[WORLD_ARG_LIMIT][WORLD_PATH_SIZE];
     const char *more[WORLD_ARG_LIMIT] = {NULL};
 
     if (s->world->options.network)

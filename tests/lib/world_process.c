@@ -77,10 +77,11 @@ static void become_child(const struct world_process *p, const char *env, int log
     dup2(null, 0);
     dup2(out, 1);
     dup2(log, 2);
-    if (env != NULL)
-        putenv((char *)env);
     if (w->coordinators[0] != 0)
         setenv("ASSENT_COORDINATORS", w->coordinators, 1);
+    world_keys_enter(w, p->argv[0]);
+    if (env != NULL)
+        putenv((char *)env);
     if (chdir(w->dir) != 0)
         _exit(126);
     if (p->host != NULL)

@@ -32,11 +32,18 @@ static void find_user(struct world *w)
     w->server_gid = pw->pw_gid;
 }
 
-void world_server_directory(struct world *w, const char *path)
+void world_server_give(struct world *w, const char *path)
 {
     find_user(w);
-    if (mkdir(path, 0700) != 0 || (w->server_uid != 0 && chown(path, w->server_uid, w->server_gid) != 0))
+    if (w->server_uid != 0 && chown(path, w->server_uid, w->server_gid) != 0)
         world_fail(w, "%s: %s", path, strerror(errno));
+}
+
+void world_server_directory(struct world *w, const char *path)
+{
+    if (mkdir(path, 0700) != 0)
+        world_fail(w, "%s: %s", path, strerror(errno));
+    world_server_give(w, path);
 }
 
 /* A copy of what every server of this world and engine begins with, or an installation of its own. */
@@ -161,6 +168,15 @@ PGconn *world_server_connect(const struct world_server *s, const char *user)
         return conn;
     PQfinish(conn);
     return NULL;
+}
+
+void world_server_let_in(struct world_server *s, const char *line)
+{
+    world_sql(s,
+              "DO $$ BEGIN EXECUTE format('COPY (VALUES (''%s''), (''host all assent_agent all reject''),"
+              " (''host all all all trust'')) TO %%L', current_setting('hba_file')); END $$",
+              line);
+    world_sql(s, "SELECT pg_reload_conf()");
 }
 
 static char *ask(struct world_server *s, const char *format, va_list args)

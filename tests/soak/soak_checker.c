@@ -215,7 +215,8 @@ static bool dial(struct checker *c, char *list)
     char *address;
 
     while ((address = strsep(&list, ",")) != NULL && c->n_nodes < SOAK_NODES) {
-        if (channel_dial(&c->nodes[c->n_nodes++], address, MESSAGE_LIMIT, NULL, &e) != TX_OK) {
+        if (channel_dial(&c->nodes[c->n_nodes++], address, MESSAGE_LIMIT, world_client_security(), &e) !=
+            TX_OK) {
             fprintf(stderr, "%s: %s\n", address, e.msg);
             return false;
         }

@@ -23,6 +23,7 @@ struct kit {
     /* Fills in the answer and says how often to send it. Runs in the kit's thread with the mutex held. */
     int (*answer)(struct kit *k, const struct wire_message *in, struct wire_message *out);
     void *arg;
+    const struct channel_security *security; /* NULL: clear text */
     char dir[64], address[100];
     struct channel channel;
     pthread_t thread;
@@ -107,11 +108,28 @@ static inline void *kit_run(void *arg)
     return NULL;
 }
 
-static inline struct kit *kit_start(int (*answer)(struct kit *, const struct wire_message *,
-                                                  struct wire_message *))
+static inline void kit_listen(struct kit *k)
+{
+    struct tx_error e;
+
+    if (channel_listen(&k->channel, k->address, ROWS_LIMIT, k->security, &e) != TX_OK)
+        abort();
+    atomic_store(&k->stop, false);
+    pthread_create(&k->thread, NULL, kit_run, k);
+}
+
+static inline void kit_silence(struct kit *k)
+{
+    atomic_store(&k->stop, true);
+    pthread_join(k->thread, NULL);
+    channel_close(&k->channel);
+}
+
+static inline struct kit *kit_start_secure(const struct channel_security *security,
+                                           int (*answer)(struct kit *, const struct wire_message *,
+                                                         struct wire_message *))
 {
     struct kit *k = calloc(1, sizeof *k);
-    struct tx_error e;
 
     assert(k != NULL);
     k->answer = answer;
@@ -120,19 +138,22 @@ static inline struct kit *kit_start(int (*answer)(struct kit *, const struct wir
     if (mkdtemp(k->dir) == NULL)
         abort();
     snprintf(k->address, sizeof k->address, "ipc://%s/socket", k->dir);
-    if (channel_listen(&k->channel, k->address, MESSAGE_LIMIT, NULL, &e) != TX_OK)
-        abort();
-    pthread_create(&k->thread, NULL, kit_run, k);
+    k->security = security;
+    kit_listen(k);
     return k;
+}
+
+static inline struct kit *kit_start(int (*answer)(struct kit *, const struct wire_message *,
+                                                  struct wire_message *))
+{
+    return kit_start_secure(NULL, answer);
 }
 
 static inline void kit_stop(struct kit *k)
 {
     char path[120];
 
-    atomic_store(&k->stop, true);
-    pthread_join(k->thread, NULL);
-    channel_close(&k->channel);
+    kit_silence(k);
     snprintf(path, sizeof path, "%s/socket", k->dir);
     (void)unlink(path);
     (void)rmdir(k->dir);

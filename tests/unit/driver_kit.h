@@ -33,7 +33,9 @@ struct kit_entry {
 struct kit {
     struct driver *d;
     struct driver_options options;
-    struct caller caller; /* of the requests; zeroed: insecure */
+    struct caller caller;  /* of the requests; zeroed: insecure */
+    uint8_t key[KEY_SIZE]; /* the caller's */
+    int done_rc;           /* of the last change of keys that ended; 1: none has */
     uint64_t now, index;
     uint64_t session, nonce; /* of the client that the helpers below speak for */
     uint32_t asked;          /* number of the last request */
@@ -126,6 +128,53 @@ static inline uint32_t kit_ask(struct kit *k, const struct wire_message *m)
     memcpy(from.header, &number, sizeof number);
     driver_request(k->d, k->now, KIT_WALL + k->now, &k->caller, &from, m);
     return number;
+}
+
+/* Requests come from here on with this key; number 0: insecure. */
+static inline void kit_as(struct kit *k, uint8_t number, const char *name)
+{
+    k->key[0] = number;
+    k->caller = number == 0 ? (struct caller){0}
+                            : (struct caller){.key = k->key, .name = name, .roles = ROLES_ALL, .grant = "*"};
+}
+
+static inline void kit_on_done(void *arg, int rc, enum verdict stands)
+{
+    struct kit *k = arg;
+
+    assert_int_equal(stands, VERDICT_NONE);
+    k->done_rc = rc;
+}
+
+/* Adds a key, or without roles revokes it; to be followed by kit_turn(). */
+static inline int kit_propose_key(struct kit *k, uint8_t number, const char *name, unsigned roles,
+                                  struct tx_error *e)
+{
+    struct key_entry entry = {.key = {number}, .roles = roles, .grant = ""};
+    const struct driver_revocation revocation = {.key = entry.key, .name = name};
+
+    k->done_rc = 1;
+    snprintf(entry.name, sizeof entry.name, "%s", name != NULL ? name : "");
+    if (roles == 0)
+        return driver_revoke_key(k->d, k->now, KIT_WALL + k->now, &revocation, kit_on_done, k, e);
+    return driver_add_key(k->d, k->now, KIT_WALL + k->now, &entry, kit_on_done, k, e);
+}
+
+static inline void kit_set_key(struct kit *k, uint8_t number, const char *name, unsigned roles)
+{
+    struct tx_error e = {0};
+
+    if (kit_propose_key(k, number, name, roles, &e) != 0)
+        fail_msg("%s", e.msg);
+    kit_turn(k);
+    assert_int_equal(k->done_rc, TX_OK);
+}
+
+static inline const struct ledger_key *kit_known(const struct kit *k, uint8_t number)
+{
+    const uint8_t key[KEY_SIZE] = {number};
+
+    return ledger_key(driver_ledger(k->d), key);
 }
 
 /* The newest answer to request `number`; false where there is none. */

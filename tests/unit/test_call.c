@@ -41,7 +41,7 @@ static int ask(const char *coordinators, unsigned patience_ms, struct tx_error *
     struct call call;
     int rc;
 
-    assert_int_equal(calls_new(&cs, coordinators, e), TX_OK);
+    assert_int_equal(calls_new(&cs, coordinators, NULL, e), TX_OK);
     rc = call_sync(&call, cs, &m, NULL, WIRE_OUTCOME_IS, start + patience_ms, &reply, e);
     if (rc == TX_OK)
         assert_int_equal(reply->outcome_is.outcome, 2);
@@ -244,7 +244,7 @@ static void spreads_questions_for_outcomes(void **state)
     (void)state;
     k[2]->arg = k[0]->address;
     snprintf(list, sizeof list, "%s,%s,%s", k[0]->address, k[1]->address, k[2]->address);
-    assert_int_equal(calls_new(&cs, list, &e), TX_OK);
+    assert_int_equal(calls_new(&cs, list, NULL, &e), TX_OK);
     many_asks(cs);
     for (int i = 0; i < 3; i++)
         assert_in_range(k[i]->asked[WIRE_OUTCOME], CALLS / 6, CALLS);
@@ -314,9 +314,9 @@ static void refuses_bad_addresses(void **state)
     struct tx_error e;
 
     (void)state;
-    assert_int_equal(calls_new(&cs, "", &e), TX_EINVAL);
-    assert_int_equal(calls_new(&cs, " , ", &e), TX_EINVAL);
-    assert_int_equal(calls_new(&cs, "localhost:7401", &e), TX_EINVAL);
+    assert_int_equal(calls_new(&cs, "", NULL, &e), TX_EINVAL);
+    assert_int_equal(calls_new(&cs, " , ", NULL, &e), TX_EINVAL);
+    assert_int_equal(calls_new(&cs, "localhost:7401", NULL, &e), TX_EINVAL);
 }
 
 /* Every third answer is lost, every fourth comes twice. */
@@ -336,7 +336,7 @@ static void gives_every_thread_its_own_answer(void **state)
     struct tx_error e;
 
     (void)state;
-    assert_int_equal(calls_new(&cs, k->address, &e), TX_OK);
+    assert_int_equal(calls_new(&cs, k->address, NULL, &e), TX_OK);
     for (int i = 0; i < THREADS; i++)
         pthread_create(&threads[i], NULL, many_asks, cs);
     for (int i = 0; i < THREADS; i++)
@@ -356,7 +356,7 @@ static void keeps_within_the_limit(void **state)
     size_t done = 0;
 
     (void)state;
-    assert_int_equal(calls_new(&cs, k->address, &e), TX_OK);
+    assert_int_equal(calls_new(&cs, k->address, NULL, &e), TX_OK);
     w = calls_waiter_take(cs);
     for (uint64_t i = 0; i < MANY; i++) {
         struct wire_message m = question(i + 1);
@@ -394,7 +394,7 @@ static int lead_many(struct kit *k, const struct wire_message *in, struct wire_m
     snprintf(gone, sizeof gone, "%s-%u", nowhere, k->asked[WIRE_HEARTBEAT]);
     list[0] = k->address;
     list[1] = gone;
-    *out = (struct wire_message){.type = WIRE_HEARTBEAT_OK, .heartbeat_ok.nodes = {2, list}};
+    *out = (struct wire_message){.type = WIRE_HEARTBEAT_OK, .heartbeat_ok.nodes = {.n = 2, .addresses = list}};
     return 1;
 }
 
@@ -417,7 +417,7 @@ static void forgets_who_is_gone(void **state)
     struct tx_error e;
 
     (void)state;
-    assert_int_equal(calls_new(&cs, first->address, &e), TX_OK);
+    assert_int_equal(calls_new(&cs, first->address, NULL, &e), TX_OK);
     for (int i = 0; i < 3 * COORDINATOR_LIMIT; i++)
         assert_int_equal(ask_one(cs, &beat, WIRE_HEARTBEAT_OK, &e), TX_OK);
     pthread_mutex_lock(&first->mutex);

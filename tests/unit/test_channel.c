@@ -42,12 +42,13 @@ static bool caller_accept(void *ctx, const uint8_t key[KEY_SIZE])
     return l->caller_believes && key_equal(key, l->server_identity.public_key);
 }
 
-static void on_refused(void *ctx, const uint8_t key[KEY_SIZE])
+static bool on_refused(void *ctx, const uint8_t key[KEY_SIZE])
 {
     struct line *l = ctx;
 
     (void)key;
     l->refused++;
+    return true;
 }
 
 static void server_open(struct line *l)

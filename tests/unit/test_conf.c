@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -195,6 +196,48 @@ static void file_is_read(void **state)
     assert_int_equal(set.cache, 16 << 20);
     assert_false(set.fsync);
     assert_string_equal(each_seen, "a=host=x dbname=a;b=;a.b=no newline at the end;");
+}
+
+/* Everybody sees the flags of all processes, and nobody is told what the password was. */
+static void a_password_is_no_flag(void **state)
+{
+    static const char *const flags[] = {
+        "--resource.a=host=x,password=hunter2",       "--resource.a host=x,PassWord=hunter2",
+        "--resource.a=sslpassword=hunter2",           "--note=a://u:hunter2@host/b",
+        "--resource.a=pg://host/db?password=hunter2",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        assert_int_equal(load(flags[i]), TX_EINVAL);
+        assert_non_null(strstr(error.msg, "passfile="));
+        assert_non_null(strstr(error.msg, "0600"));
+        assert_null(strstr(error.msg, "hunter2"));
+        assert_string_equal(each_seen, "");
+    }
+    assert_int_equal(load("--resource.a=passfile=/x,user=password --note=a://host:5432/b"), 0);
+}
+
+static void a_password_in_a_file_of_everybody(void **state)
+{
+    static const char text[] = "resource.a = host=x password = hunter2\n";
+    static const mode_t refused[] = {0644, 0604, 0620, 0660, 0666};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        assert_int_equal(chmod(path, refused[i]), 0);
+        assert_int_equal(load_file(text), TX_EINVAL);
+        assert_non_null(strstr(error.msg, ":1: resource.a: "));
+        assert_non_null(strstr(error.msg, "chmod 600"));
+        assert_null(strstr(error.msg, "hunter2"));
+    }
+    assert_int_equal(chmod(path, 0640), 0); /* a daemon's group may read what is root's */
+    assert_int_equal(load_file(text), geteuid() == 0 ? 0 : TX_EINVAL);
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_int_equal(load_file("resource.a = host=x\n"), 0);
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(load_file(text), 0);
+    assert_string_equal(each_seen, "a=host=x password = hunter2;");
 }
 
 static void flag_wins_over_file(void **state)
@@ -427,6 +470,8 @@ int main(void)
         cmocka_unit_test(defaults_are_set),
         cmocka_unit_test(flags_are_read_in_both_forms),
         cmocka_unit_test(file_is_read),
+        cmocka_unit_test(a_password_is_no_flag),
+        cmocka_unit_test(a_password_in_a_file_of_everybody),
         cmocka_unit_test(flag_wins_over_file),
         cmocka_unit_test(default_file_may_be_missing),
         cmocka_unit_test(every_word_for_yes_and_no),

@@ -147,8 +147,10 @@ static void test_locate(void **state)
     assert_true(kit_answer(k, kit_ask(k, &m), &answer));
     assert_string_equal(answer.located.address, "tcp://127.0.0.1:7500");
     m.locate.resource = "bnak";
-    assert_string_equal(kit_expect_error(k, kit_ask(k, &m), TX_ENOTFOUND).text,
-                        "no living agent serves resource bnak; start txagentd for it or correct the name");
+    assert_string_equal(
+        kit_expect_error(k, kit_ask(k, &m), TX_ENOTFOUND).text,
+        "no living agent serves resource bnak; start txagentd for it (a service serves itself), "
+        "or correct the name");
     kit_pass(k, 11000);
     m.locate.resource = "bank_a";
     kit_expect_error(k, kit_ask(k, &m), TX_ENOTFOUND);

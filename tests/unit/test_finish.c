@@ -275,7 +275,7 @@ static void run_play(struct kit *k, struct tx_client *client)
 static void holds_whatever_is_answered(void **state)
 {
     const char *text = getenv("TEST_SEED");
-    struct tx_client_options o = {.commit_timeout_ms = 100, .application_name = "test"};
+    struct tx_client_options o = {.commit_timeout_ms = 100, .application_name = "test", .insecure = 1};
     struct kit *k = kit_start(decide);
     struct tx_client *client;
     struct tx_error e;

@@ -340,6 +340,44 @@ static void test_settings(void **state)
     security_release(&s);
 }
 
+static int from_environment(const char *insecure, struct security_options *o)
+{
+    struct tx_error e;
+
+    setenv("ASSENT_INSECURE", insecure, 1);
+    return security_environment(o, &e);
+}
+
+/* What is not given comes from the environment; and no slip there turns encryption off. */
+static void test_environment(void **state)
+{
+    struct security_options o = {.purpose = "test"}, given = {.identity = "given", .purpose = "test"};
+
+    (void)state;
+    setenv("ASSENT_IDENTITY", "mine.key", 1);
+    setenv("ASSENT_KEYS", "", 1);
+    assert_int_equal(from_environment("no", &o), TX_OK);
+    assert_string_equal(o.identity, "mine.key");
+    assert_null(o.keys);
+    assert_false(o.insecure);
+    setenv("ASSENT_KEYS", "keys", 1);
+    assert_int_equal(from_environment("yes", &given), TX_OK);
+    assert_string_equal(given.identity, "given");
+    assert_string_equal(given.keys, "keys");
+    assert_false(given.insecure);
+    for (size_t i = 0; i < 4; i++) {
+        o = (struct security_options){.purpose = "test"};
+        assert_int_equal(from_environment((const char *[]){"1", "true", "yes", "on"}[i], &o), TX_OK);
+        assert_true(o.insecure);
+    }
+    o = (struct security_options){.purpose = "test"};
+    assert_int_equal(from_environment("maybe", &o), TX_EINVAL);
+    assert_false(o.insecure);
+    unsetenv("ASSENT_IDENTITY");
+    unsetenv("ASSENT_KEYS");
+    unsetenv("ASSENT_INSECURE");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +394,7 @@ int main(void)
         cmocka_unit_test(test_a_line_comes_back),
         cmocka_unit_test(test_addresses_of_this_machine),
         cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_environment),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

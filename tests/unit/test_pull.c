@@ -1,6 +1,6 @@
 /* test_pull: what an agent has to tell arrives, also where one of its reports is malformed to the coordinator:
  * over real sockets, with the agent's own pull and outbox at one end, and one that answers as a coordinator at
- * the other.
+ * the other; in clear text, or as each other's keys allow.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,11 @@ struct fixture {
     uint64_t bad[2]; /* sequence numbers of reports that it takes for malformed */
     bool refuses_all, over;
     unsigned n_refused;
+    bool secure; /* and so is the agent */
+    struct identity self;
+    struct channel_security security;
+    struct security agent;
+    char refusal[512]; /* what the agent logs of it */
     bool taken[REPORTS + 1];
 };
 
@@ -146,10 +152,39 @@ static void on_limit(uv_timer_t *timer)
     stop();
 }
 
+static bool accept_agent(void *ctx, const uint8_t key[KEY_SIZE])
+{
+    (void)ctx;
+    return key_equal(key, x.agent.self.public_key);
+}
+
+/* Each with a key, and the agent has the coordinator's in this role. */
+static void secure(unsigned role)
+{
+    struct key_entry entry = {.roles = role, .name = "node1"};
+    struct tx_error e;
+
+    assert_true(sodium_init() >= 0);
+    identity_generate(&x.self);
+    identity_generate(&x.agent.self);
+    memcpy(entry.key, x.self.public_key, KEY_SIZE);
+    assert_int_equal(keyring_add(&x.agent.ring, &entry, &e), TX_OK);
+    x.security = (struct channel_security){.self = &x.self, .accept = accept_agent};
+    x.secure = true;
+}
+
+static void note_refusal(void *arg, const char *line)
+{
+    (void)arg;
+    if (strstr(line, "state=refused") != NULL)
+        snprintf(x.refusal, sizeof x.refusal, "%s", line);
+}
+
 static void run(unsigned limit_ms)
 {
     struct pull_options options = {.loop = &x.loop,
                                    .probe = "bank",
+                                   .security = x.secure ? &x.agent : NULL,
                                    .fill = fill,
                                    .sent = sent,
                                    .work = work,
@@ -162,7 +197,7 @@ static void run(unsigned limit_ms)
     uv_loop_init(&x.loop);
     for (unsigned port = 23000 + (unsigned)getpid() % 8000; rc == TX_EIO; port++) {
         snprintf(address, sizeof address, "tcp://127.0.0.1:%u", port);
-        rc = channel_listen(&x.server, address, MESSAGE_LIMIT, NULL, &e);
+        rc = channel_listen(&x.server, address, MESSAGE_LIMIT, x.secure ? &x.security : NULL, &e);
     }
     assert_int_equal(rc, TX_OK);
     uv_poll_init(&x.loop, &x.listening, channel_fd(&x.server));
@@ -195,6 +230,7 @@ static int tear_down(void **state)
 {
     (void)state;
     outbox_release(&x.outbox);
+    security_release(&x.agent);
     return 0;
 }
 
@@ -205,6 +241,12 @@ static void assert_taken_but(uint64_t one, uint64_t other)
         if (x.taken[i] == (i == one || i == other))
             fail_msg("report %u %s", (unsigned)i, x.taken[i] ? "was taken" : "is missing");
     }
+}
+
+static void assert_taken_none(void)
+{
+    for (uint64_t i = 1; i <= REPORTS; i++)
+        assert_false(x.taken[i]);
 }
 
 static void test_all_arrive(void **state)
@@ -237,6 +279,43 @@ static void test_none_is_to_blame_for_what_is_refused_anyway(void **state)
     assert_int_equal(x.outbox.n, REPORTS);
 }
 
+static void test_all_arrive_in_secret(void **state)
+{
+    uint64_t begun = uv_hrtime();
+
+    (void)state;
+    secure(ROLE_COORDINATOR);
+    run(LIMIT_MS);
+    assert_int_equal(x.outbox.n, 0);
+    assert_taken_but(0, 0);
+    assert_in_range((uv_hrtime() - begun) / 1000000, 0, 1000); /* no handshake was waited for */
+}
+
+/* A key of another role says nothing, and is told nothing. */
+static void test_nothing_goes_to_whom_is_not_believed(void **state)
+{
+    (void)state;
+    secure(ROLE_CLIENT | ROLE_OPERATOR);
+    log_divert(note_refusal, NULL);
+    run(1500);
+    log_divert(NULL, NULL);
+    assert_int_equal(x.outbox.n, REPORTS);
+    assert_taken_none();
+    assert_non_null(strstr(x.refusal, "is not in the keys file, or not with the role needed"));
+}
+
+static void test_clear_text_is_not_spoken(void **state)
+{
+    (void)state;
+    secure(ROLE_COORDINATOR);
+    x.agent.insecure = true;
+    log_divert(note_refusal, NULL);
+    run(1500);
+    log_divert(NULL, NULL);
+    assert_taken_none();
+    assert_non_null(strstr(x.refusal, "it takes no clear text"));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -245,6 +324,9 @@ int main(void)
         TEST(test_all_arrive),
         TEST(test_a_refused_report_is_left_out),
         TEST(test_none_is_to_blame_for_what_is_refused_anyway),
+        TEST(test_all_arrive_in_secret),
+        TEST(test_nothing_goes_to_whom_is_not_believed),
+        TEST(test_clear_text_is_not_spoken),
     };
 
     log_init("test_pull", LOG_ERROR);

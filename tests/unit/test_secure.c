@@ -23,6 +23,7 @@ struct both {
     struct secure_server *server;
     struct secure_caller caller;
     bool server_believes, caller_believes;
+    bool silent; /* who is refused is not told */
     unsigned refused;
     uint64_t now_ms;
 };
@@ -41,12 +42,13 @@ static bool caller_accept(void *ctx, const uint8_t key[KEY_SIZE])
     return b->caller_believes && key_equal(key, b->server_identity.public_key);
 }
 
-static void on_refused(void *ctx, const uint8_t key[KEY_SIZE])
+static bool on_refused(void *ctx, const uint8_t key[KEY_SIZE])
 {
     struct both *b = ctx;
 
     assert_true(key_equal(key, b->caller_identity.public_key));
     b->refused++;
+    return !b->silent;
 }
 
 static void both_limited(struct both *b, const struct secure_limits *limits)
@@ -353,6 +355,28 @@ static void test_an_unknown_caller_is_refused(void **state)
     both_close(&b);
 }
 
+/* As long as it may become known. */
+static void test_a_caller_that_is_not_known_yet(void **state)
+{
+    struct secure_result r;
+    struct message hello, m;
+    struct both b;
+
+    (void)state;
+    both_open(&b);
+    b.server_believes = false;
+    b.silent = true;
+    hello.len = secure_caller_hello(&b.caller, hello.bytes);
+    assert_int_equal(to_server(&b, &hello, &r), SECURE_ANSWER);
+    take_out(&m, &r);
+    assert_int_equal(to_caller(&b, &m, &r), SECURE_ANSWER);
+    take_out(&m, &r);
+    assert_int_equal(to_server(&b, &m, &r), SECURE_NOTHING);
+    b.server_believes = true;
+    meet(&b);
+    both_close(&b);
+}
+
 static void test_an_unknown_server_learns_nothing(void **state)
 {
     struct secure_result r;
@@ -559,6 +583,26 @@ static void test_handshakes_are_bounded(void **state)
     both_close(&b);
 }
 
+/* A few connections that begin as many as they may leave the others their half. */
+static void test_a_flood_leaves_room(void **state)
+{
+    struct secure_result r;
+    struct message m;
+    struct both b;
+    int answered = 0;
+
+    (void)state;
+    both_limited(&b, &(struct secure_limits){.of_one = 20, .handshakes = 100});
+    for (uint32_t i = 0; i < 1000; i++) {
+        m.len = secure_caller_hello(&b.caller, m.bytes);
+        answered +=
+            secure_server_take(b.server, b.now_ms, 1000 + i % 10, REQUEST, m.bytes, m.len, &r) == SECURE_ANSWER;
+    }
+    assert_int_equal(answered, 50);
+    meet(&b);
+    both_close(&b);
+}
+
 /* Handshakes that are never ended take each other's place. */
 static void test_greetings_alone_cost_no_memory(void **state)
 {
@@ -610,6 +654,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_belongs_to_its_question),
         cmocka_unit_test(test_no_message_serves_elsewhere),
         cmocka_unit_test(test_an_unknown_caller_is_refused),
+        cmocka_unit_test(test_a_caller_that_is_not_known_yet),
         cmocka_unit_test(test_an_unknown_server_learns_nothing),
         cmocka_unit_test(test_nobody_gets_between),
         cmocka_unit_test(test_a_handshake_serves_once),
@@ -619,6 +664,7 @@ int main(void)
         cmocka_unit_test(test_sessions_are_bounded),
         cmocka_unit_test(test_sessions_of_a_key_are_bounded),
         cmocka_unit_test(test_handshakes_are_bounded),
+        cmocka_unit_test(test_a_flood_leaves_room),
         cmocka_unit_test(test_greetings_alone_cost_no_memory),
         cmocka_unit_test(test_garbage),
     };

@@ -1,5 +1,5 @@
 /* test_service_jobs: the calls that a resource manager gets, on their way to a program's callbacks and back
- * (service.h), without an agent; and a participant that cannot be opened.
+ * (service.h), without an agent.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,11 +8,9 @@
 
 #include <cmocka.h>
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "libtx/service.h"
 
@@ -100,11 +98,15 @@ static void on_told(void *arg, const struct rm_answer *a)
     n_told++;
 }
 
+static unsigned n_status;
+static bool is_up;
+
 static void on_status(void *arg, bool up, const char *error)
 {
     (void)arg;
-    (void)up;
-    (void)error;
+    is_up = up;
+    n_status++;
+    assert_true(up == (error == NULL));
 }
 
 static void on_closed(void *arg)
@@ -152,7 +154,10 @@ static int set_up(void **state)
     n_answers = 0;
     n_listed = n_told = 0;
     calls[0] = '\0';
-    return service_ops.open(&rm, &options, &e);
+    if (service_ops.open(&rm, &options, &e) != TX_OK)
+        return -1;
+    run_all(); /* the first list */
+    return 0;
 }
 
 static int tear_down(void **state)
@@ -168,6 +173,16 @@ static int tear_down(void **state)
 }
 
 /* Tests */
+
+static void close_and_run(void)
+{
+    bool closed = false;
+
+    service_ops.close(rm, on_closed, &closed);
+    rm = NULL;
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_true(closed);
+}
 
 static struct rm_finish finish_of(const char *branch)
 {
@@ -319,8 +334,10 @@ static void a_rollback_goes_on_until_it_is_done(void **state)
     (void)state;
     answers[n_answers++] = TX_EIO;
     answers[n_answers++] = TX_EBUSY;
+    answers[n_answers++] = TX_OK; /* the list */
     uv_update_time(&loop);
     service_ops.abandon(w, on_told, NULL);
+    assert_true(run_one(uv_now(&loop)));
     assert_true(run_one(uv_now(&loop)));
     assert_false(run_one(uv_now(&loop))); /* after a pause */
     assert_true(service_due_ms(&service) > uv_now(&loop));
@@ -330,6 +347,90 @@ static void a_rollback_goes_on_until_it_is_done(void **state)
     assert_int_equal(told.outcome, RM_DONE);
     assert_string_equal(calls, "rollback1 rollback1 rollback1");
     service_ops.end(w);
+}
+
+/* By its name the program cannot tell a double's work from the prepared branch. */
+static void a_double_does_not_end_a_prepared_branch(void **state)
+{
+    struct rm_work *w = service_ops.begin(rm, BRANCH, NULL, NULL);
+
+    (void)state;
+    n_listed = 1;
+    answers[n_answers++] = TX_EIO; /* the list */
+    service_ops.abandon(w, on_told, NULL);
+    run_all();
+    assert_string_equal(calls, "");
+    assert_int_equal(n_told, 1);
+    assert_int_equal(told.outcome, RM_UNKNOWN);
+    service_ops.end(w);
+}
+
+/* Nor a committed one; and that is an end. */
+static void a_double_of_a_committed_branch_ends(void **state)
+{
+    struct rm_work *w = service_ops.begin(rm, BRANCH, NULL, NULL);
+
+    (void)state;
+    answers[n_answers++] = TX_EHEURISTIC;
+    answers[n_answers++] = TX_OK; /* the list */
+    service_ops.abandon(w, on_told, NULL);
+    run_all();
+    assert_string_equal(calls, "rollback1");
+    assert_int_equal(n_told, 1);
+    assert_int_equal(told.outcome, RM_HEURISTIC_COMMIT);
+    service_ops.end(w);
+}
+
+static int admitted(const char *branch)
+{
+    struct tx_error e = {0};
+    int rc = service_ops.admit(rm, branch, &e);
+
+    assert_true((rc == TX_OK) == (*e.msg == '\0'));
+    return rc;
+}
+
+/* No branch begins under the name of a prepared one, and none at all before those are known. */
+static void a_name_in_doubt_is_not_taken_again(void **state)
+{
+    (void)state;
+    assert_int_equal(admitted(BRANCH), TX_OK);
+    n_listed = 1;
+    service_ops.list(rm, "assent-00000000000000ab-", "", 4, on_page, NULL);
+    run_all();
+    assert_int_equal(admitted(BRANCH), TX_EREFUSED);
+    assert_int_equal(admitted(OTHER), TX_OK);
+    n_listed = 0;
+    service_ops.list(rm, "assent-00000000000000ac-", "", 4, on_page, NULL); /* another group's */
+    run_all();
+    assert_int_equal(admitted(BRANCH), TX_EREFUSED);
+    service_ops.list(rm, "assent-00000000000000ab-", "", 4, on_page, NULL);
+    run_all();
+    assert_int_equal(admitted(BRANCH), TX_OK);
+}
+
+static void nothing_is_taken_before_the_first_list(void **state)
+{
+    struct rm_options options = {.loop = &loop, .name = "stock", .context = &service, .status = on_status};
+    struct tx_error e;
+
+    (void)state;
+    close_and_run();
+    n_status = 0;
+    assert_int_equal(service_ops.open(&rm, &options, &e), TX_OK);
+    assert_int_equal(admitted(OTHER), TX_EUNREACHABLE);
+    answers[n_answers++] = TX_EIO;
+    answers[n_answers++] = TX_EIO;
+    n_listed = 1;
+    assert_true(run_one(uv_now(&loop)));
+    assert_int_equal(admitted(OTHER), TX_EUNREACHABLE);
+    assert_int_equal(n_status, 1);
+    assert_false(is_up);
+    run_all();
+    assert_int_equal(n_status, 2);
+    assert_true(is_up);
+    assert_int_equal(admitted(OTHER), TX_OK);
+    assert_int_equal(admitted(BRANCH), TX_EREFUSED);
 }
 
 /* The coordinator does not know of it: nobody else would finish it. */
@@ -416,16 +517,6 @@ static void a_proof_tells(void **state)
     assert_string_equal(calls, "commit1 commit1"); /* neither of the last two */
 }
 
-static void close_and_run(void)
-{
-    bool closed = false;
-
-    service_ops.close(rm, on_closed, &closed);
-    rm = NULL;
-    uv_run(&loop, UV_RUN_DEFAULT);
-    assert_true(closed);
-}
-
 /* Only what is at work is rolled back: of another it may stand in the log that it is committed. */
 static void closing_rolls_back_what_is_at_work(void **state)
 {
@@ -441,9 +532,22 @@ static void closing_rolls_back_what_is_at_work(void **state)
     calls[0] = '\0';
     close_and_run();
     assert_string_equal(calls, "rollback2");
-    assert_int_equal(n_told, 0);
+    assert_int_equal(n_told, 1); /* what was outstanding */
+    assert_int_equal(told.outcome, RM_UNKNOWN);
     service_ops.end(idle);
     service_ops.end(busy);
+}
+
+/* A double of a request can have begun a work that is called as a prepared branch is. */
+static void closing_spares_what_is_prepared(void **state)
+{
+    struct rm_work *doubled = service_ops.begin(rm, BRANCH, NULL, NULL);
+
+    (void)state;
+    n_listed = 1;
+    close_and_run();
+    assert_string_equal(calls, "");
+    service_ops.end(doubled);
 }
 
 /* Prepared for one phase, and its commit has not been called yet: it stays, and is found in doubt. */
@@ -459,111 +563,6 @@ static void closing_between_the_phases(void **state)
     service_ops.end(w);
 }
 
-/* What cannot be opened leaves nothing behind. */
-
-static int refused(const char *coordinators, const char *listen, const char *resource)
-{
-    struct tx_participant_options options = {
-        .coordinators = coordinators, .listen = listen, .resource = resource};
-    tx_participant *p = NULL;
-    struct tx_error e = {0};
-    int rc = tx_participant_open(&p, &options, &service.callbacks, &e);
-
-    assert_int_not_equal(rc, TX_OK);
-    assert_int_equal(e.code, rc);
-    assert_true(*e.msg != '\0');
-    assert_null(p);
-    return rc;
-}
-
-static void options_are_checked(void **state)
-{
-    struct tx_participant_callbacks without = service.callbacks;
-    struct tx_participant_options options = {.resource = "stock"};
-    tx_participant *p;
-    struct tx_error e;
-
-    (void)state;
-    assert_int_equal(refused(NULL, NULL, NULL), TX_EINVAL);
-    assert_int_equal(refused(NULL, NULL, "a b"), TX_EINVAL);
-    assert_int_equal(refused("nonsense", NULL, "stock"), TX_EINVAL);
-    (void)refused(NULL, "nonsense", "stock");
-    without.commit = NULL;
-    assert_int_equal(tx_participant_open(&p, &options, &without, &e), TX_EINVAL);
-    assert_int_equal(tx_participant_open(&p, &options, NULL, &e), TX_EINVAL);
-    tx_participant_close(NULL);
-}
-
-static void no_descriptor_is_left(void **state)
-{
-    struct rlimit before, none;
-
-    (void)state;
-    getrlimit(RLIMIT_NOFILE, &before);
-    none = before;
-    /* One more each time, so that every step of it fails once. */
-    for (none.rlim_cur = 0; none.rlim_cur < 24; none.rlim_cur++) {
-        struct tx_participant_options options = {.resource = "stock", .coordinators = "tcp://127.0.0.1:1"};
-        tx_participant *p = NULL;
-        struct tx_error e;
-        int rc;
-
-        setrlimit(RLIMIT_NOFILE, &none);
-        rc = tx_participant_open(&p, &options, &service.callbacks, &e);
-        setrlimit(RLIMIT_NOFILE, &before);
-        assert_true(rc == TX_OK || rc == TX_EIO || rc == TX_EINVAL);
-        assert_true((rc == TX_OK) == (p != NULL));
-        tx_participant_close(p);
-    }
-}
-
-/* A participant that finds no coordinator: dispatched from anywhere, and closed at once. */
-
-static tx_participant *nested;
-
-static void on_line(void *arg, const char *line)
-{
-    (void)line;
-    ++*(unsigned *)arg;
-}
-
-static void *dispatch_a_while(void *arg)
-{
-    for (int i = 0; i < 200; i++)
-        tx_participant_dispatch(arg);
-    return NULL;
-}
-
-static void dispatched_by_two_threads(void **state)
-{
-    unsigned lines = 0;
-    struct tx_participant_options options = {
-        .resource = "stock", .coordinators = "tcp://127.0.0.1:1", .log = on_line, .log_arg = &lines};
-    char branch[TX_BRANCH_SIZE];
-    struct tx_error e;
-    pthread_t thread;
-
-    (void)state;
-    assert_int_equal(tx_participant_open(&nested, &options, &service.callbacks, &e), TX_OK);
-    assert_int_equal(tx_participant_start(nested, &e), TX_OK);
-    assert_int_equal(tx_participant_start(nested, &e), TX_EINVAL);
-    assert_int_equal(pthread_create(&thread, NULL, dispatch_a_while, nested), 0);
-    for (int i = 0; i < 200; i++) {
-        tx_participant_answer(nested, BRANCH, TX_OK, "nobody waits for this");
-        assert_int_equal(tx_participant_join(nested,
-                                             "assent1:00000000000000ab-7-9-00000000000000cd:3:1:60000:stock",
-                                             branch, &e),
-                         TX_EUNREACHABLE);
-    }
-    assert_int_equal(
-        tx_participant_join(nested, "assent1:00000000000000ab-7-9-00000000000000cd:3:1:60000:shop", branch, &e),
-        TX_EINVAL);
-    assert_int_equal(tx_participant_join(nested, NULL, branch, &e), TX_EINVAL);
-    pthread_join(thread, NULL);
-    tx_participant_close(nested);
-    assert_true(lines > 0); /* the resource is up */
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -574,15 +573,17 @@ int main(void)
         TEST(a_statement_s_result_is_bounded),
         TEST(lists_come_in_pages),
         TEST(a_rollback_goes_on_until_it_is_done),
+        TEST(a_double_does_not_end_a_prepared_branch),
+        TEST(a_double_of_a_committed_branch_ends),
+        TEST(a_name_in_doubt_is_not_taken_again),
+        TEST(nothing_is_taken_before_the_first_list),
         TEST(a_commit_in_one_phase_goes_on_until_it_is_done),
         TEST(answers_mean),
         TEST(a_strange_proof_commits_nothing),
         TEST(a_proof_tells),
         TEST(closing_rolls_back_what_is_at_work),
+        TEST(closing_spares_what_is_prepared),
         TEST(closing_between_the_phases),
-        TEST(options_are_checked),
-        TEST(no_descriptor_is_left),
-        TEST(dispatched_by_two_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

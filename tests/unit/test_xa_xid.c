@@ -72,9 +72,10 @@ static void spelling_is_fixed(void **state)
     xa_xid_key(&ids[1], 3, key);
     assert_string_equal(key, "X'00000000deadbeef000000000000000c000000000005464e0123456789abcdef0003'");
     xa_xid_receipt(&ids[1], 3, receipt);
-    assert_string_equal(receipt, "INSERT INTO assent.receipt (gid, thread) VALUES "
-                                 "(X'00000000deadbeef000000000000000c000000000005464e0123456789abcdef0003', "
-                                 "CONNECTION_ID())");
+    assert_string_equal(
+        receipt, "SET STATEMENT time_zone = '+00:00' FOR INSERT INTO assent.receipt (gid, thread, at) VALUES "
+                 "(X'00000000deadbeef000000000000000c000000000005464e0123456789abcdef0003', "
+                 "CONNECTION_ID(), SYSDATE(3))");
 }
 
 static void others_are_refused(void **state)
