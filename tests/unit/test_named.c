@@ -157,7 +157,7 @@ int main(void)
         TEST(none_lets_nothing_through),
         TEST(a_file_lets_its_names_through),
         TEST(a_bad_file_is_refused),
-        cmocka_unit_test(a_nul_byte_ends_no_statement),
+        TEST(a_nul_byte_ends_no_statement),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
