@@ -50,10 +50,13 @@ static char *strip(char *s)
 }
 
 /* A # begins a comment at the beginning of a line only: SQL has its own use for it. */
-static int named_line(struct named *t, char *line, struct tx_error *e)
+static int named_line(struct named *t, char *line, size_t len, struct tx_error *e)
 {
+    bool whole = strlen(line) == len;
     char *name = strip(line), *sql = strchr(name, '=');
 
+    if (!whole)
+        return err_set(e, TX_EINVAL, "a NUL byte; this is not a text file");
     if (*name == '\0' || *name == '#')
         return TX_OK;
     if (sql == NULL)
@@ -77,11 +80,12 @@ static int named_read(struct named *t, FILE *f, const char *path, struct tx_erro
     char *line = NULL;
     size_t size = 0;
     unsigned number = 0;
+    ssize_t len;
     int rc = TX_OK;
 
-    while (rc == TX_OK && getline(&line, &size, f) >= 0) {
+    while (rc == TX_OK && (len = getline(&line, &size, f)) >= 0) {
         number++;
-        rc = named_line(t, line, e);
+        rc = named_line(t, line, (size_t)len, e);
         if (rc != TX_OK)
             err_wrap(e, rc, "%s:%u", path, number);
     }

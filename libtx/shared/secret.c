@@ -1,36 +1,66 @@
 /* secret: see secret.h. */
 #include "libtx/shared/secret.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
 
+static int hex_digit(char c)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *at = c == '\0' ? NULL : strchr(digits, tolower((unsigned char)c));
+
+    return at == NULL ? -1 : (int)(at - digits);
+}
+
+/* The letter at *text, which moves behind it; in a URI it may be written as %70. */
+static int letter(const char **text)
+{
+    const char *p = *text;
+    bool coded = p[0] == '%' && hex_digit(p[1]) >= 0 && hex_digit(p[2]) >= 0;
+
+    *text += coded ? 3 : 1;
+    return tolower(coded ? hex_digit(p[1]) << 4 | hex_digit(p[2]) : (unsigned char)p[0]);
+}
+
+/* What stands behind the word; NULL: another one stands there. */
+static const char *behind_word(const char *text, const char *word)
+{
+    for (; *word != '\0'; word++) {
+        if (*text == '\0' || letter(&text) != *word)
+            return NULL;
+    }
+    return text;
+}
+
 /* A keyword and its «=», with or without blanks between, as libpq and its like read them; also as the end of a
  * longer keyword (sslpassword). */
 static bool has_keyword(const char *settings, const char *keyword)
 {
-    for (const char *p = settings; (p = strcasestr(p, keyword)) != NULL; p++) {
-        const char *behind = p + strlen(keyword);
+    for (const char *p = settings; *p != '\0'; p++) {
+        const char *behind = behind_word(p, keyword);
 
-        behind += strspn(behind, " \t\n");
-        if (*behind == '=')
+        if (behind != NULL && behind[strspn(behind, " \t\n\v\f\r")] == '=')
             return true;
     }
     return false;
 }
 
-/* scheme://user:secret@host */
+/* scheme://user:secret@host; the secret may have anything in it but a slash. */
 static bool has_login(const char *settings)
 {
-    const char *begin = strstr(settings, "://"), *at, *colon;
+    const char *at, *colon;
 
-    if (begin == NULL)
-        return false;
-    begin += 3;
-    at = memchr(begin, '@', strcspn(begin, "/? "));
-    colon = strchr(begin, ':');
-    return at != NULL && colon != NULL && colon < at;
+    while ((settings = strstr(settings, "://")) != NULL) {
+        settings += 3;
+        at = memchr(settings, '@', strcspn(settings, "/"));
+        colon = strchr(settings, ':');
+        if (at != NULL && colon != NULL && colon < at)
+            return true;
+    }
+    return false;
 }
 
 bool secret_within(const char *settings)

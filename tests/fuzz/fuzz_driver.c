@@ -191,11 +191,29 @@ static struct txid about(const struct wire_message *m)
     }
 }
 
+static uint64_t session_of(const struct wire_message *m)
+{
+    if (m->type == WIRE_HEARTBEAT || m->type == WIRE_CLOSE_SESSION)
+        return m->heartbeat.session;
+    return about(m).session;
+}
+
 static bool is_request(const struct wire_message *m)
 {
     return m->type == WIRE_OPEN_SESSION || m->type == WIRE_DECIDE || m->type == WIRE_HEARTBEAT ||
            m->type == WIRE_CLOSE_SESSION || m->type == WIRE_OUTCOME || m->type == WIRE_LOCATE ||
            m->type == WIRE_PULL;
+}
+
+/* Who is permitted to speak for a session has opened it, or has another key of the same name. */
+static void check_permitted(const struct world *w, const struct caller *caller, uint64_t session)
+{
+    const struct ledger *l = driver_ledger(w->d);
+    const struct session *s = ledger_session(l, session);
+    const struct ledger_key *owner = s == NULL ? NULL : ledger_key(l, s->owner);
+
+    if (caller->key != NULL && owner != NULL)
+        fuzz_check(strcmp(owner->name, caller->name) == 0);
 }
 
 static void serve(struct world *w, uint8_t who, const struct wire_message *m)
@@ -210,8 +228,10 @@ static void serve(struct world *w, uint8_t who, const struct wire_message *m)
     memcpy(from.header, &number, sizeof number);
     if (who % CALLERS != 0 && !access_caller(driver_ledger(w->d), &no_file, key, &caller))
         return;
-    if (access_check(driver_ledger(w->d), &caller, m, NULL) == TX_OK)
-        driver_request(w->d, w->now, wall(w), &caller, &from, m);
+    if (access_check(driver_ledger(w->d), &caller, m, NULL) != TX_OK)
+        return;
+    check_permitted(w, &caller, session_of(m));
+    driver_request(w->d, w->now, wall(w), &caller, &from, m);
 }
 
 /* By whom, whether near, and whether the turn ends; length, type and body. */

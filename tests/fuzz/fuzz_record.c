@@ -43,9 +43,13 @@ static void note_verdict(struct standings *s, const struct record *r, const stru
 
 static void apply(struct ledger *l, uint64_t index, const struct record *r, struct standings *standings)
 {
+    const struct session *s = ledger_session(l, r->session);
+    bool open = s != NULL && s->state == SESSION_OPEN;
     struct ledger_result result;
 
     fuzz_check(ledger_apply(l, index, r, &result) == 0);
+    if (r->type == RECORD_DECIDE && r->decide.origin != ORIGIN_OPERATOR && !open) /* the fence */
+        fuzz_check(!result.first || result.verdict == VERDICT_ABORT);
     note_verdict(standings, r, &result);
 }
 
@@ -142,6 +146,37 @@ void fuzz_ledger_entry(struct buf *entry)
         record_append(entry, &records[i]);
 }
 
+/* What comes too late: a second decision, and one behind the fence. */
+static void seed_late(struct fuzz_sink *to)
+{
+    static const struct branch_ref branch = {1, BRANCH_DIRECT, "a", "xid=7", NULL};
+    static const struct record records[] = {
+        {.type = RECORD_OPEN_SESSION, .open_session = {1, 30000, 60000, "shop", {0}}},
+        {.type = RECORD_DECIDE,
+         .session = 1,
+         .sequence = 1,
+         .decide = {VERDICT_COMMIT, ORIGIN_CLIENT, 0, NULL, 1, &branch}},
+        {.type = RECORD_DECIDE,
+         .session = 1,
+         .sequence = 1,
+         .decide = {VERDICT_ABORT, ORIGIN_RECOVERY, 0, "", 0, NULL}},
+        {.type = RECORD_EXPIRE_SESSION, .session = 1},
+        {.type = RECORD_DECIDE,
+         .session = 1,
+         .sequence = 2,
+         .decide = {VERDICT_COMMIT, ORIGIN_CLIENT, 0, NULL, 1, &branch}},
+        {.type = RECORD_END, .session = 1, .sequence = 1},
+        {.type = RECORD_DROP_SESSION, .session = 1},
+    };
+    struct buf entry;
+
+    buf_init(&entry);
+    record_begin(&entry);
+    for (size_t i = 0; i < sizeof records / sizeof *records; i++)
+        record_append(&entry, &records[i]);
+    fuzz_put_buf(to, &entry);
+}
+
 void fuzz_record_seed(struct fuzz_sink *to)
 {
     struct ledger *l = fuzz_ledger_sample();
@@ -163,4 +198,5 @@ void fuzz_record_seed(struct fuzz_sink *to)
     fuzz_put_buf(to, &entry);
     buf_release(&state);
     ledger_free(l);
+    seed_late(to);
 }

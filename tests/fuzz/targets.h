@@ -16,6 +16,7 @@
     X(peer, 500)            \
     X(conf, 5000)           \
     X(settings, 10000)      \
+    X(named, 5000)          \
     X(names, 20000)         \
     X(keys, 5000)           \
     X(secure, 500)

@@ -135,6 +135,21 @@ static void a_bad_file_is_refused(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* What stands behind it may be the better part of a WHERE. */
+static void a_nul_byte_ends_no_statement(void **state)
+{
+    FILE *f = fopen(path, "w");
+    struct tx_error e;
+    struct named t;
+
+    (void)state;
+    assert_non_null(f);
+    fprintf(f, "a = DELETE FROM a%c WHERE id = $1\n", '\0');
+    fclose(f);
+    assert_int_equal(named_load(&t, path, &e), TX_EINVAL);
+    assert_non_null(strstr(e.msg, ":1: a NUL byte"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +157,7 @@ int main(void)
         TEST(none_lets_nothing_through),
         TEST(a_file_lets_its_names_through),
         TEST(a_bad_file_is_refused),
+        TEST(a_nul_byte_ends_no_statement),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
