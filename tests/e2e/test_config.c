@@ -208,15 +208,15 @@ static void test_keys_and_insecure(void **state)
     assert_refuses("txagentd", WORLD_ARGS("--identity", mine, "--resource.a", "postgresql dbname=bank"),
                    "identity|mine.key|chmod 600");
     assert_refuses("txcoordd", WORLD_ARGS("--keys", "/no/such/keys"), "keys|/no/such/keys");
-    assert_refuses("txcoordd", WORLD_ARGS("--insecure=true", "--listen", "tcp://0.0.0.0:7401"),
+    assert_refuses("txcoordd", WORLD_ARGS("--insecure=true", "--listen", "tcp://192.0.2.1:7401"),
                    "listen|insecure|loopback");
     snprintf(text, sizeof text, "tcp://127.0.0.1:%u", world_port(kit.world));
     assert_refuses("txcoordd",
-                   WORLD_ARGS("--insecure=true", "--listen", text, "--peer_listen", "tcp://0.0.0.0:7402",
+                   WORLD_ARGS("--insecure=true", "--listen", text, "--peer_listen", "tcp://192.0.2.1:7402",
                               "--peer_advertise", "tcp://10.0.0.1:7402"),
                    "peer_listen|insecure|loopback");
     assert_refuses("txagentd",
-                   WORLD_ARGS("--insecure=true", "--listen", "tcp://0.0.0.0:7501", "--resource.a",
+                   WORLD_ARGS("--insecure=true", "--listen", "tcp://192.0.2.1:7501", "--resource.a",
                               "postgresql dbname=bank"),
                    "listen|insecure|loopback");
     assert_refuses("txagentd",
