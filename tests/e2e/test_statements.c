@@ -286,7 +286,7 @@ static bool is_told(void *client)
 
     if (rc == TX_OK)
         txn_free(t);
-    return rc == TX_EDENIED && strstr(e.msg, "does not know this program's key") != NULL;
+    return rc == TX_EDENIED && strstr(e.msg, "this key is not known, or was revoked") != NULL;
 }
 
 /* A key that is added at run time is good at once at the agent, too; and worth nothing once it is revoked. */
