@@ -34,6 +34,15 @@ int log_level_parse(const char *name)
     return -1;
 }
 
+/* A server's error, say, may have several lines, and what a terminal takes for a command. */
+static void make_one_line(char *line)
+{
+    for (; *line != '\0'; line++) {
+        if ((unsigned char)*line < 0x20 || *line == 0x7f)
+            *line = ' ';
+    }
+}
+
 void log_line(enum log_level level, const char *event, const char *format, ...)
 {
     struct timespec now;
@@ -52,6 +61,7 @@ void log_line(enum log_level level, const char *event, const char *format, ...)
     va_start(args, format);
     vsnprintf(line + n, sizeof line - (size_t)n, format, args);
     va_end(args);
+    make_one_line(line);
     if (log_sink != NULL)
         log_sink(log_sink_arg, line);
     else

@@ -19,6 +19,7 @@
     X(named, 5000)          \
     X(names, 20000)         \
     X(keys, 5000)           \
+    X(audit, 10000)         \
     X(secure, 500)
 
 #define FUZZ_TARGET_DECLARE(name, mutations)                 \
