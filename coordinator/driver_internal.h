@@ -1,7 +1,8 @@
 /* driver_internal: what the leader holds beside the ledger, for driver.c and the files it is made of:
  *
  *   flights   transactions that are being decided or finished   decide   requests about transactions
- *   sessions  who lives, and what clients tell by the way        agents   who serves what; work for them
+ *   sessions  who lives, and what clients tell by the way        agents   who they are; work for them
+ *   seats     which agents serve which resource                  namesakes   two agents of one name
  *   found     branches that agents saw prepared                  reports  what agents report
  *   asks      what operators wait for                            driver_operator, driver_view   for admin
  *   nodes     where the group's coordinators listen              lookups   questions for outcomes
