@@ -149,7 +149,8 @@ enum { NAMESAKE_LIMIT = 4 };
 struct namesakes {
     uint64_t earlier[NAMESAKE_LIMIT]; /* instances that had the name, the newest first; 0: none */
     uint64_t since_ms;                /* when the present one took it */
-    uint64_t told_ms;                 /* when an earlier one was last heard; 0: never */
+    uint64_t heard_ms;                /* when an earlier one was last heard; 0: never */
+    bool untold;                      /* heard, and not taken for the log yet */
 };
 
 struct agent {
@@ -273,7 +274,8 @@ struct driver {
     size_t ended_too_many; /* ended sessions above the bound, while they are looked at */
     struct agent *agents;
     struct served *served;
-    bool work_dirty; /* a queue or a parked PULL is new */
+    bool work_dirty;       /* a queue or a parked PULL is new */
+    bool namesakes_untold; /* an agent has some */
     struct found *found;
     struct doubt *doubts;
     struct ask *asks;

@@ -581,7 +581,7 @@ const char *driver_namesake(struct driver *d, uint64_t now)
     d->now = now;
     HASH_ITER(hh, d->agents, a, next)
     {
-        if (namesakes_told(d, a))
+        if (namesakes_are(d, a))
             return a->name;
     }
     return NULL;
