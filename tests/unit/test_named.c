@@ -153,10 +153,8 @@ static void a_nul_byte_ends_no_statement(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(any_lets_everything_through),
-        TEST(none_lets_nothing_through),
-        TEST(a_file_lets_its_names_through),
-        TEST(a_bad_file_is_refused),
+        TEST(any_lets_everything_through),   TEST(none_lets_nothing_through),
+        TEST(a_file_lets_its_names_through), TEST(a_bad_file_is_refused),
         TEST(a_nul_byte_ends_no_statement),
     };
 
