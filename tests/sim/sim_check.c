@@ -30,7 +30,7 @@ struct truth {
     bool told_commit, told_rollback, told_doubt;
 };
 
-/* Sessions that are over, and when that was first applied. */
+/* Sessions that are over, and since when. */
 static struct {
     uint64_t *ended_us;
     size_t n;
@@ -200,7 +200,8 @@ void check_outcome(const struct txid *id, bool committed)
                           : "somebody was told «rolled back», and COMMIT stands");
 }
 
-static void session_ended(uint64_t session)
+/* As the leader that proposed it noted; it may be applied much later. */
+static void session_ended(uint64_t session, uint64_t at_ms)
 {
     size_t n = sessions.n;
 
@@ -211,7 +212,7 @@ static void session_ended(uint64_t session)
         memset(sessions.ended_us + n, 0, (sessions.n - n) * sizeof *sessions.ended_us);
     }
     if (sessions.ended_us[session] == 0)
-        sessions.ended_us[session] = sim_now_us;
+        sessions.ended_us[session] = at_ms * 1000;
 }
 
 /* 4: the first decision, in the order of the log, for ever and on every node */
@@ -250,7 +251,7 @@ void check_record(const struct record *r, const struct ledger_result *result)
     if (r->type == RECORD_DECIDE) {
         check_decide(r, result);
     } else if (r->type == RECORD_EXPIRE_SESSION || r->type == RECORD_CLOSE_SESSION) {
-        session_ended(r->session);
+        session_ended(r->session, r->at_ms);
     } else if (r->type == RECORD_HEURISTIC) {
         struct truth *t = truth_of(r->session, r->sequence);
 

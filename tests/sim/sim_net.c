@@ -4,19 +4,22 @@
  * connection.
  */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "libtx/shared/channel.h"
 #include "tests/sim/sim.h"
 
-enum { CONNECT_US = 3000, HEADER = 12 };
+enum { CONNECT_US = 3000, HEADER = 12, ADDRESS_SIZE = 32 };
 
 struct packet {
     struct packet *next;
     uint64_t to; /* socket's serial number */
     uint64_t from;
     uint32_t id;
+    char address[ADDRESS_SIZE]; /* where a late double of a request goes when the process is another one by
+                                   then; "" */
     size_t len;
     uint8_t data[];
 };
@@ -24,7 +27,7 @@ struct packet {
 struct socket_end {
     bool open, listens;
     struct proc *proc;
-    char address[112];
+    char address[ADDRESS_SIZE];
     uint64_t peer, up_us; /* the listener that it is connected to, since then */
     struct packet *first, **last;
 };
@@ -153,8 +156,11 @@ static void arrive(void *arg, uint64_t x)
 {
     struct packet *p = arg;
     struct socket_end *s = end_at(p->to);
+    uint64_t listener = s == NULL && p->address[0] != '\0' ? find_listener(p->address) : 0;
 
     (void)x;
+    if (listener != 0)
+        s = end_at(listener - 1);
     if (s == NULL) {
         free(p);
         return;
@@ -170,12 +176,15 @@ static void arrive(void *arg, uint64_t x)
             fiber_wake(f);
 }
 
-static void post(const struct packet *p, uint64_t delay)
+static void post(const struct packet *p, uint64_t delay, bool twice)
 {
     struct packet *copy = malloc(sizeof *p + p->len);
+    const struct socket_end *to = end_at(p->to);
 
     assert(copy != NULL);
     memcpy(copy, p, sizeof *p + p->len);
+    if (twice && to != NULL && to->listens)
+        snprintf(copy->address, sizeof copy->address, "%s", to->address);
     sim_at(delay, arrive, copy, 0);
 }
 
@@ -188,14 +197,14 @@ static void transmit(const struct proc *from, const struct proc *to, const struc
         sim_count(FAULT_drop);
         return;
     }
-    post(p, draw_delay());
+    post(p, draw_delay(), false);
     if (sim_chance(net_weather.duplicate)) {
         sim_count(FAULT_duplicate);
-        post(p, draw_delay());
+        post(p, draw_delay(), true);
     }
     if (sim_chance(net_weather.replay)) {
         sim_count(FAULT_replay);
-        post(p, 500000 + sim_random(9000000));
+        post(p, 500000 + sim_random(9000000), true);
     }
 }
 

@@ -290,8 +290,11 @@ void proc_start(struct proc *p)
     assert(!p->up);
     p->up = true;
     p->incarnation++;
-    p->crash_in = 0;
     p->disk_failed = false;
+    /* What the kernel still has of a process that died is not on the disk yet: the power may fail right behind.
+     */
+    p->power_cut = p->kind == PROC_NODE && !p->power_cut && !world_calm() && sim_chance(2500);
+    p->crash_in = p->power_cut ? 1 + (unsigned)sim_random(80) : 0;
     p->paused_us = 0;
     sim_tell(p->name, "starts");
     fiber_new(p, p->main, p);
@@ -308,7 +311,8 @@ void proc_kill(struct proc *p)
     net_proc_gone(p);
     posix_proc_gone(p);
     world_proc_gone(p);
-    if (p->kind == PROC_NODE && sim_chance(6000))
+    p->power_cut = p->kind == PROC_NODE && (p->power_cut || sim_chance(6000));
+    if (p->power_cut)
         disk_crash(p->number);
     else if (p->kind == PROC_NODE)
         disk_close_all(p->number);

@@ -70,7 +70,7 @@ static struct work_item *find_xid(unsigned server, const char *proof)
 {
     unsigned long long xid;
 
-    if (sscanf(proof, "x%llu", &xid) != 1)
+    if (sscanf(proof, "x%llu", &xid) != 1 || xid == 0)
         return NULL;
     for (struct work_item *w = servers[server].works; w != NULL; w = w->next) {
         if (w->xid == xid)
@@ -317,7 +317,7 @@ void server_send(struct server_request *r)
         send_and_lose(r);
         return;
     }
-    if (!world_calm() && sim_chance(150)) {
+    if (!world_calm() && sim_chance(r->op == SERVER_LIST ? 1000 : 150)) {
         sim_count(FAULT_slow_answer);
         delay += sim_random(2500000);
     }
@@ -334,6 +334,20 @@ static void comes_back(void *arg, uint64_t server)
     agent_server_changed((unsigned)server);
 }
 
+/* An xid of which nothing has reached the disk is handed out again (facts.md). */
+static void forget_xids(unsigned server)
+{
+    uint64_t last = 0;
+
+    for (struct work_item *w = servers[server].works; w != NULL; w = w->next) {
+        if ((w->state != WORK_ROLLED_BACK || w->after_vote) && w->xid > last)
+            last = w->xid;
+    }
+    for (struct work_item *w = servers[server].works; w != NULL; w = w->next)
+        w->xid = w->xid > last ? 0 : w->xid;
+    servers[server].xid = last;
+}
+
 void server_crash(unsigned server, uint64_t down_us)
 {
     if (servers[server].down)
@@ -347,6 +361,8 @@ void server_crash(unsigned server, uint64_t down_us)
         else if (w->state == WORK_PREPARED && sim_options.sabotage == SABOTAGE_VOTE_LOST)
             move(w, WORK_ROLLED_BACK, "sabotage: the crash has lost what was prepared");
     }
+    if (sim_chance(5000))
+        forget_xids(server);
     agent_server_changed(server);
     sim_at(down_us, comes_back, NULL, server);
 }

@@ -15,13 +15,13 @@
 
 /* The address sanitizer makes it five times slower. */
 #ifdef __SANITIZE_ADDRESS__
-#define SEEDS "12"
+#define SEEDS "8"
 #define SABOTAGES                                 \
     {                                             \
         "DROP_UNRESOLVED", "VOTE_LOST", "NO_SCAN" \
     }
 #else
-#define SEEDS "150"
+#define SEEDS "120"
 #define SABOTAGES \
     {             \
         "all"     \
