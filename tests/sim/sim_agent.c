@@ -363,6 +363,7 @@ void agent_main(void *arg)
     struct agent_options options = {.name = p->name,
                                     .coordinators = world_coordinators(),
                                     .listen = listen,
+                                    .advertise = listen,
                                     .security = &security,
                                     .connections = 8,
                                     .scan_interval_ms = 500,

@@ -307,10 +307,11 @@ static void run_change(void *arg)
     struct order *o = arg;
     struct node *n = self();
     char address[64];
+    const struct replog_newcomer newcomer = {.id = places[o->place].id, .address = address};
 
     snprintf(address, sizeof address, "tcp://127.0.0.%u:7402", o->place + 1);
     if (o->add)
-        replog_add(n->replog, places[o->place].id, address, on_changed, o);
+        replog_add(n->replog, &newcomer, on_changed, o);
     else
         replog_remove(n->replog, places[o->place].id, on_changed, o);
 }
