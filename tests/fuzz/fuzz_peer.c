@@ -13,7 +13,9 @@
 #define PEER_HERE "inproc://assent-fuzz-here"
 #define PEER_THERE "inproc://assent-fuzz-there"
 
-enum { HERE = 1, THERE = 2, LIMIT = 1 << 16, HEAD = 2, MESSAGES = 16 };
+enum { HERE = 1, THERE = 2, SENTINEL = 99, LIMIT = 1 << 16, MESSAGES = 16, PATIENCE_MS = 10000 };
+enum { VERSION_SIZE = 2, AT_SENDER = 4 }; /* of a message */
+#define SAMPLE_INDEX 0x1122334455667788ULL
 
 static struct {
     uv_loop_t loop;
@@ -21,9 +23,16 @@ static struct {
     struct channel out; /* to it */
     struct channel in;  /* where it sends to */
     uint64_t awaited, heard;
-    uint8_t head[HEAD];
+    uint8_t head[VERSION_SIZE];
     struct buf greeting, raft; /* as it sends them */
+    uint8_t *index;            /* in the greeting */
 } world;
+
+static void put_u64(uint8_t *out, uint64_t v)
+{
+    for (int i = 0; i < 8; i++)
+        out[i] = (uint8_t)(v >> (8 * i));
+}
 
 static bool on_raft(void *ctx, uint64_t from, const void *data, size_t len)
 {
@@ -62,8 +71,9 @@ static void catch_sent(struct buf *to)
 /* Until it is there: nothing is sent without a connection. */
 static void catch_samples(void)
 {
-    const struct peer_greeting g = {.group = 7, .log = 7, .last_index = 9, .clients = "tcp://h:1"};
+    const struct peer_greeting g = {.group = 7, .log = 7, .last_index = SAMPLE_INDEX, .clients = "tcp://h:1"};
     struct channel_message m;
+    uint8_t sample[8];
 
     peer_greet(world.peers, THERE, PEER_THERE, &g);
     catch_sent(&world.greeting);
@@ -71,7 +81,10 @@ static void catch_samples(void)
     catch_sent(&world.raft);
     while (channel_receive(&world.in, &m) == 1)
         channel_release(&m);
-    memcpy(world.head, world.greeting.data, HEAD);
+    memcpy(world.head, world.greeting.data, VERSION_SIZE);
+    put_u64(sample, SAMPLE_INDEX);
+    world.index = memmem(world.greeting.data, world.greeting.len, sample, sizeof sample);
+    fuzz_check(world.index != NULL);
 }
 
 static void begin(void)
@@ -88,26 +101,19 @@ static void begin(void)
     catch_samples();
 }
 
-/* The greeting of a node that is none of the group, with a new index. */
+/* The greeting as it was sent, of another node, which is none of the group, with a new index. */
 static void await_sentinel(void)
 {
-    struct buf b;
+    uint64_t deadline;
 
-    buf_init(&b);
-    buf_put_bytes(&b, world.head, HEAD);
-    buf_put_u8(&b, world.greeting.data[HEAD]);
-    buf_put_u8(&b, 0);
-    buf_put_u64(&b, 99);
-    buf_put_str(&b, "tcp://h:99");
-    buf_put_u64(&b, 7);
-    buf_put_u64(&b, 7);
-    buf_put_u64(&b, ++world.awaited);
-    buf_put_str(&b, "tcp://h:98");
-    send_one(b.data, b.len);
-    buf_release(&b);
-    world.heard = 0;
-    while (world.heard != world.awaited)
+    put_u64(world.greeting.data + AT_SENDER, SENTINEL);
+    put_u64(world.index, ++world.awaited);
+    send_one(world.greeting.data, world.greeting.len);
+    deadline = uv_now(&world.loop) + PATIENCE_MS;
+    while (world.heard != world.awaited) {
         uv_run(&world.loop, UV_RUN_ONCE);
+        fuzz_check(uv_now(&world.loop) < deadline);
+    }
 }
 
 void fuzz_peer_run(const uint8_t *data, size_t len)
@@ -120,7 +126,7 @@ void fuzz_peer_run(const uint8_t *data, size_t len)
         size_t n = cur_u8(&c);
         uint8_t *message = fuzz_bytes(&c, &n);
 
-        memcpy(message, world.head, n < HEAD ? n : HEAD);
+        memcpy(message, world.head, n < VERSION_SIZE ? n : VERSION_SIZE);
         send_one(message, n);
         free(message);
     }
@@ -131,7 +137,7 @@ static void put_message(struct buf *to, const struct buf *message, uint8_t from)
 {
     buf_put_u8(to, (uint8_t)message->len);
     buf_put_bytes(to, message->data, message->len);
-    to->data[to->len - message->len + 4] = from;
+    to->data[to->len - message->len + AT_SENDER] = from;
 }
 
 void fuzz_peer_seed(struct fuzz_sink *to)

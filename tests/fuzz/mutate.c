@@ -23,14 +23,24 @@ static uint8_t telling(uint64_t *state)
     return draw(state) % 3 == 0 ? (uint8_t)draw(state) : values[below(state, sizeof values)];
 }
 
-/* A piece of `piece` takes the place of `gone` bytes at `at`. */
-static void put_replaced(struct buf *to, const struct buf *from, size_t at, size_t gone,
-                         const struct buf *piece, size_t piece_at, size_t piece_len)
+/* `piece` takes the place of `gone` bytes at `at`. */
+static void put_replaced(struct buf *to, const struct buf *from, size_t at, size_t gone, struct buf piece)
 {
     buf_put_bytes(to, from->data, at);
-    if (piece_len > 0)
-        buf_put_bytes(to, piece->data + piece_at, piece_len);
+    buf_put_bytes(to, piece.data, piece.len);
     buf_put_bytes(to, from->data + at + gone, from->len - at - gone);
+}
+
+/* Some bytes of either; borrowed. */
+static struct buf draw_piece(const struct buf *from, const struct buf *other, uint64_t *state)
+{
+    const struct buf *whole = draw(state) % 2 == 0 ? from : other;
+    size_t at = below(state, whole->len + 1);
+    struct buf none = {.data = NULL};
+
+    if (draw(state) % 2 == 0 || at == whole->len)
+        return none;
+    return (struct buf){.data = whole->data + at, .len = below(state, whole->len - at + 1) % 65};
 }
 
 static void change_bytes(struct buf *b, uint64_t *state)
@@ -49,23 +59,20 @@ static void change_bytes(struct buf *b, uint64_t *state)
 
 void mutate(struct buf *to, const struct buf *from, const struct buf *other, uint64_t number, size_t limit)
 {
+    const struct buf none = {.data = NULL};
     uint64_t state = (number + 1) * 0x9e3779b97f4a7c15u;
-    const struct buf *piece = draw(&state) % 2 == 0 ? from : other;
-    size_t at = below(&state, from->len + 1), left = from->len - at, gone, piece_at, piece_len;
+    size_t at = below(&state, from->len + 1), left = from->len - at;
 
     buf_reset(to);
     switch (draw(&state) % 5) {
     case 0: /* cut */
-        put_replaced(to, from, at, left, NULL, 0, 0);
+        put_replaced(to, from, at, left, none);
         break;
     case 1: /* some bytes are missing, or others in their place */
-        gone = below(&state, left + 1) % 17;
-        piece_at = below(&state, piece->len + 1);
-        piece_len = below(&state, piece->len - piece_at + 1) % 65;
-        put_replaced(to, from, at, gone, piece, piece_at, draw(&state) % 2 == 0 ? 0 : piece_len);
+        put_replaced(to, from, at, below(&state, left + 1) % 17, draw_piece(from, other, &state));
         break;
     default:
-        put_replaced(to, from, 0, 0, NULL, 0, 0);
+        buf_put_bytes(to, from->data, from->len);
         break;
     }
     change_bytes(to, &state);
