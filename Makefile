@@ -113,7 +113,7 @@ $(UNITS) $(E2ES): $(B)/tests/%: $(B)/tests/%.o $(B)/tests/all.a
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka -lraft $(AGENT_LIBS)
 
-build-tests: all $(UNITS) $(E2ES) $(B)/tests/soak/soak
+build-tests: all $(UNITS) $(E2ES) $(B)/tests/soak/soak $(B)/tests/sim/sim
 
 # Tests run in a make of their own, which has the variant, all cores to build with, and the libraries just installed.
 JOBS ?= $(shell nproc)
@@ -154,6 +154,17 @@ $(B)/fuzz: $(B)/tests/fuzz/libfuzzer.o $(B)/tests/all.a
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ -lraft $(AGENT_LIBS)
 
+# The simulator: the product's objects over a simulated loop, network, disk and clock (tests/sim/README.md). It defines
+# libuv's and channel.c's functions itself; these of the C library's and of the product's it looks at on the way.
+SIM_WRAP := open openat close read write pread pwrite fsync fdatasync ftruncate flock fstat fstatat renameat unlinkat \
+            fdopendir readdir closedir poll eventfd clock_gettime getrandom pthread_create pthread_join pthread_cond_wait \
+            pthread_cond_timedwait pthread_cond_broadcast ledger_apply commit_step commit_vote commit_report \
+            commit_report_direct branch_on branch_next wal_set_vote call_result crash_point
+comma := ,
+$(B)/tests/sim/sim: $(call obj,$(wildcard tests/sim/*.c)) $(B)/tests/all.a
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $(SIM_WRAP:%=-Wl$(comma)--wrap=%) -o $@ $(filter %.o,$^) $(B)/tests/all.a -lraft -lcjson $(MSG_LIBS)
+
 build = $(MAKE) --no-print-directory -j$(JOBS) V=$(1) all build/$(1)/tests/$(2)
 # The demonstration lets an application die between its PREPAREs, so it runs the build that has crash points.
 demo: deps
@@ -163,6 +174,17 @@ MINUTES ?= 1
 soak: deps
 	@$(call build,test,soak/soak)
 	@build/test/tests/soak/soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS)
+
+# The simulator: make sim MINUTES=2 SEED=1, and one that goes on through the night, from a seed of the day.
+sim: MINUTES := $(if $(filter command line environment,$(origin MINUTES)),$(MINUTES),2)
+sim: deps
+	@$(call build,test,sim/sim)
+	@build/test/tests/sim/sim --minutes $(MINUTES) $(if $(SEED),--from $(SEED)) $(SIM_ARGS)
+HOURS ?= 8
+sim-nightly: deps
+	@$(call build,test,sim/sim)
+	@build/test/tests/sim/sim --sabotage all
+	@build/test/tests/sim/sim --hours $(HOURS) --from $(or $(SEED),$(shell date +%Y%m%d000000)) $(SIM_ARGS)
 
 released = $(call build,release,$(1)) && tests/lib/in-temporary build/release/tests/$(1)
 run: deps ; @$(call released,demo/demo) --run
@@ -232,6 +254,9 @@ help:
 	@echo 'make fuzz            SECONDS=60 TARGET=t: bytes from outside, by libFuzzer; tests/fuzz/README.md'
 	@echo 'make soak            MINUTES=1 SEED=s: random faults, and whether every record agrees with the banks'
 	@echo
+	@echo 'make sim             MINUTES=2 SEED=s: a group in one process, every interleaving under a seed'
+	@echo 'make sim-nightly     HOURS=8: the same for hours, after its switches'
+	@echo
 	@echo 'make bench           what atomicity costs'
 	@echo 'make bench-security  what encryption and authentication cost'
 	@echo 'make bench-group     coordinators alone, one and three'
@@ -240,7 +265,7 @@ help:
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-.PHONY: all check-raft deps install uninstall systemd-score clean help demo run soak fuzz fuzz-corpus bench bench-security \
-        bench-group bench-failover bench-recovery \
+.PHONY: all check-raft deps install uninstall systemd-score clean help demo run soak sim sim-nightly fuzz fuzz-corpus bench \
+        bench-security bench-group bench-failover bench-recovery \
         build-tests test asan tsan run-tests run-thread-tests
 .SECONDARY:

@@ -9,65 +9,18 @@
 #include "coordinator/namesakes.h"
 #include "coordinator/nodes.h"
 #include "coordinator/reports.h"
+#include "coordinator/seats.h"
 #include "coordinator/trust.h"
 #include "libtx/shared/crash.h"
-
-/* Who serves what */
-
-static struct served *served_find(const struct driver *d, const char *name)
-{
-    struct served *s;
-
-    HASH_FIND_STR(d->served, name, s);
-    return s;
-}
-
-static struct served *served_get(struct driver *d, const char *name)
-{
-    struct served *s = served_find(d, name);
-
-    if (s != NULL)
-        return s;
-    s = driver_alloc(1, sizeof *s);
-    snprintf(s->name, sizeof s->name, "%s", name);
-    HASH_ADD_STR(d->served, name, s);
-    return s;
-}
 
 bool agents_alive(const struct driver *d, const struct agent *a)
 {
     return d->now - a->heard_ms <= d->options.agent_timeout_ms;
 }
 
-/* Seats */
-
-/* One that listens for statements comes before one that does not: only there can a branch be prepared. */
-static struct seat *first_seat(const struct driver *d, const struct served *s)
-{
-    struct seat *seat, *silent = NULL;
-
-    DL_FOREACH2(s->seats, seat, mate_next)
-    {
-        if (!agents_alive(d, seat->agent) || !seat->fit)
-            continue;
-        if (seat->agent->address[0] != '\0')
-            return seat;
-        if (silent == NULL)
-            silent = seat;
-    }
-    return silent;
-}
-
-const struct seat *agents_first(const struct driver *d, const char *resource)
-{
-    const struct served *s = served_find(d, resource);
-
-    return s == NULL ? NULL : first_seat(d, s);
-}
-
 void agents_locate(struct driver *d, const struct reply_to *from, const struct wire_locate *m)
 {
-    const struct seat *seat = agents_first(d, m->resource);
+    const struct seat *seat = seats_first(d, m->resource);
     struct wire_message answer = {.type = WIRE_LOCATED};
 
     if (seat == NULL && d->now - d->leading_since < APPEAR_MS &&
@@ -91,34 +44,9 @@ void agents_locate(struct driver *d, const struct reply_to *from, const struct w
     }
 }
 
-static void seat_free(struct seat *seat)
-{
-    DL_DELETE(seat->agent->seats, seat);
-    DL_DELETE2(seat->served->seats, seat, mate_prev, mate_next);
-    free(seat);
-}
-
-static struct seat *seat_get(struct driver *d, struct agent *a, const char *resource)
-{
-    struct seat *seat;
-
-    DL_FOREACH(a->seats, seat)
-    {
-        if (strcmp(seat->served->name, resource) == 0)
-            return seat;
-    }
-    seat = driver_alloc(1, sizeof *seat);
-    seat->agent = a;
-    seat->served = served_get(d, resource);
-    DL_APPEND(a->seats, seat);
-    DL_APPEND2(seat->served->seats, seat, mate_prev, mate_next);
-    return seat;
-}
-
 static void agent_free(struct driver *d, struct agent *a)
 {
-    while (a->seats != NULL)
-        seat_free(a->seats);
+    seats_leave(a);
     HASH_DEL(d->agents, a);
     free(a);
 }
@@ -141,7 +69,7 @@ void agents_queue(struct driver *d, struct work *w)
 
     if (w->served != NULL)
         return;
-    w->served = served_get(d, w->item.resource);
+    w->served = seats_of(d, w->item.resource);
     queue = queue_of(w);
     DL_APPEND(*queue, w);
     d->work_dirty = true;
@@ -177,10 +105,10 @@ static bool is_for(const struct driver *d, const struct work *w, const struct se
     if (w->agent != NULL)
         return strcmp(w->agent, seat->agent->name) == 0;
     if (w->holder == NULL || !w->first_only)
-        return first_seat(d, seat->served) == seat;
+        return seats_first_of(d, seat->served) == seat;
     if (strcmp(w->holder, seat->agent->address) == 0)
         return true;
-    return d->now - d->leading_since >= APPEAR_MS && first_seat(d, seat->served) == seat &&
+    return d->now - d->leading_since >= APPEAR_MS && seats_first_of(d, seat->served) == seat &&
            !holder_lives(d, seat->served, w->holder);
 }
 
@@ -346,19 +274,6 @@ static bool make_room(struct driver *d)
     return false;
 }
 
-/* Behind the agents that took its place while it was silent: clients execute statements there by now, and that
- * is where their branches are to be prepared. */
-static void step_back(struct agent *a)
-{
-    struct seat *seat;
-
-    DL_FOREACH(a->seats, seat)
-    {
-        DL_DELETE2(seat->served->seats, seat, mate_prev, mate_next);
-        DL_APPEND2(seat->served->seats, seat, mate_prev, mate_next);
-    }
-}
-
 /* NULL: there is no room. */
 static struct agent *agent_new(struct driver *d, const struct wire_pull *m)
 {
@@ -432,120 +347,9 @@ static struct agent *agent_get(struct driver *d, const struct caller *caller, co
         return NULL;
     }
     if (!agents_alive(d, a))
-        step_back(a);
+        seats_step_back(a);
     take_key(a, caller);
     return a;
-}
-
-static void add_resource(struct driver *d, const struct wire_resource *r)
-{
-    struct served *s = served_get(d, r->name);
-    struct record record = {.type = RECORD_ADD_RESOURCE};
-
-    if (s->adding || ledger_resource(d->ledger, r->name) != NULL)
-        return;
-    record.resource.name = r->name;
-    record.resource.kind = r->kind;
-    s->adding = true;
-    s->ticket = driver_log(d, &record);
-}
-
-void agents_resource_added(struct driver *d, const char *name)
-{
-    struct served *s = served_find(d, name);
-
-    if (s != NULL)
-        s->adding = false;
-    agents_resource_changed(d, name);
-}
-
-void agents_resource_removed(struct driver *d, const char *name)
-{
-    struct served *s = served_find(d, name);
-    struct seat *seat;
-
-    if (s == NULL)
-        return;
-    DL_FOREACH2(s->seats, seat, mate_next)
-    {
-        seat->agent->introduced = false;
-        definitions_judge(d, seat);
-    }
-    d->work_dirty = true;
-}
-
-void agents_resource_changed(struct driver *d, const char *name)
-{
-    struct served *s = served_find(d, name);
-    struct seat *seat;
-
-    if (s == NULL)
-        return;
-    DL_FOREACH2(s->seats, seat, mate_next)
-    {
-        definitions_judge(d, seat);
-    }
-}
-
-/* One name for resources of two kinds is a mistake in a configuration, and would mix up their branches. What an
- * operator declared is another matter: the agent is told, and gets no work for it (definitions_judge()). */
-static bool kinds_agree(struct driver *d, const struct reply_to *from, const struct wire_pull *m)
-{
-    for (size_t i = 0; i < m->n_resources; i++) {
-        const struct ledger_resource *known = ledger_resource(d->ledger, m->resources[i].name);
-
-        if (m->resources[i].by_registry || known == NULL || known->declared)
-            continue;
-        if (strcmp(known->kind, m->resources[i].kind) != 0) {
-            driver_reply_error(d, from, TX_EREFUSED,
-                               "resource %s is registered as %s and agent %s calls it %s; give it another name "
-                               "or remove the old one (txadmin)",
-                               known->name, known->kind, m->name, m->resources[i].kind);
-            return false;
-        }
-    }
-    return true;
-}
-
-static void seat_take(struct driver *d, struct seat *seat, const struct wire_resource *r)
-{
-    seat->told = true;
-    seat->up = r->up != 0;
-    seat->by_registry = r->by_registry != 0;
-    seat->definition = r->definition;
-    seat->in_doubt = r->in_doubt;
-    seat->oldest_ms = r->oldest_ms;
-    seat->found = r->found;
-    seat->resolved = r->resolved;
-    seat->rate = r->rate;
-    snprintf(seat->kind, sizeof seat->kind, "%s", r->kind != NULL ? r->kind : "");
-    snprintf(seat->error, sizeof seat->error, "%s", r->error != NULL ? r->error : "");
-    definitions_judge(d, seat);
-}
-
-static void take_resources(struct driver *d, struct agent *a, const struct wire_pull *m)
-{
-    struct seat *seat, *next;
-
-    if (m->n_resources == 0)
-        return;
-    DL_FOREACH(a->seats, seat)
-    {
-        seat->told = false;
-    }
-    for (size_t i = 0; i < m->n_resources; i++) {
-        const struct wire_resource *r = &m->resources[i];
-
-        if (r->by_registry == 0)
-            add_resource(d, r);
-        seat_take(d, seat_get(d, a, r->name), r);
-    }
-    DL_FOREACH_SAFE(a->seats, seat, next)
-    {
-        if (!seat->told)
-            seat_free(seat);
-    }
-    a->introduced = true;
 }
 
 void agents_pull(struct driver *d, const struct caller *caller, const struct reply_to *from,
@@ -553,7 +357,7 @@ void agents_pull(struct driver *d, const struct caller *caller, const struct rep
 {
     struct agent *a;
 
-    if (!kinds_agree(d, from, m))
+    if (!seats_agree(d, from, m))
         return;
     a = agent_get(d, caller, from, m);
     if (a == NULL)
@@ -562,7 +366,7 @@ void agents_pull(struct driver *d, const struct caller *caller, const struct rep
     a->keys_version = m->keys_version;
     a->heard_ms = d->now;
     snprintf(a->address, sizeof a->address, "%s", m->address != NULL ? m->address : "");
-    take_resources(d, a, m);
+    seats_take(d, a, m);
     for (size_t i = 0; i < m->n_reports; i++)
         reports_take(d, a, &m->reports[i]);
     a->parked = true;
@@ -576,21 +380,9 @@ void agents_pull(struct driver *d, const struct caller *caller, const struct rep
 
 /* The end */
 
-void agents_lost(struct driver *d, uint64_t ticket)
-{
-    struct served *s, *next;
-
-    HASH_ITER(hh, d->served, s, next)
-    {
-        if (s->ticket == ticket)
-            s->adding = false;
-    }
-}
-
 void agents_clear(struct driver *d, bool tell)
 {
     struct agent *a, *next;
-    struct served *s, *next_served;
 
     HASH_ITER(hh, d->agents, a, next)
     {
@@ -598,9 +390,5 @@ void agents_clear(struct driver *d, bool tell)
             driver_reply_error(d, &a->to, TX_ENOTLEADER, "this coordinator has lost the lead");
         agent_free(d, a);
     }
-    HASH_ITER(hh, d->served, s, next_served)
-    {
-        HASH_DEL(d->served, s);
-        free(s);
-    }
+    seats_clear(d);
 }

@@ -176,6 +176,17 @@ bool commit_allowed(enum commit_state state, enum commit_event event)
     return false;
 }
 
+bool commit_row(size_t i, struct commit_row *out)
+{
+    if (i >= sizeof transitions / sizeof *transitions)
+        return false;
+    *out = (struct commit_row){.state = transitions[i].state,
+                               .next = transitions[i].next,
+                               .event = transitions[i].event,
+                               .reason = transitions[i].reason};
+    return true;
+}
+
 struct commit_branch *commit_find(const struct commit *c, uint16_t number, const char *resource)
 {
     for (size_t i = 0; i < c->n; i++)

@@ -86,6 +86,14 @@ void commit_branch_init(struct commit_branch *b, const struct branch_ref *ref, e
 unsigned commit_step(struct commit *c, enum commit_event event);
 /* Whether the table lists the pair. */
 bool commit_allowed(enum commit_state state, enum commit_event event);
+/* The table row by row, for tests: false behind the last one. struct commit's `why` is the reason of the row
+ * that it came through last. */
+struct commit_row {
+    enum commit_state state, next;
+    enum commit_event event;
+    const char *reason;
+};
+bool commit_row(size_t i, struct commit_row *out);
 
 /* Branch `number` of that resource; NULL where there is none. */
 struct commit_branch *commit_find(const struct commit *c, uint16_t number, const char *resource);

@@ -1,9 +1,9 @@
 /* decide: see decide.h. */
 #include "coordinator/decide.h"
 
-#include "coordinator/agents.h"
 #include "coordinator/flights.h"
 #include "coordinator/lookups.h"
+#include "coordinator/seats.h"
 #include "coordinator/sessions.h"
 #include "libtx/shared/crash.h"
 
@@ -77,7 +77,7 @@ static void check(struct driver *d, struct flight *f, const struct wire_decide *
                            "no resource %s: txadmin resource add %s KIND SETTINGS, or start its agent, or "
                            "correct the name",
                            resource, resource);
-        else if (m->branches[i].kind == BRANCH_REMOTE && agents_known(d) && agents_first(d, resource) == NULL)
+        else if (m->branches[i].kind == BRANCH_REMOTE && agents_known(d) && seats_first(d, resource) == NULL)
             flights_reason(f, "no living agent serves resource %s", resource);
     }
 }

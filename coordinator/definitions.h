@@ -1,5 +1,5 @@
 /* definitions: what the registry says of the resources that an agent serves: which agents are to be told, what,
- * and who may work there. Called by agents alone.
+ * and who may work there. Called by agents and seats.
  */
 #ifndef ASSENT_DEFINITIONS_H
 #define ASSENT_DEFINITIONS_H

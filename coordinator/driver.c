@@ -14,6 +14,7 @@
 #include "coordinator/found.h"
 #include "coordinator/lookups.h"
 #include "coordinator/nodes.h"
+#include "coordinator/seats.h"
 #include "coordinator/sessions.h"
 #include "coordinator/trust.h"
 
@@ -323,14 +324,14 @@ static void follow_up(struct driver *d, const struct record *r, const struct led
         flights_heuristic(d, r);
         break;
     case RECORD_ADD_RESOURCE:
-        agents_resource_added(d, r->resource.name);
+        seats_resource_added(d, r->resource.name);
         break;
     case RECORD_DECLARE_RESOURCE:
     case RECORD_ALTER_RESOURCE:
-        agents_resource_changed(d, r->resource.name);
+        seats_resource_changed(d, r->resource.name);
         break;
     case RECORD_REMOVE_RESOURCE:
-        agents_resource_removed(d, r->resource.name);
+        seats_resource_removed(d, r->resource.name);
         break;
     case RECORD_DROP_SESSION:
     case RECORD_ACKNOWLEDGE:
@@ -383,7 +384,7 @@ void driver_proposed(struct driver *d, uint64_t now, uint64_t ticket, bool commi
     } else {
         flights_lost(d, ticket);
         sessions_lost(d, ticket);
-        agents_lost(d, ticket);
+        seats_lost(d, ticket);
     }
     trust_proposed(d, ticket, committed);
     asks_proposed(d, ticket, committed);

@@ -143,6 +143,12 @@ struct driver_resource {
 const char *driver_server_of(const char *kind);
 /* A name that two agents use at once; NULL: none. */
 const char *driver_namesake(struct driver *d, uint64_t now);
+struct driver_namesake {
+    const char *name, *address; /* of the newer one; until the driver is called again */
+};
+/* The next such name that is to be logged; each is given once, until there was one agent of the name for a
+ * while. False: none. */
+bool driver_take_namesake(struct driver *d, struct driver_namesake *out);
 void driver_each_resource(struct driver *d, uint64_t now, bool (*f)(void *arg, const struct driver_resource *r),
                           void *arg);
 

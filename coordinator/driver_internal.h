@@ -1,7 +1,8 @@
 /* driver_internal: what the leader holds beside the ledger, for driver.c and the files it is made of:
  *
  *   flights   transactions that are being decided or finished   decide   requests about transactions
- *   sessions  who lives, and what clients tell by the way        agents   who serves what; work for them
+ *   sessions  who lives, and what clients tell by the way        agents   who they are; work for them
+ *   seats     which agents serve which resource                  namesakes   two agents of one name
  *   found     branches that agents saw prepared                  reports  what agents report
  *   asks      what operators wait for                            driver_operator, driver_view   for admin
  *   nodes     where the group's coordinators listen              lookups   questions for outcomes
@@ -148,7 +149,8 @@ enum { NAMESAKE_LIMIT = 4 };
 struct namesakes {
     uint64_t earlier[NAMESAKE_LIMIT]; /* instances that had the name, the newest first; 0: none */
     uint64_t since_ms;                /* when the present one took it */
-    uint64_t told_ms;                 /* when an earlier one was last heard; 0: never */
+    uint64_t heard_ms;                /* when an earlier one was last heard; 0: never */
+    bool untold;                      /* heard, and not taken for the log yet */
 };
 
 struct agent {
@@ -272,7 +274,8 @@ struct driver {
     size_t ended_too_many; /* ended sessions above the bound, while they are looked at */
     struct agent *agents;
     struct served *served;
-    bool work_dirty; /* a queue or a parked PULL is new */
+    bool work_dirty;       /* a queue or a parked PULL is new */
+    bool namesakes_untold; /* an agent has some */
     struct found *found;
     struct doubt *doubts;
     struct ask *asks;

@@ -8,6 +8,7 @@
 #include "coordinator/asks.h"
 #include "coordinator/flights.h"
 #include "coordinator/found.h"
+#include "coordinator/seats.h"
 #include "coordinator/sessions.h"
 #include "coordinator/trust.h"
 
@@ -161,7 +162,7 @@ static const struct found *found_in(const struct driver *d, const char *resource
 {
     const struct found *last = NULL;
 
-    if (agents_first(d, resource) != NULL && seat_in_way(d, resource, true) == NULL)
+    if (seats_first(d, resource) != NULL && seat_in_way(d, resource, true) == NULL)
         return NULL;
     for (const struct found *f = d->found; f != NULL; f = f->hh.next) {
         if (strcmp(f->key.resource, resource) == 0 && (last == NULL || f->heard_ms > last->heard_ms))
@@ -416,7 +417,7 @@ static bool can_answer(const struct driver *d, const struct driver_inquiry *q)
     const struct agent *a;
 
     if (q->agent == NULL)
-        return agents_first(d, q->resource) != NULL;
+        return seats_first(d, q->resource) != NULL;
     HASH_FIND_STR(d->agents, q->agent, a);
     return a != NULL && agents_alive(d, a);
 }

@@ -9,6 +9,7 @@
 #include "coordinator/flights.h"
 #include "coordinator/found.h"
 #include "coordinator/namesakes.h"
+#include "coordinator/seats.h"
 
 /* One transaction as it is put together. */
 struct view {
@@ -180,7 +181,7 @@ static void next_vote(struct view *v)
 
     for (size_t i = 0; i < v->t.n_branches; i++) {
         const char *resource = v->branches[i].resource;
-        const struct seat *seat = agents_first(v->d, resource);
+        const struct seat *seat = seats_first(v->d, resource);
 
         if (strcmp(v->branches[i].state, "preparing") != 0)
             continue;
@@ -204,7 +205,7 @@ static const char *kind_of(const struct driver *d, const char *resource)
 static void next_in_branch(struct view *v, const struct driver_branch *b)
 {
     bool commit = v->t.verdict == VERDICT_COMMIT;
-    const struct seat *seat = agents_first(v->d, b->resource);
+    const struct seat *seat = seats_first(v->d, b->resource);
     uint64_t grace = v->d->options.grace_ms;
     bool with_client = v->flight != NULL && v->flight->lease != NULL && b->kind == BRANCH_DIRECT &&
                        !v->flight->commit.agents_finish && v->now - v->flight->since_ms < grace;
@@ -506,7 +507,7 @@ static uint32_t count_agents(const struct driver *d, const struct served *s)
 
 static bool tell_resource(const struct resource_walk *w, struct driver_resource *r)
 {
-    const struct seat *seat = agents_first(w->d, r->name);
+    const struct seat *seat = seats_first(w->d, r->name);
     const struct served *s;
 
     HASH_FIND_STR(w->d->served, r->name, s);
@@ -580,7 +581,7 @@ const char *driver_namesake(struct driver *d, uint64_t now)
     d->now = now;
     HASH_ITER(hh, d->agents, a, next)
     {
-        if (namesakes_told(d, a))
+        if (namesakes_are(d, a))
             return a->name;
     }
     return NULL;

@@ -1,4 +1,5 @@
-/* found: branches that agents' scans saw prepared, and what is to become of them (protocol.md, «Recovery»).
+/* found: branches that agents' scans saw prepared, and what is to become of them (docs/architecture.md,
+ * «Recovery»).
  *
  * Called by reports (scans) and driver; read by views and the operator's verbs; calls flights and agents.
  */

@@ -101,6 +101,16 @@ static void complain_of_strangers(struct group *g)
     g->strangers = n.strangers;
 }
 
+static void complain_of_namesakes(struct group *g)
+{
+    struct driver_namesake n;
+
+    while (driver_take_namesake(g->driver, &n))
+        log_line(LOG_WARN, "agent_refused",
+                 "agent=%s address=%s error=\"another agent uses this name, too; give each a name of its own\"",
+                 n.name, n.address);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct group *g = timer->data;
@@ -117,6 +127,7 @@ static void on_timer(uv_timer_t *timer)
             g->nodes[i].last_index = status.last_index;
     }
     complain_of_strangers(g);
+    complain_of_namesakes(g);
 }
 
 /* What the log says */

@@ -4,8 +4,8 @@
  *
  * A decision is a write-once register: the first RECORD_DECIDE of a transaction wins, every later one returns
  * it. Its record goes when every branch is resolved (RECORD_END) and the client has acknowledged it, and no
- * heuristic outcome waits to be forgotten; so the size follows what is in flight (protocol.md, «When a record
- * may go»).
+ * heuristic outcome waits to be forgotten; so the size follows what is in flight (docs/architecture.md, «A
+ * decision is a write-once register»).
  *
  * Written by driver_apply() alone; read by driver and admin.
  */
@@ -116,7 +116,7 @@ enum standing {
                            restored from; only an operator may decide */
 };
 
-/* For a branch found prepared: what must become of it. (protocol.md, «Recovery») */
+/* For a branch found prepared: what must become of it. (docs/architecture.md, «Recovery») */
 enum standing ledger_branch_standing(const struct ledger *l, const struct txid *id);
 /* For somebody who asks for the outcome: never «aborted» where it is only no longer known. */
 enum standing ledger_outcome(const struct ledger *l, const struct txid *id);

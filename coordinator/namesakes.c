@@ -10,11 +10,10 @@
 #include <string.h>
 
 #include "coordinator/agents.h"
-#include "libtx/shared/log.h"
 
 enum {
     NAMESAKE_LATE_MS = 2000, /* a message of a start that is over may come so long after the next one's first */
-    NAMESAKE_TOLD_MS = 60000, /* no longer ago: they are still two */
+    NAMESAKE_HEARD_MS = 60000, /* no longer ago: they are still two */
 };
 
 static bool namesakes_had_it(const struct namesakes *n, uint64_t instance)
@@ -26,27 +25,27 @@ static bool namesakes_had_it(const struct namesakes *n, uint64_t instance)
     return false;
 }
 
-static void namesakes_tell(const struct driver *d, struct agent *a)
+static void namesakes_heard(struct driver *d, struct agent *a)
 {
     struct namesakes *n = &a->namesakes;
 
     if (d->now - n->since_ms < NAMESAKE_LATE_MS)
         return;
-    if (!namesakes_told(d, a))
-        log_line(LOG_WARN, "agent_refused",
-                 "agent=%s address=%s error=\"another agent uses this name, too; give each a name of its own\"",
-                 a->name, a->address);
-    n->told_ms = d->now;
+    if (!namesakes_are(d, a)) {
+        n->untold = true;
+        d->namesakes_untold = true;
+    }
+    n->heard_ms = d->now;
 }
 
-bool namesakes_take_over(const struct driver *d, struct agent *a, uint64_t instance)
+bool namesakes_take_over(struct driver *d, struct agent *a, uint64_t instance)
 {
     struct namesakes *n = &a->namesakes;
 
     if (!agents_alive(d, a)) {
         memset(n, 0, sizeof *n);
     } else if (namesakes_had_it(n, instance)) {
-        namesakes_tell(d, a);
+        namesakes_heard(d, a);
         return false;
     } else {
         memmove(n->earlier + 1, n->earlier, sizeof n->earlier - sizeof *n->earlier);
@@ -58,7 +57,25 @@ bool namesakes_take_over(const struct driver *d, struct agent *a, uint64_t insta
     return true;
 }
 
-bool namesakes_told(const struct driver *d, const struct agent *a)
+bool namesakes_are(const struct driver *d, const struct agent *a)
 {
-    return a->namesakes.told_ms != 0 && d->now - a->namesakes.told_ms < NAMESAKE_TOLD_MS;
+    return a->namesakes.heard_ms != 0 && d->now - a->namesakes.heard_ms < NAMESAKE_HEARD_MS;
+}
+
+bool driver_take_namesake(struct driver *d, struct driver_namesake *out)
+{
+    struct agent *a, *next;
+
+    if (!d->namesakes_untold)
+        return false;
+    HASH_ITER(hh, d->agents, a, next)
+    {
+        if (a->namesakes.untold) {
+            a->namesakes.untold = false;
+            *out = (struct driver_namesake){a->name, a->address};
+            return true;
+        }
+    }
+    d->namesakes_untold = false;
+    return false;
 }

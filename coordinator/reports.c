@@ -76,7 +76,7 @@ static void take_heuristic(struct driver *d, const struct wire_report *r, enum h
 }
 
 /* As asked, or, though nobody asked for it, against the decision: then it is heuristic. What an operator
- * decided is heuristic in any case, and stays visible (protocol.md, «Recovery»). */
+ * decided is heuristic in any case, and stays visible (docs/architecture.md, «Recovery»). */
 static void take_finished(struct driver *d, const struct wire_report *r, enum verdict as)
 {
     enum heuristic kind = as == VERDICT_COMMIT ? HEURISTIC_COMMIT : HEURISTIC_ROLLBACK;

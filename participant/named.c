@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libtx/shared/textfile.h"
 #include "libtx/shared/wire.h"
 
 static const char blanks[] = " \t\r\n";
@@ -50,13 +51,12 @@ static char *strip(char *s)
 }
 
 /* A # begins a comment at the beginning of a line only: SQL has its own use for it. */
-static int named_line(struct named *t, char *line, size_t len, struct tx_error *e)
+static int named_line(void *arg, char *line, unsigned number, struct tx_error *e)
 {
-    bool whole = strlen(line) == len;
+    struct named *t = arg;
     char *name = strip(line), *sql = strchr(name, '=');
 
-    if (!whole)
-        return err_set(e, TX_EINVAL, "a NUL byte; this is not a text file");
+    (void)number;
     if (*name == '\0' || *name == '#')
         return TX_OK;
     if (sql == NULL)
@@ -77,21 +77,8 @@ static int named_line(struct named *t, char *line, size_t len, struct tx_error *
 
 static int named_read(struct named *t, FILE *f, const char *path, struct tx_error *e)
 {
-    char *line = NULL;
-    size_t size = 0;
-    unsigned number = 0;
-    ssize_t len;
-    int rc = TX_OK;
+    int rc = textfile_each_line(f, path, named_line, t, e);
 
-    while (rc == TX_OK && (len = getline(&line, &size, f)) >= 0) {
-        number++;
-        rc = named_line(t, line, (size_t)len, e);
-        if (rc != TX_OK)
-            err_wrap(e, rc, "%s:%u", path, number);
-    }
-    free(line);
-    if (rc == TX_OK && ferror(f))
-        rc = err_set(e, TX_EIO, "%s: %s", path, strerror(errno));
     if (rc == TX_OK && t->n == 0)
         rc = err_set(e, TX_EINVAL, "%s: has no statement; write none where none is to be executed", path);
     return rc;

@@ -174,18 +174,14 @@ static bool work_is_rolled_back(const struct maria_reply *reply)
            error == MARIA_RB_DEADLOCK;
 }
 
-/* Once XA PREPARE was sent, XAER_NOTA can mean a branch that is prepared and not this session's any more. */
-static bool work_is_surely_rolled_back(const struct maria_reply *reply)
-{
-    return work_is_rolled_back(reply) && reply->results[1].error != MARIA_NOTA;
-}
-
-/* A branch that the server does not roll back when told to is rolled back with its session, unless prepared. */
+/* A branch that the server does not roll back when told to is rolled back with its session, unless prepared.
+ * Once XA PREPARE was sent, XAER_NOTA can mean one that is prepared and not this session's any more. */
 static void work_refused(struct rm_work *w, const struct maria_reply *reply)
 {
-    bool sure = work_is_surely_rolled_back(reply) || !w->sent;
+    bool ended = work_is_rolled_back(reply),
+         sure = !w->sent || (ended && reply->results[1].error != MARIA_NOTA);
 
-    w->conn->broken = w->conn->broken || !work_is_rolled_back(reply) || !sure;
+    w->conn->broken = w->conn->broken || !ended || !sure;
     work_over(w);
     work_answer(w, sure ? RM_REFUSED : RM_UNKNOWN, w->text, sure ? NULL : work_proof(w));
 }

@@ -1,6 +1,6 @@
 /* scan: looks what is prepared in a resource, and asks the coordinator about what should not be any more
- * (protocol.md, «Recovery»). Page by page, so that memory does not grow with what is in doubt; the next page
- * is read when the coordinator has received the reports of the one before.
+ * (docs/architecture.md, «Recovery»). Page by page, so that memory does not grow with what is in doubt; the
+ * next page is read when the coordinator has received the reports of the one before.
  *
  * agent.c says when; calls rm's list(), and tells recovery.c what it saw.
  */

@@ -514,6 +514,10 @@ enum exit_status caller_act(const struct arguments *a, cJSON *question, const ch
     if (status != EXIT_DONE)
         return status;
     printf("%s\n", done);
+    if (*text_of(answer, "note") != '\0') {
+        print_clean(text_of(answer, "note"));
+        printf("\n");
+    }
     cJSON_Delete(answer);
     return EXIT_DONE;
 }

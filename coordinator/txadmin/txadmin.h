@@ -81,7 +81,8 @@ enum exit_status caller_print_answer(cJSON *answer);
 void caller_print_failure(int code);
 /* A question with its verb. */
 cJSON *caller_question(const char *verb);
-/* For a verb that changes something: asks, and prints the answer with --json, else `done`. */
+/* For a verb that changes something: asks, and prints the answer with --json, else `done` and what the
+ * coordinator notes. */
 enum exit_status caller_act(const struct arguments *a, cJSON *question, const char *done);
 
 /* text.c */

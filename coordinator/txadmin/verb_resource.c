@@ -88,24 +88,13 @@ static cJSON *question_on(const char *verb, const struct arguments *a)
     return question;
 }
 
-/* Sends what is to be done; prints `done`, with the name in it, and what the coordinator notes. */
+/* Sends what is to be done; prints `done`, with the name in it. */
 static enum exit_status act(const struct arguments *a, cJSON *question, const char *done)
 {
-    cJSON *answer;
-    enum exit_status status;
+    char text[NAME_LIMIT + 160];
 
-    if (a->json)
-        return caller_print(a, question);
-    status = caller_ask(a, question, &answer);
-    if (status != EXIT_DONE)
-        return status;
-    printf("Resource %s is %s.\n", a->operands[1], done);
-    if (*text_of(answer, "note") != '\0') {
-        print_clean(text_of(answer, "note"));
-        printf("\n");
-    }
-    cJSON_Delete(answer);
-    return EXIT_DONE;
+    snprintf(text, sizeof text, "Resource %s is %s.", a->operands[1], done);
+    return caller_act(a, question, text);
 }
 
 static enum exit_status resource_list(const struct arguments *a)

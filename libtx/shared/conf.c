@@ -10,6 +10,7 @@
 
 #include "libtx/shared/conf_value.h"
 #include "libtx/shared/secret.h"
+#include "libtx/shared/textfile.h"
 
 /* A key as somebody wrote it, found in the table. */
 struct conf_entry {
@@ -350,41 +351,18 @@ static int apply_entry(struct conf_run *c, const char *name, const char *value, 
     return entries_take(&c->lines, &entry, c->e);
 }
 
-static int apply_line(struct conf_run *c, char *text, size_t n, unsigned line)
+static int apply_line(void *arg, char *text, unsigned line, struct tx_error *e)
 {
-    char *start, *equals;
+    struct conf_run *c = arg;
+    char *start = trim(text), *equals;
 
-    if (strlen(text) != n)
-        return err_set(c->e, TX_EINVAL, "a NUL byte; this is not a text file");
-    start = trim(text);
     if (*start == '\0' || *start == '#')
         return 0;
     equals = strchr(start, '=');
     if (equals == NULL || equals == start)
-        return err_set(c->e, TX_EINVAL, "«%.60s» is not «key = value»", start);
+        return err_set(e, TX_EINVAL, "«%.60s» is not «key = value»", start);
     *equals = '\0';
     return apply_entry(c, trim(start), trim(equals + 1), line);
-}
-
-static int apply_lines(struct conf_run *c, FILE *f, const char *path)
-{
-    char *text = NULL;
-    size_t cap = 0;
-    ssize_t n = 0;
-    int rc = 0;
-
-    for (unsigned line = 1; rc == 0; line++) {
-        n = getline(&text, &cap, f);
-        if (n < 0)
-            break;
-        rc = apply_line(c, text, (size_t)n, line);
-        if (rc != 0)
-            rc = err_wrap(c->e, rc, "%s:%u", path, line);
-    }
-    if (rc == 0 && ferror(f))
-        rc = err_set(c->e, TX_EINVAL, "%s: %s", path, strerror(errno));
-    free(text);
-    return rc;
 }
 
 static int apply_file(struct conf_run *c)
@@ -401,8 +379,11 @@ static int apply_file(struct conf_run *c)
     if (f == NULL)
         return err_set(c->e, TX_EINVAL, "%s: %s", path, strerror(errno));
     c->fd = fileno(f);
-    rc = apply_lines(c, f, path);
+    rc = textfile_each_line(f, path, apply_line, c, c->e);
     fclose(f);
+    /* As one that cannot be opened: it is the setting --config that is wrong. */
+    if (rc == TX_EIO)
+        c->e->code = rc = TX_EINVAL;
     return rc;
 }
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "libtx/shared/textfile.h"
 #include "libtx/shared/wire.h"
 
 enum { KEY_LINE = 1024, BASE64 = sodium_base64_VARIANT_URLSAFE_NO_PADDING };
@@ -313,13 +314,13 @@ void keyring_release(struct keyring *r)
     *r = (struct keyring){0};
 }
 
-static int keyring_line(struct keyring *r, char *line, size_t len, struct tx_error *e)
+static int keyring_line(void *arg, char *line, unsigned number, struct tx_error *e)
 {
+    struct keyring *r = arg;
     struct key_entry entry;
     int rc;
 
-    if (strlen(line) != len)
-        return err_set(e, TX_EINVAL, "a NUL byte; this is not a text file");
+    (void)number;
     line[strcspn(line, "#\n")] = '\0';
     if (line[strspn(line, " \t\r")] == '\0')
         return TX_OK;
@@ -327,27 +328,6 @@ static int keyring_line(struct keyring *r, char *line, size_t len, struct tx_err
     if (rc == TX_OK && keyring_find(r, entry.key) != NULL)
         return err_set(e, TX_EINVAL, "the key of %s is there twice", entry.name);
     return rc == TX_OK ? keyring_add(r, &entry, e) : rc;
-}
-
-/* Whole lines, however long: the rest of one must not pass for another. */
-static int keyring_lines(struct keyring *r, FILE *f, const char *path, struct tx_error *e)
-{
-    char *line = NULL;
-    unsigned number = 0;
-    size_t room = 0;
-    ssize_t len;
-    int rc = TX_OK;
-
-    while (rc == TX_OK && (len = getline(&line, &room, f)) >= 0) {
-        number++;
-        rc = keyring_line(r, line, (size_t)len, e);
-        if (rc != TX_OK)
-            err_wrap(e, rc, "%s:%u", path, number);
-    }
-    if (rc == TX_OK && !feof(f))
-        rc = err_set(e, TX_EIO, "%s: %s", path, strerror(errno));
-    free(line);
-    return rc;
 }
 
 int keyring_load(struct keyring *r, const char *path, struct tx_error *e)
@@ -358,7 +338,7 @@ int keyring_load(struct keyring *r, const char *path, struct tx_error *e)
     *r = (struct keyring){0};
     if (f == NULL)
         return err_set(e, TX_EIO, "%s: %s", path, strerror(errno));
-    rc = keyring_lines(r, f, path, e);
+    rc = textfile_each_line(f, path, keyring_line, r, e);
     fclose(f);
     if (rc != TX_OK)
         keyring_release(r);

@@ -188,7 +188,7 @@ static void open_group(struct group *g, unsigned n)
         else
             world_node_add(g->world, g->nodes[i].process, i + 1);
     }
-    if (decisions_register(world_coordinators(g->world), &e) != TX_OK)
+    if (decisions_register(g->world, &e) != TX_OK)
         world_fail(g->world, "%s", e.msg);
 }
 

@@ -68,16 +68,6 @@ static inline void move(MYSQL *conn, const char *receipt, int amount)
     query(conn, sql);
 }
 
-static inline txn *begin(void)
-{
-    struct tx_error e;
-    txn *t;
-
-    if (txn_begin(client, &t, &e) != TX_OK)
-        fail_msg("txn_begin: %s", e.msg);
-    return t;
-}
-
 static inline void enlist(txn *t, const char *resource, MYSQL *conn)
 {
     struct tx_error e;
@@ -89,7 +79,7 @@ static inline void enlist(txn *t, const char *resource, MYSQL *conn)
 /* Both branches, with their work done. */
 static inline txn *begin_both(const char *receipt)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
     struct tx_error e;
 
     assert_int_equal(txn_enlist_pg(t, "bank_a", pg, &e), TX_OK);
@@ -147,7 +137,7 @@ static inline long long proofs(void)
 
 static inline txn *begin_single(void)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     enlist(t, "bank_b", my);
     query(my, "INSERT INTO receipts VALUES ('alone')");

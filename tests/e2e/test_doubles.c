@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <cjson/cJSON.h>
-
 #include "libtx/libtx_participant.h"
 #include "libtx/shared/context.h"
 #include "libtx/shared/wire.h"
@@ -171,16 +169,6 @@ static bool is_over(void *arg)
 
 /* The application */
 
-static txn *begin(void)
-{
-    struct tx_error e;
-    txn *t;
-
-    if (txn_begin(client, &t, &e) != TX_OK)
-        fail_msg("txn_begin: %s", e.msg);
-    return t;
-}
-
 /* Until the participant has reached the coordinator, and has read what it has prepared, it takes nothing. */
 struct joining {
     const struct service *service;
@@ -247,14 +235,8 @@ static int commit_result(pthread_t thread)
 /* The coordinator knows both. */
 static bool are_up(void *arg)
 {
-    cJSON *answer = world_admin_json(world, WORLD_ARGS("resources"), NULL), *r;
-    unsigned up = 0;
-
     (void)arg;
-    cJSON_ArrayForEach(r, cJSON_GetObjectItem(answer, "resources")) up +=
-        cJSON_IsTrue(cJSON_GetObjectItem(r, "alive")) && cJSON_IsTrue(cJSON_GetObjectItem(r, "up"));
-    cJSON_Delete(answer);
-    return up == 2;
+    return world_resources_up(world, NULL) == 2;
 }
 
 static int set_up(void **state)
@@ -320,7 +302,7 @@ static void assert_committed(pthread_t thread)
 static void a_context_after_a_restart(void **state)
 {
     char context[TXN_CONTEXT_SIZE], branch[TX_BRANCH_SIZE];
-    pthread_t thread = prepared_and_restarted(begin(), context);
+    pthread_t thread = prepared_and_restarted(kit_begin(client), context);
 
     (void)state;
     assert_int_equal(join(&one, context, branch), TX_EREFUSED);
@@ -374,7 +356,7 @@ static int execute(const struct service *s, const char *context)
 static void a_statement_after_a_restart(void **state)
 {
     char context[TXN_CONTEXT_SIZE], branch[TX_BRANCH_SIZE];
-    pthread_t thread = prepared_and_restarted(begin(), context);
+    pthread_t thread = prepared_and_restarted(kit_begin(client), context);
 
     (void)state;
     (void)join(&one, context, branch); /* it has reached the coordinator */
@@ -388,7 +370,7 @@ static void a_statement_after_a_restart(void **state)
 static void the_outcome_is_waited_for(void **state)
 {
     struct tx_error e;
-    txn *t = begin();
+    txn *t = kit_begin(client);
     pthread_t thread;
 
     (void)state;
@@ -398,7 +380,7 @@ static void the_outcome_is_waited_for(void **state)
         txn_rollback(t, NULL);
         txn_free(t);
         world_sleep_ms(100);
-        t = begin();
+        t = kit_begin(client);
     }
     thread = commit_meanwhile(t);
     assert_true(world_wait(KIT_SETTLE_MS, is_prepared, &one));

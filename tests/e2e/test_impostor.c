@@ -426,16 +426,7 @@ static void test_a_revoked_client(void **state)
 
 static bool is_alive(void *arg)
 {
-    cJSON *answer = world_admin_json(kit.world, WORLD_ARGS("resources"), NULL), *r;
-    bool alive = false;
-
-    cJSON_ArrayForEach(r, cJSON_GetObjectItem(answer, "resources"))
-    {
-        if (strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(r, "resource")), arg) == 0)
-            alive = cJSON_IsTrue(cJSON_GetObjectItem(r, "alive")) && cJSON_IsTrue(cJSON_GetObjectItem(r, "up"));
-    }
-    cJSON_Delete(answer);
-    return alive;
+    return world_resources_up(kit.world, WORLD_ARGS((const char *)arg)) > 0;
 }
 
 static bool is_gone(void *arg)

@@ -213,20 +213,27 @@ static void test_a_file_does_not_bring_it_back(void **state)
     assert_status_as("observer", DENIED, "does not know");
 }
 
+/* As an operator's, in the file that the coordinator begins with. */
+static void write_down(const char *name, const char *key)
+{
+    char keys[WORLD_PATH_SIZE];
+    FILE *f = fopen(world_keys(world, keys), "a");
+
+    assert_non_null(f);
+    fprintf(f, "%s operator %s\n", name, key);
+    fclose(f);
+}
+
 /* One that was stolen before anybody added it. */
 static void test_a_key_that_nobody_knows_is_revoked(void **state)
 {
-    char text[KEY_TEXT_SIZE], keys[WORLD_PATH_SIZE];
-    FILE *f;
+    char text[KEY_TEXT_SIZE];
 
     (void)state;
     world_identity_make(world, "stolen", text);
     assert_admin(WORLD_ARGS("key", "revoke", text, "--yes"), DONE, text);
     assert_admin(WORLD_ARGS("key", "add", "thief", "operator", text), REFUSED, "revoked");
-    f = fopen(world_keys(world, keys), "a");
-    assert_non_null(f);
-    fprintf(f, "thief operator %s\n", text);
-    fclose(f);
+    write_down("thief", text);
     restart();
     assert_status_as("stolen", DENIED, "does not know");
 }
@@ -269,18 +276,14 @@ static void test_doctor_on_keys(void **state)
 /* Last of all: it locks the test out, and shows the way back in. */
 static void test_the_last_operator(void **state)
 {
-    char text[KEY_TEXT_SIZE], keys[WORLD_PATH_SIZE];
-    FILE *f;
+    char text[KEY_TEXT_SIZE];
 
     (void)state;
     assert_admin(WORLD_ARGS("key", "revoke", "operator", "--yes"), REFUSED, "last");
     assert_admin(WORLD_ARGS("key", "revoke", "operator", "--yes", "--force"), DONE, "Revoked: operator");
     assert_admin(WORLD_ARGS("status"), DENIED, "does not know");
     world_identity_make(world, "successor", text);
-    f = fopen(world_keys(world, keys), "a");
-    assert_non_null(f);
-    fprintf(f, "successor operator %s\n", text);
-    fclose(f);
+    write_down("successor", text);
     restart();
     assert_status_as("successor", DONE, "leader");
     assert_status_as("operator", DENIED, "does not know");

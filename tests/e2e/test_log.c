@@ -311,7 +311,7 @@ static void test_history_takes_no_room(void **state)
 
     (void)state;
     world_process_start_ready(kit.coordinator, NULL);
-    assert_int_equal(decisions_register(world_coordinators(kit.world), &e), TX_OK);
+    assert_int_equal(decisions_register(kit.world, &e), TX_OK);
     decide(HISTORY / 5);
     peak_kib = world_process_peak_kib(kit.coordinator);
     decide(HISTORY);

@@ -42,16 +42,6 @@ static int tear_down(void **state)
 
 /* helpers */
 
-static txn *begin(void)
-{
-    struct tx_error e;
-    txn *t;
-
-    if (txn_begin(client, &t, &e) != TX_OK)
-        fail_msg("txn_begin: %s", e.msg);
-    return t;
-}
-
 static void exec(txn *t, const char *bank, const char *sql)
 {
     struct tx_error e;
@@ -72,7 +62,7 @@ static void move(txn *t, const char *bank, const char *receipt, int amount)
 
 static txn *begin_both(const char *receipt)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     move(t, "bank_a", receipt, -1);
     move(t, "bank_b", receipt, 1);
@@ -156,7 +146,7 @@ static void test_refused_vote(void **state)
 static void test_read_only(void **state)
 {
     long long before = proofs();
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     (void)state;
     exec(t, "bank_a", "INSERT INTO receipts VALUES ('writer')");
@@ -170,7 +160,7 @@ static void test_read_only(void **state)
 static void test_values(void **state)
 {
     const char *const values[] = {"a'b\"c\\d", NULL};
-    txn *t = begin();
+    txn *t = kit_begin(client);
     struct tx_error e;
     txn_rows *rows;
 
@@ -206,7 +196,7 @@ static void test_many_at_once(void **state)
 static void test_one_phase(void **state)
 {
     long long before = proofs();
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     (void)state;
     exec(t, "bank_b", "INSERT INTO receipts VALUES ('alone')");
@@ -260,7 +250,7 @@ static int one_phase_dies(const char *env, bool with_server, const char *receipt
     txn *t;
 
     arm_agent(env);
-    t = begin();
+    t = kit_begin(client);
     snprintf(sql, sizeof sql, "INSERT INTO receipts VALUES ('%s')", receipt);
     exec(t, "bank_b", sql);
     start_commit(&c, t);
@@ -361,7 +351,7 @@ static MYSQL *prepare_by_hand(const char *id_text, unsigned branch)
 static void test_branch_of_a_session_that_lives(void **state)
 {
     char id[KIT_ID_SIZE];
-    txn *t = begin();
+    txn *t = kit_begin(client);
     MYSQL *my;
 
     (void)state;

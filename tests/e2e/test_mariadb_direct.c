@@ -78,7 +78,7 @@ static void test_read_only(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++) {
-        txn *t = begin();
+        txn *t = kit_begin(client);
 
         assert_int_equal(txn_enlist_pg(t, "bank_a", pg, &e), TX_OK);
         enlist(t, "bank_b", my);
@@ -99,7 +99,7 @@ static void test_read_only_against_expectation(void **state)
 
     (void)state;
     assert_committed(begin_both("expected"));
-    t = begin();
+    t = kit_begin(client);
     assert_int_equal(txn_enlist_pg(t, "bank_a", pg, &e), TX_OK);
     enlist(t, "bank_b", my);
     kit_exec(pg, "UPDATE accounts SET balance = balance WHERE id = 1");
@@ -177,7 +177,7 @@ static void test_what_does_not_poison(void **state)
 
 static void test_deadlock(void **state)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
     MYSQL *other = kit_connect_mariadb(world_server_port(kit.bank[1]));
 
     (void)state;
@@ -203,7 +203,7 @@ static void test_deadlock(void **state)
 /* Nothing of the end is sent into the void: a receipt would be committed there by itself. */
 static void end_by_hand(const char *end)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
     char xid[XA_XID_SQL_SIZE], sql[XA_XID_SQL_SIZE + 32];
     struct txid id;
 
@@ -295,7 +295,7 @@ static void test_refusals(void **state)
 {
     MYSQL *fresh = mysql_init(NULL);
     my_bool yes = 1, no = 0;
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     (void)state;
     assert_refused(t, "bank_b", NULL, "closed");
@@ -323,7 +323,7 @@ static void test_refused_by_the_server(void **state)
     MYSQL *other = kit_connect_mariadb(world_server_port(kit.bank[1]));
     char xid[XA_XID_SQL_SIZE], sql[XA_XID_SQL_SIZE + 32];
     struct txid id;
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     (void)state;
     assert_true(txid_parse(txn_id(t), &id));
@@ -338,7 +338,7 @@ static void test_refused_by_the_server(void **state)
 
 static void test_server_that_forgets(void **state)
 {
-    txn *t = begin();
+    txn *t = kit_begin(client);
 
     (void)state;
     world_sql(kit.bank[1], "SET GLOBAL innodb_flush_log_at_trx_commit = 2");

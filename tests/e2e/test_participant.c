@@ -2,7 +2,6 @@
  * group of three coordinators. Statements come by txn_exec(), calls are answered LATER by threads of its own,
  * and its store outlives the participant, so that closing it in the middle is a crash that can be placed.
  */
-#include <cjson/cJSON.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -206,17 +205,8 @@ static void on_line(void *arg, const char *line)
 /* A coordinator may still take the one before for this one. */
 static bool is_up(void *arg)
 {
-    cJSON *answer = world_admin_json(kit.world, WORLD_ARGS("resources"), NULL), *r;
-    bool *up = arg;
-
-    *up = false;
-    cJSON_ArrayForEach(r, cJSON_GetObjectItem(answer, "resources"))
-    {
-        if (strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(r, "resource")), "shop") == 0)
-            *up = cJSON_IsTrue(cJSON_GetObjectItem(r, "alive")) && cJSON_IsTrue(cJSON_GetObjectItem(r, "up"));
-    }
-    cJSON_Delete(answer);
-    return *up && __atomic_load_n(&ready, __ATOMIC_ACQUIRE);
+    (void)arg;
+    return world_resources_up(kit.world, WORLD_ARGS("shop")) > 0 && __atomic_load_n(&ready, __ATOMIC_ACQUIRE);
 }
 
 static void open_participant(void)
@@ -235,7 +225,6 @@ static void open_participant(void)
                                                        .list_in_doubt = on_list,
                                                        .exec = on_exec};
     struct tx_error e;
-    bool up;
 
     pthread_mutex_lock(&store);
     fail_commits = 0;
@@ -246,7 +235,7 @@ static void open_participant(void)
     if (tx_participant_open(&participant, &options, &callbacks, &e) != TX_OK ||
         tx_participant_start(participant, &e) != TX_OK)
         fail_msg("%s", e.msg);
-    if (!world_wait(KIT_SETTLE_MS, is_up, &up))
+    if (!world_wait(KIT_SETTLE_MS, is_up, NULL))
         fail_msg("no coordinator knows the service");
 }
 
@@ -301,16 +290,6 @@ static void set(int *what, int value)
     pthread_mutex_unlock(&store);
 }
 
-static txn *begin(tx_client *c)
-{
-    struct tx_error e;
-    txn *t;
-
-    if (txn_begin(c, &t, &e) != TX_OK)
-        fail_msg("txn_begin: %s", e.msg);
-    return t;
-}
-
 static void add(txn *t, int amount, long sum)
 {
     char text[16], want[16];
@@ -331,7 +310,7 @@ static txn *begin_all(const char *receipt)
 {
     struct tx_error e;
     char sql[96];
-    txn *t = begin(client);
+    txn *t = kit_begin(client);
 
     add(t, 1, 1);
     assert_int_equal(txn_enlist_pg(t, "bank_a", bank, &e), TX_OK);
@@ -386,7 +365,7 @@ static void two_at_once(void **state)
 {
     struct tx_error e;
     char context[TXN_CONTEXT_SIZE], name[TX_BRANCH_SIZE];
-    txn *one = begin(client), *two = begin(client);
+    txn *one = kit_begin(client), *two = kit_begin(client);
 
     (void)state;
     add(one, 1, 1);
@@ -442,7 +421,7 @@ static void commit_fails_for_a_while(void **state)
     assert_int_equal(commit(t), TX_OK);
     assert_int_equal(read_count(&total), 1);
     assert_int_equal(kit_receipts(&kit, "slow"), 2);
-    t = begin(client); /* the only branch */
+    t = kit_begin(client); /* the only branch */
     add(t, 5, 5);
     set(&fail_commits, 2);
     assert_int_equal(commit(t), TX_OK);
@@ -472,7 +451,7 @@ static void many_in_doubt_at_start(void **state)
     (void)state;
     set(&leave_commits, 1);
     for (int i = 0; i < DOUBTS; i++) {
-        txn *t = begin(client);
+        txn *t = kit_begin(client);
         char receipt[32];
 
         add(t, 1, 1);
@@ -508,7 +487,7 @@ static tx_client *impatient(void)
 static void lost_between_the_phases(void **state)
 {
     tx_client *c = impatient();
-    txn *t = begin(c);
+    txn *t = kit_begin(c);
     int rc;
 
     (void)state;
@@ -549,7 +528,7 @@ static void the_leader_dies_meanwhile(void **state)
 static void idle_branches_are_rolled_back(void **state)
 {
     tx_client *c = impatient();
-    txn *t = begin(c);
+    txn *t = kit_begin(c);
     long before = read_count(&rollbacks);
     char context[TXN_CONTEXT_SIZE], name[TX_BRANCH_SIZE];
     struct tx_error e;

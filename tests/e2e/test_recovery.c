@@ -47,12 +47,8 @@ static cJSON *the_resource(cJSON *answer)
 
 static bool resource_is_up(void *arg)
 {
-    cJSON *answer = world_admin_json(world, WORLD_ARGS("resources"), NULL);
-    bool up = cJSON_IsTrue(cJSON_GetObjectItem(the_resource(answer), "up"));
-
     (void)arg;
-    cJSON_Delete(answer);
-    return up;
+    return world_resources_up(world, NULL) > 0;
 }
 
 /* Agents run between the tests, and are stopped where branches in doubt are to be made. */

@@ -175,16 +175,16 @@ static int open_worker(struct worker *w, struct run *r, unsigned outstanding, st
     return TX_OK;
 }
 
-/* One PULL: it is answered when there is work, which there never is; what it carries counts at once. The key,
- * from the environment, needs the role agent for both. */
-int decisions_register(const char *coordinators, struct tx_error *e)
+/* One PULL: it is answered when there is work, which there never is; what it carries counts at once. */
+int decisions_register(const struct world *w, struct tx_error *e)
 {
     static const struct wire_resource resources[2] = {{.name = "bank_a", .kind = "postgresql"},
                                                       {.name = "bank_b", .kind = "postgresql"}};
     struct wire_message m = {
         .type = WIRE_PULL,
         .pull = {.instance = 1, .number = 1, .name = "decisions", .n_resources = 2, .resources = resources}};
-    const struct settings settings = {.coordinators = coordinators};
+    char identity[WORLD_PATH_SIZE];
+    const struct settings settings = {.identity = world_identity(w, "agent", identity)};
     const struct wire_message *reply;
     struct security security = {0};
     struct calls *calls = NULL;
@@ -192,7 +192,7 @@ int decisions_register(const char *coordinators, struct tx_error *e)
     int rc = settings_security(&settings, &security, e);
 
     if (rc == TX_OK)
-        rc = calls_new(&calls, coordinators, &security, e);
+        rc = calls_new(&calls, world_coordinators(w), &security, e);
     if (rc == TX_OK)
         rc = call_sync(&call, calls, &m, NULL, WIRE_WORK, call_now_ms() + PULL_MS, &reply, e);
     call_end(&call);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "libtx/shared/err.h"
+#include "tests/lib/world.h"
 
 struct decisions_options {
     const char *coordinators;
@@ -21,8 +22,8 @@ struct decisions_options {
     void *arg;
 };
 
-/* Makes the resources known to the group as an agent does, where none is there to do it. */
-int decisions_register(const char *coordinators, struct tx_error *e);
+/* Makes the resources known to the world's group as an agent does, where none is there to do it. */
+int decisions_register(const struct world *w, struct tx_error *e);
 
 /* Runs to the end. *done is how many were decided to commit. Not 0: one of them was not, or had no answer
  * within a minute. */

@@ -1,8 +1,8 @@
 /* keys: the keys of transfers, to compare what applications were told with what their databases have. Used by
  * tests/demo and tests/failover.
  */
-#ifndef ASSENT_KEYS_H
-#define ASSENT_KEYS_H
+#ifndef ASSENT_TESTS_KEYS_H
+#define ASSENT_TESTS_KEYS_H
 
 #include <stdbool.h>
 #include <stddef.h>

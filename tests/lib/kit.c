@@ -1,7 +1,6 @@
 /* kit: see kit.h. The stage that the tests stand on. */
 #include "tests/lib/kit.h"
 
-#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,18 +150,8 @@ int kit_close(struct kit *k, int failed)
 static bool agents_are_up(void *arg)
 {
     struct kit *k = arg;
-    cJSON *answer = world_admin_json(k->world, WORLD_ARGS("resources"), NULL), *r;
-    int up = 0;
 
-    cJSON_ArrayForEach(r, cJSON_GetObjectItem(answer, "resources"))
-    {
-        const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(r, "resource"));
-
-        if (name != NULL && (strcmp(name, "bank_a") == 0 || strcmp(name, "bank_b") == 0))
-            up += cJSON_IsTrue(cJSON_GetObjectItem(r, "alive")) && cJSON_IsTrue(cJSON_GetObjectItem(r, "up"));
-    }
-    cJSON_Delete(answer);
-    return up == 2;
+    return world_resources_up(k->world, WORLD_ARGS("bank_a", "bank_b")) == 2;
 }
 
 void kit_await_agents(struct kit *k)

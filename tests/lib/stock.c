@@ -2,7 +2,6 @@
 #include "tests/lib/stock.h"
 
 #include <arpa/inet.h>
-#include <cjson/cJSON.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,18 +65,7 @@ void stock_open(struct stock *s, struct world *w)
 
 static bool is_up(void *arg)
 {
-    cJSON *answer = world_admin_json(arg, WORLD_ARGS("resources"), NULL), *r;
-    bool up = false;
-
-    cJSON_ArrayForEach(r, cJSON_GetObjectItem(answer, "resources"))
-    {
-        const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(r, "resource"));
-
-        if (name != NULL && strcmp(name, "stock") == 0)
-            up = cJSON_IsTrue(cJSON_GetObjectItem(r, "alive")) && cJSON_IsTrue(cJSON_GetObjectItem(r, "up"));
-    }
-    cJSON_Delete(answer);
-    return up;
+    return world_resources_up(arg, WORLD_ARGS("stock")) > 0;
 }
 
 void stock_await(struct world *w)

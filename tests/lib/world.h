@@ -143,6 +143,9 @@ struct world_process *world_agent_new(struct world *w, const char *name, struct 
 struct world_output world_admin(struct world *w, const char *const *args);
 /* txadmin --json; the parsed output (cJSON_Delete() it), never NULL. `code` may be NULL. */
 struct cJSON *world_admin_json(struct world *w, const char *const *args, int *code);
+/* How many of these resources are up at a living agent, by what the coordinator knows; one that two agents
+ * serve counts twice. NULL: of all. */
+unsigned world_resources_up(struct world *w, const char *const *names);
 
 /* Disks that are full, or broken (world_disk.c, world_fault.c) */
 

@@ -204,6 +204,29 @@ struct cJSON *world_admin_json(struct world *w, const char *const *args, int *co
     return json;
 }
 
+static bool is_among(const char *const *names, const char *name)
+{
+    while (*names != NULL && strcmp(*names, name) != 0)
+        names++;
+    return *names != NULL;
+}
+
+unsigned world_resources_up(struct world *w, const char *const *names)
+{
+    cJSON *answer = world_admin_json(w, WORLD_ARGS("resources"), NULL), *r;
+    unsigned up = 0;
+
+    cJSON_ArrayForEach(r, cJSON_GetObjectItem(answer, "resources"))
+    {
+        const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(r, "resource"));
+
+        if (names == NULL || (name != NULL && is_among(names, name)))
+            up += cJSON_IsTrue(cJSON_GetObjectItem(r, "alive")) && cJSON_IsTrue(cJSON_GetObjectItem(r, "up"));
+    }
+    cJSON_Delete(answer);
+    return up;
+}
+
 /* Groups */
 
 static void join(struct world *w, struct world_process *node, const char *const *args)

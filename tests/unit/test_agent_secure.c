@@ -143,6 +143,7 @@ static void begin_agent(void)
     const struct tx_participant_options options = {.resource = "stock",
                                                    .coordinators = x.kit->address,
                                                    .listen = x.listen,
+                                                   .advertise = x.listen,
                                                    .identity = x.identity,
                                                    .keys = x.keys,
                                                    .log = note_line};

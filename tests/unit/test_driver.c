@@ -302,15 +302,20 @@ static void expect_taken(struct kit *k, uint32_t pull)
 static void test_two_agents_of_one_name(void **state)
 {
     struct kit *k = kit_new(NULL);
+    struct driver_namesake n;
 
     (void)state;
     expect_taken(k, kit_pull_as(k, "agent-a", 2, true, NULL, 0));
     expect_refused(k, kit_pull_as(k, "agent-a", 1, false, NULL, 0));
     assert_null(driver_namesake(k->d, k->now)); /* it may have been on the way */
+    assert_false(driver_take_namesake(k->d, &n));
     kit_pass(k, 2500);
     expect_taken(k, kit_pull_as(k, "agent-a", 2, false, NULL, 0));
     expect_refused(k, kit_pull_as(k, "agent-a", 1, false, NULL, 0));
     assert_string_equal(driver_namesake(k->d, k->now), "agent-a");
+    assert_true(driver_take_namesake(k->d, &n));
+    assert_string_equal(n.name, "agent-a");
+    assert_false(driver_take_namesake(k->d, &n));
     expect_taken(k, kit_pull_as(k, "agent-a", 3, true, NULL, 0)); /* the newer one is restarted */
     expect_refused(k, kit_pull_as(k, "agent-a", 1, false, NULL, 0));
     kit_pass(k, 10050); /* and ends for good */
