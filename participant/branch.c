@@ -34,6 +34,8 @@ static const struct branch_rule branch_table[] = {
     ROW(ACTIVE, WORK_PREPARE, PREPARING, PREPARE, "phase one"),
     ROW(ACTIVE, WORK_COMMIT, COMMIT_PENDING, ABANDON, "its vote came before a restart: this is a double"),
     ROW(ACTIVE, WORK_ROLLBACK, LEAVING, ABANDON, "the transaction is aborted"),
+    ROW(ACTIVE, WORK_COMMIT, COMMIT_PENDING, ABANDON,
+        "voted before a restart, then begun anew by a double of its first statement: that is left first"),
     ROW(ACTIVE, FINISH_ROLLBACK, LEAVING, ABANDON, "the application rolls back"),
     ROW(ACTIVE, FINISH_ONE_PHASE, ONE_PHASE, ONE_PHASE_COMMIT, "the only branch of its transaction"),
     ROW(ACTIVE, TIMEOUT, LEAVING, ABANDON, "the application is taken for gone"),
@@ -57,6 +59,7 @@ static const struct branch_rule branch_table[] = {
     ROW(LEAVING, STATEMENT, LEAVING, ANSWER, "too late"),
     ROW(LEAVING, WORK_PREPARE, LEAVING, REPORT_NO, "it can no longer be prepared"),
     ROW(LEAVING, WORK_ROLLBACK, LEAVING, 0, "under way"),
+    ROW(LEAVING, WORK_COMMIT, COMMIT_PENDING, 0, "voted before a restart, then begun anew by a double"),
     ROW(LEAVING, FINISH_ROLLBACK, LEAVING, 0, "under way; answered at its end"),
     ROW(LEAVING, FINISH_ONE_PHASE, LEAVING, 0, "answered at its end: rolled back"),
 
@@ -100,7 +103,7 @@ static const struct branch_rule branch_table[] = {
     ROW(ROLLBACK_PENDING, WORK_ROLLBACK, ROLLBACK_PENDING, 0, "a double"),
     ROW(ROLLBACK_PENDING, FOUND, ROLLBACK_PENDING, 0, "about to be rolled back"),
 
-    ROW(COMMIT_PENDING, DONE, COMMITTING, COMMIT, "is prepared"),
+    ROW(COMMIT_PENDING, DONE, COMMITTING, COMMIT, "is prepared, or what a double began is gone"),
     ROW(COMMIT_PENDING, ANSWERED_NOT_FOUND, COMMITTING, COMMIT,
         "committing tells by the proof what became of it"),
     ROW(COMMIT_PENDING, ANSWERED_HEURISTIC_COMMIT, COMMITTING, COMMIT,

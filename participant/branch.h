@@ -33,7 +33,7 @@
     X(LOOKING)           /* not known whether it is prepared; the resource is asked */   \
     X(PREPARED)          /* voted yes, or found prepared */                              \
     X(ROLLBACK_PENDING)  /* to be rolled back as soon as prepare or look has answered */ \
-    X(COMMIT_PENDING)    /* to be committed as soon as look has answered */              \
+    X(COMMIT_PENDING)    /* to be committed as soon as look, or leaving, has answered */ \
     X(COMMITTING)        /* prepared work is being committed, until it is done */        \
     X(ROLLING_BACK)      /* prepared work is being rolled back, until it is done */      \
     X(READ_ONLY)         /* voted so: committed and forgotten in phase one */            \

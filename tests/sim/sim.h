@@ -38,7 +38,7 @@ enum {
     X(DECIDED_ANEW, "a number that was acknowledged is decided anew", 60)                   \
     X(LYING_DISK, "a forced write is acknowledged and not forced", 60)                      \
     X(DOUBLE_VOTE, "a vote for a leader does not survive a crash", 120)                     \
-    X(NOT_FOUND_OK, "«not found» at commit is taken for success", 60)                       \
+    X(NOT_FOUND_OK, "«not found» at commit is taken for success", 150)                      \
     X(PENDING_ABORT, "an agent rolls back what it is told to wait for", 60)                 \
     X(VOTE_LOST, "a branch that voted yes is not durable", 60)                              \
     X(TIMEOUT_ABORT, "a client that gets no answer takes it for an abort", 60)              \
@@ -55,25 +55,27 @@ enum sabotage {
 };
 
 /* X(name): counted, and injected in the first part of a run. */
-#define FAULT_LIST(X)                                                                                    \
-    X(drop)                                                                                              \
-    X(delay)                                                                                             \
-    X(duplicate)                                                                                         \
-    X(replay)                                                                                            \
-    X(cut)                                                                                               \
-    X(one_way_cut)                                                                                       \
-    X(crash)                                                                                             \
-    X(crash_point)                                                                                       \
-    X(app_death)                                                                                         \
-    X(server_crash)                                                                                      \
-    X(connection_lost)                                                                                   \
-    X(refusal)                                                                                           \
-    X(late_prepare)                                                                                      \
-    X(slow_answer)                                                                                       \
-    X(unforced_lost)                                                                                     \
-    X(torn_write)                                                                                        \
-    X(disk_error) X(by_hand) X(set_back) X(stumble) X(resolve) X(node_added) X(node_removed) X(transfer) \
-        X(pause) X(late_proposal) /* and what came of them */                                            \
+#define FAULT_LIST(X)                                                                    \
+    X(drop)                                                                              \
+    X(delay)                                                                             \
+    X(duplicate)                                                                         \
+    X(replay)                                                                            \
+    X(cut)                                                                               \
+    X(one_way_cut)                                                                       \
+    X(crash)                                                                             \
+    X(crash_point)                                                                       \
+    X(app_death)                                                                         \
+    X(server_crash)                                                                      \
+    X(connection_lost)                                                                   \
+    X(refusal)                                                                           \
+    X(late_prepare)                                                                      \
+    X(slow_answer)                                                                       \
+    X(unforced_lost)                                                                     \
+    X(torn_write)                                                                        \
+    X(disk_error)                                                                        \
+    X(by_hand)                                                                           \
+    X(set_back) X(stumble) X(resolve) X(node_added) X(node_removed) X(transfer) X(pause) \
+        X(late_proposal) /* and what came of them */                                     \
         X(snapshot) X(install) X(expired) X(fenced) X(decided_twice) X(decided_otherwise) X(late_double)
 
 enum fault {

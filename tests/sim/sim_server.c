@@ -8,7 +8,7 @@
 
 static struct {
     bool down;
-    uint64_t epoch, xid;
+    uint64_t epoch, xid, forced_xid; /* the last one that was handed out, and that has reached the disk */
     struct work_item *works;
 } servers[SIM_SERVERS];
 
@@ -36,6 +36,8 @@ static void move(struct work_item *w, enum work_state to, const char *why)
              (unsigned long long)w->id.sequence, w->number, state_names[w->state], state_names[to], why);
     w->after_vote = w->state == WORK_PREPARED && to == WORK_ROLLED_BACK;
     w->state = to;
+    if (to != WORK_ROLLED_BACK && w->xid > servers[w->server].forced_xid)
+        servers[w->server].forced_xid = w->xid;
     w->prepared_us = sim_now_us;
     check_work(w);
 }
@@ -337,12 +339,8 @@ static void comes_back(void *arg, uint64_t server)
 /* An xid of which nothing has reached the disk is handed out again (facts.md). */
 static void forget_xids(unsigned server)
 {
-    uint64_t last = 0;
+    uint64_t last = servers[server].forced_xid;
 
-    for (struct work_item *w = servers[server].works; w != NULL; w = w->next) {
-        if ((w->state != WORK_ROLLED_BACK || w->after_vote) && w->xid > last)
-            last = w->xid;
-    }
     for (struct work_item *w = servers[server].works; w != NULL; w = w->next)
         w->xid = w->xid > last ? 0 : w->xid;
     servers[server].xid = last;

@@ -21,7 +21,7 @@
         "DROP_UNRESOLVED", "VOTE_LOST", "NO_SCAN" \
     }
 #else
-#define SEEDS "120"
+#define SEEDS "100"
 #define SABOTAGES \
     {             \
         "all"     \
