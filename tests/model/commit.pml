@@ -53,6 +53,7 @@ bool heuristic; /* of a branch; the record then waits for an operator */
 
 /* In the log of some nodes, not yet committed. */
 bool propose_commit, propose_abort, propose_end;
+bool propose_timeout; /* an ABORT because of the transaction's timeout */
 
 /* The leader's memory, lost by failover (coordinator/flights.c, commit.c). */
 mtype flight = NONE;
@@ -207,12 +208,25 @@ inline session_over()
     settle()
 }
 
+/* The leader proposed it when no stage stood. One may stand by now, and the application have been told COMMIT: then only
+ * the client, or who has looked at the branches, may still abort. */
+inline apply_timeout()
+{
+    if
+#ifndef BREAK_TIMEOUT_HITS_STAGED
+    :: log.record == STAGED -> flight = NONE
+#endif
+    :: else -> apply_decide(ABORT)
+    fi
+}
+
 active proctype Log()
 {
 end:
     do
     :: d_step { propose_commit -> propose_commit = false; apply_decide(COMMIT) }
     :: d_step { propose_abort -> propose_abort = false; apply_decide(ABORT) }
+    :: d_step { propose_timeout -> propose_timeout = false; apply_timeout() }
     :: d_step { propose_end ->
             propose_end = false;
             log.ended = log.ended || log.record == COMMIT || log.record == ABORT;
@@ -221,7 +235,9 @@ end:
     :: d_step { tell_acknowledged && log.known && !log.acknowledged -> log.acknowledged = true; settle() }
     :: d_step { tell_close && log.session == OPEN -> log.session = CLOSED; session_over() }
     /* It needs no proof that the client is dead; for liveness, a client that lives is heard in the end. */
+#ifndef BREAK_NEVER_EXPIRES
     :: d_step { log.session == OPEN && (!calm || client == DEAD) -> log.session = EXPIRED; session_over() }
+#endif
     :: d_step { log.session == EXPIRED && log.known -> log.known = false; settle() }
 #ifdef PARALLEL
     :: d_step { tell_stage && log.record == NONE && log.session == OPEN && log.known && !log.acknowledged ->
@@ -270,15 +286,19 @@ end:
 #endif
     /* found.c, abort_old(): prepared for longer than the transaction's timeout. */
 #ifndef BREAK_NO_TIMEOUT
-    :: d_step { SOME(SEEN) && flight == NONE && standing(log) == OPEN -> flight = DECIDING; propose_abort = true }
+    :: d_step { SOME(SEEN) && flight == NONE && standing(log) == OPEN -> flight = DECIDING; propose_timeout = true }
 #endif
     /* flights_adopt() */
+#ifndef BREAK_NO_ADOPTION
     :: d_step { flight == NONE && (log.record == COMMIT || log.record == ABORT) && !log.ended -> flight = RESOLVING }
+#endif
     :: d_step { flight == RESOLVING && ALL(RESOLVED) && !propose_end -> propose_end = true }
 #ifdef PARALLEL
     /* Recovery of what is staged; it may start at any time. */
+#ifndef BREAK_NO_RECOVERY
     :: d_step { SOME(SEEN) && standing(log) == STAGED && !recovering -> recovering = true }
     :: d_step { log.session == EXPIRED && standing(log) == STAGED && !recovering -> recovering = true }
+#endif
 #ifdef BREAK_SOME_PREPARED
     :: d_step { recovering && flight == NONE && standing(log) == STAGED && SOME(LOOKED_YES) ->
 #else
@@ -287,7 +307,7 @@ end:
             flight = DECIDING; propose_commit = true }
     :: d_step { recovering && flight == NONE && standing(log) == STAGED && SOME(LOOKED_NO) ->
             flight = DECIDING; propose_abort = true }
-#ifdef BREAK_TIMEOUT_HITS_STAGED
+#ifdef BREAK_ABORT_UNSEEN
     :: d_step { SOME(SEEN) && flight == NONE && standing(log) == STAGED -> flight = DECIDING; propose_abort = true }
 #endif
 #endif
@@ -378,8 +398,7 @@ end:
     /* ROLLBACK PREPARED; not found: never prepared, rolled back, or its PREPARE is still on its way. */
     :: d_step { do_rollback[i] && (db[i] == PREPARED || db[i] == ACTIVE) ->
             roll_back(i); reported[i] = true; FORGET(i) }
-    :: d_step { do_rollback[i] && db[i] != PREPARED && db[i] != ACTIVE && (!reported[i] || seen[i]) &&
-                !(seen[i] && reported[i] && db[i] == PREPARING) ->
+    :: d_step { do_rollback[i] && db[i] != PREPARED && db[i] != ACTIVE && (!reported[i] || seen[i]) ->
             /* A commit of which the record has gone may be found to be over (reports.c, was_forgotten()). */
             assert(db[i] != COMMITTED || by_hand || outcome(log) == FORGOTTEN);
             heuristic = heuristic || (db[i] == COMMITTED && log.record != NONE);
@@ -515,6 +534,8 @@ inline failover()
 #ifdef LIVE
     tell_resolved = false;
     asked_votes = false;
+    ask_commit = ask_commit && client == ASKING; /* who still waits asks again */
+    ask_abort = ask_abort && (client == ASKING || client == ROLLING_BACK);
     EACH(reported[k] = false);
 #endif
 #ifdef PARALLEL
@@ -522,6 +543,12 @@ inline failover()
     EACH(looked[k] = NONE);
 #endif
 }
+
+#ifdef BREAK_LOST_PROPOSAL_WAITS
+#define PROPOSAL_LOST skip
+#else
+#define PROPOSAL_LOST failover()
+#endif
 
 active proctype Crashes()
 {
@@ -534,9 +561,10 @@ end:
             client_over(DEAD) }
     /* Failover: the leader's memory is lost; what it proposed is lost, or committed later. */
     :: d_step { !calm && (flight != NONE || FORGETFUL) -> failover() }
-    :: d_step { !calm && propose_commit -> propose_commit = false; failover() }
-    :: d_step { !calm && propose_abort -> propose_abort = false; failover() }
-    :: d_step { !calm && propose_end -> propose_end = false; failover() }
+    :: d_step { !calm && propose_commit -> propose_commit = false; PROPOSAL_LOST }
+    :: d_step { !calm && propose_abort -> propose_abort = false; PROPOSAL_LOST }
+    :: d_step { !calm && propose_timeout -> propose_timeout = false; PROPOSAL_LOST }
+    :: d_step { !calm && propose_end -> propose_end = false; PROPOSAL_LOST }
 #ifdef LIVE
     :: d_step { !calm && (seen[0] || do_commit[0] || do_rollback[0] || reported[0]) -> restart_agent(0) }
     :: d_step { !calm && (seen[1] || do_commit[1] || do_rollback[1] || reported[1]) -> restart_agent(1) }
