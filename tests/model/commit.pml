@@ -38,22 +38,25 @@ mtype = { NONE, COMMIT, ABORT, STAGED,                                         /
 
 /* The ledger: what the applied log amounts to (coordinator/ledger.c). `known`: the session is there and its retention
  * time is not over (ledger_known_session). */
-typedef ledger {
-    mtype record = NONE;
-    mtype session = OPEN;
-    bool ended;
-    bool acknowledged;
-    bool known = true
-};
-ledger log;
-#ifdef STALE
-ledger stale; /* a prefix of it */
+mtype log_record = NONE;
+mtype log_session = OPEN;
+bool log_ended, log_acknowledged;
+bool log_known = true;
+#ifdef STALE /* a prefix of it */
+mtype stale_record = NONE;
+mtype stale_session = OPEN;
+bool stale_acknowledged;
+bool stale_known = true;
 #endif
 bool heuristic; /* of a branch; the record then waits for an operator */
 
 /* In the log of some nodes, not yet committed. */
 bool propose_commit, propose_abort, propose_end;
+#ifdef PARALLEL
 bool propose_timeout; /* an ABORT because of the transaction's timeout */
+#else
+#define propose_timeout propose_abort
+#endif
 
 /* The leader's memory, lost by failover (coordinator/flights.c, commit.c). */
 mtype flight = NONE;
@@ -82,19 +85,15 @@ bool calm; /* no more crashes */
 #define DIRECT(i) ((i) < N - REMOTE)
 
 /* ledger_branch_standing(), ledger_outcome() */
-#ifdef BREAK_PRESUME_OPEN
-#define presumed(l) (true)
-#else
-#define presumed(l) (!l.known || l.session != OPEN || l.acknowledged)
-#endif
+#define presumed(l) (!l##_known || l##_session != OPEN || l##_acknowledged)
 #ifdef BREAK_STAGED_IS_PRESUMED
-#define stands(l) (l.record == COMMIT || l.record == ABORT)
-#define STAGED_OUTCOME(l) (l.session == OPEN -> OPEN : ABORT)
+#define stands(l) (l##_record == COMMIT || l##_record == ABORT)
+#define STAGED_OUTCOME(l) (l##_session == OPEN -> OPEN : ABORT)
 #else
-#define stands(l) (l.record != NONE)
+#define stands(l) (l##_record != NONE)
 #define STAGED_OUTCOME(l) OPEN
 #endif
-#define standing(l) (stands(l) -> l.record : (presumed(l) -> ABORT : OPEN))
+#define standing(l) (stands(l) -> l##_record : (presumed(l) -> ABORT : OPEN))
 
 #ifdef BREAK_FORGOTTEN_IS_ABORT
 #define NOT_KNOWN ABORT
@@ -107,8 +106,8 @@ bool calm; /* no more crashes */
 #define NOT_YET OPEN
 #endif
 #define without_record(l) \
-    ((!l.known || l.acknowledged) -> NOT_KNOWN : (l.session == OPEN -> NOT_YET : ABORT))
-#define outcome(l) (l.record == STAGED -> STAGED_OUTCOME(l) : (l.record != NONE -> l.record : without_record(l)))
+    ((!l##_known || l##_acknowledged) -> NOT_KNOWN : (l##_session == OPEN -> NOT_YET : ABORT))
+#define outcome(l) (l##_record == STAGED -> STAGED_OUTCOME(l) : (l##_record != NONE -> l##_record : without_record(l)))
 
 /* Properties 1 and 2, after every change of a branch or of what was told. */
 #define IS_COMMITTED(i)   (db[i] == COMMITTED)
@@ -133,71 +132,71 @@ inline tell(v)
 #ifdef BREAK_DROP_UNRESOLVED
 #define MAY_GO_RESOLVED true
 #else
-#define MAY_GO_RESOLVED log.ended
+#define MAY_GO_RESOLVED log_ended
 #endif
 #ifdef BREAK_DROP_UNACKNOWLEDGED
 #define MAY_GO_ANSWERED true
 #elif defined(BREAK_NO_RETENTION)
-#define MAY_GO_ANSWERED (log.acknowledged || log.session != OPEN)
+#define MAY_GO_ANSWERED (log_acknowledged || log_session != OPEN)
 #else
-#define MAY_GO_ANSWERED (log.acknowledged || !log.known || (log.record == ABORT && log.session != OPEN))
+#define MAY_GO_ANSWERED (log_acknowledged || !log_known || (log_record == ABORT && log_session != OPEN))
 #endif
 
 inline settle()
 {
     if
-    :: (log.record == COMMIT || log.record == ABORT) && MAY_GO_RESOLVED && MAY_GO_ANSWERED && !heuristic ->
+    :: (log_record == COMMIT || log_record == ABORT) && MAY_GO_RESOLVED && MAY_GO_ANSWERED && !heuristic ->
         /* What is wrong though nobody broke the protocol stays visible. */
-        assert(!by_hand || log.record == ABORT || ALL(IS_COMMITTED));
-        log.record = NONE;
-        log.ended = false;
+        assert(!by_hand || log_record == ABORT || ALL(IS_COMMITTED));
+        log_record = NONE;
+        log_ended = false;
         flight = (flight == RESOLVING -> NONE : flight)
     :: else
     fi;
-    log.known = log.known && !(log.session == CLOSED && log.record == NONE)
+    log_known = log_known && !(log_session == CLOSED && log_record == NONE)
 }
 
 inline make_record(v)
 {
     assert(stood == NONE || stood == v); /* property 4: the register is written once */
     stood = v;
-    log.record = v
+    log_record = v
 }
 
 #ifdef BREAK_NO_FENCE
 #define FENCED false
 #else
-#define FENCED (log.session != OPEN)
+#define FENCED (log_session != OPEN)
 #endif
 
 /* apply_decide() and flights_decided() */
 inline apply_decide(v)
 {
     if
-    :: log.record == COMMIT || log.record == ABORT ->
+    :: log_record == COMMIT || log_record == ABORT ->
 #ifdef BREAK_LAST_WINS
         make_record(v)
 #else
         skip
 #endif
-    :: log.record == STAGED ->
+    :: log_record == STAGED ->
 #ifdef BREAK_FENCE_HITS_STAGED
-        make_record((log.session == OPEN -> v : ABORT))
+        make_record((log_session == OPEN -> v : ABORT))
 #else
         make_record(v)
 #endif
 #ifndef BREAK_DECIDED_ANEW
-    :: log.record == NONE && log.known && log.acknowledged
+    :: log_record == NONE && log_known && log_acknowledged
 #else
     :: false
 #endif
     :: else ->
         if
-        :: log.known && (v == ABORT || !FENCED) -> make_record(v)
+        :: log_known && (v == ABORT || !FENCED) -> make_record(v)
         :: else
         fi
     fi;
-    flight = ((log.record == COMMIT || log.record == ABORT) && !log.ended -> RESOLVING : NONE);
+    flight = ((log_record == COMMIT || log_record == ABORT) && !log_ended -> RESOLVING : NONE);
     settle()
 }
 
@@ -208,17 +207,19 @@ inline session_over()
     settle()
 }
 
+#ifdef PARALLEL
 /* The leader proposed it when no stage stood. One may stand by now, and the application have been told COMMIT: then only
  * the client, or who has looked at the branches, may still abort. */
 inline apply_timeout()
 {
     if
 #ifndef BREAK_TIMEOUT_HITS_STAGED
-    :: log.record == STAGED -> flight = NONE
+    :: log_record == STAGED -> flight = NONE
 #endif
     :: else -> apply_decide(ABORT)
     fi
 }
+#endif
 
 active proctype Log()
 {
@@ -226,30 +227,32 @@ end:
     do
     :: d_step { propose_commit -> propose_commit = false; apply_decide(COMMIT) }
     :: d_step { propose_abort -> propose_abort = false; apply_decide(ABORT) }
+#ifdef PARALLEL
     :: d_step { propose_timeout -> propose_timeout = false; apply_timeout() }
+#endif
     :: d_step { propose_end ->
             propose_end = false;
-            log.ended = log.ended || log.record == COMMIT || log.record == ABORT;
+            log_ended = log_ended || log_record == COMMIT || log_record == ABORT;
             flight = NONE;
             settle() }
-    :: d_step { tell_acknowledged && log.known && !log.acknowledged -> log.acknowledged = true; settle() }
-    :: d_step { tell_close && log.session == OPEN -> log.session = CLOSED; session_over() }
+    :: d_step { tell_acknowledged && log_known && !log_acknowledged -> log_acknowledged = true; settle() }
+    :: d_step { tell_close && log_session == OPEN -> log_session = CLOSED; session_over() }
     /* It needs no proof that the client is dead; for liveness, a client that lives is heard in the end. */
 #ifndef BREAK_NEVER_EXPIRES
-    :: d_step { log.session == OPEN && (!calm || client == DEAD) -> log.session = EXPIRED; session_over() }
+    :: d_step { log_session == OPEN && (!calm || client == DEAD) -> log_session = EXPIRED; session_over() }
 #endif
-    :: d_step { log.session == EXPIRED && log.known -> log.known = false; settle() }
+    :: d_step { log_session == EXPIRED && log_known -> log_known = false; settle() }
 #ifdef PARALLEL
-    :: d_step { tell_stage && log.record == NONE && log.session == OPEN && log.known && !log.acknowledged ->
-            log.record = STAGED }
+    :: d_step { tell_stage && log_record == NONE && log_session == OPEN && log_known && !log_acknowledged ->
+            log_record = STAGED }
 #endif
 #ifdef STALE
-    :: d_step { stale.record != log.record || stale.session != log.session || stale.known != log.known ||
-                stale.acknowledged != log.acknowledged ->
-            stale.record = log.record;
-            stale.session = log.session;
-            stale.known = log.known;
-            stale.acknowledged = log.acknowledged }
+    :: d_step { stale_record != log_record || stale_session != log_session || stale_known != log_known ||
+                stale_acknowledged != log_acknowledged ->
+            stale_record = log_record;
+            stale_session = log_session;
+            stale_known = log_known;
+            stale_acknowledged = log_acknowledged }
 #endif
     od
 }
@@ -290,14 +293,14 @@ end:
 #endif
     /* flights_adopt() */
 #ifndef BREAK_NO_ADOPTION
-    :: d_step { flight == NONE && (log.record == COMMIT || log.record == ABORT) && !log.ended -> flight = RESOLVING }
+    :: d_step { flight == NONE && (log_record == COMMIT || log_record == ABORT) && !log_ended -> flight = RESOLVING }
 #endif
     :: d_step { flight == RESOLVING && ALL(RESOLVED) && !propose_end -> propose_end = true }
 #ifdef PARALLEL
     /* Recovery of what is staged; it may start at any time. */
 #ifndef BREAK_NO_RECOVERY
     :: d_step { SOME(SEEN) && standing(log) == STAGED && !recovering -> recovering = true }
-    :: d_step { log.session == EXPIRED && standing(log) == STAGED && !recovering -> recovering = true }
+    :: d_step { log_session == EXPIRED && standing(log) == STAGED && !recovering -> recovering = true }
 #endif
 #ifdef BREAK_SOME_PREPARED
     :: d_step { recovering && flight == NONE && standing(log) == STAGED && SOME(LOOKED_YES) ->
@@ -379,6 +382,9 @@ end:
             do_commit[i] = true }
     :: d_step { (seen[i] || flight == RESOLVING && !reported[i]) && standing(log) == ABORT && !do_rollback[i] ->
             do_rollback[i] = true }
+#ifdef BREAK_PRESUME_OPEN
+    :: d_step { seen[i] && log_record == NONE && !do_rollback[i] -> do_rollback[i] = true }
+#endif
 #ifdef STALE
     :: d_step { seen[i] && standing(stale) == COMMIT && !do_commit[i] -> do_commit[i] = true }
     :: d_step { seen[i] && standing(stale) == ABORT && !do_rollback[i] -> do_rollback[i] = true }
@@ -389,7 +395,7 @@ end:
     :: d_step { do_commit[i] && db[i] == ROLLED_BACK && !reported[i] ->
             assert(by_hand);
 #ifndef BREAK_NOT_FOUND_IS_SUCCESS
-            heuristic = heuristic || log.record != NONE;
+            heuristic = heuristic || log_record != NONE;
 #endif
             reported[i] = true; FORGET(i) }
 #ifdef BREAK_PREPARE_EMPTY
@@ -401,7 +407,7 @@ end:
     :: d_step { do_rollback[i] && db[i] != PREPARED && db[i] != ACTIVE && (!reported[i] || seen[i]) ->
             /* A commit of which the record has gone may be found to be over (reports.c, was_forgotten()). */
             assert(db[i] != COMMITTED || by_hand || outcome(log) == FORGOTTEN);
-            heuristic = heuristic || (db[i] == COMMITTED && log.record != NONE);
+            heuristic = heuristic || (db[i] == COMMITTED && log_record != NONE);
             reported[i] = true; FORGET(i) }
 #ifdef PARALLEL
     /* First the backend is ended, if it has not prepared by then; then the agent looks. */
@@ -474,7 +480,7 @@ end:
     :: d_step { client == VOTING && ALL(DIRECT_VOTED) && (SOME(DIRECT_NO) || SOME(DIRECT_LOST)) ->
             client = ROLLING_BACK; ask_abort = SOME(DIRECT_LOST); tell(ABORT) }
 #else
-    :: d_step { client == VOTING && !client_staged && log.record == STAGED -> client_staged = true }
+    :: d_step { client == VOTING && !client_staged && log_record == STAGED -> client_staged = true }
     /* Staged and all branches prepared = committed. */
 #ifdef BREAK_TELL_UNSTAGED
     :: d_step { client == VOTING && ALL(DIRECT_YES) ->
@@ -563,7 +569,9 @@ end:
     :: d_step { !calm && (flight != NONE || FORGETFUL) -> failover() }
     :: d_step { !calm && propose_commit -> propose_commit = false; PROPOSAL_LOST }
     :: d_step { !calm && propose_abort -> propose_abort = false; PROPOSAL_LOST }
+#ifdef PARALLEL
     :: d_step { !calm && propose_timeout -> propose_timeout = false; PROPOSAL_LOST }
+#endif
     :: d_step { !calm && propose_end -> propose_end = false; PROPOSAL_LOST }
 #ifdef LIVE
     :: d_step { !calm && (seen[0] || do_commit[0] || do_rollback[0] || reported[0]) -> restart_agent(0) }
@@ -581,7 +589,10 @@ end:
 #ifdef LIVE
 active proctype Calm()
 {
-    calm = true
+    calm = true;
+    do
+    :: timeout /* what has come to rest stays so for ever */
+    od
 }
 
 /* Property 3. */
@@ -589,7 +600,7 @@ ltl settled { <> ALL(IS_SETTLED) }
 /* The client, if it stays, has an answer; and the ledger is empty in the end, unless a client neither acknowledges
  * nor goes, or a hazard waits for an operator. */
 ltl answered { <> (told != NONE || client == DEAD || client == IN_DOUBT) }
-ltl forgotten { <> (client == IN_DOUBT || [] (log.record == NONE)) }
+ltl forgotten { <> (client == IN_DOUBT || [] (log_record == NONE)) }
 #else
 /* Nothing left to do, and still in doubt? */
 active proctype Stuck()
@@ -601,21 +612,11 @@ end:
 
 init
 {
-    d_step {
-        byte b = 0;
-        do
-        :: b < N ->
-            db[b] = (DIRECT(b) -> PREPARING : ACTIVE);
-            b++
-        :: else -> break
-        od;
-        b = 0
-#ifdef PARALLEL
-        ;
-        tell_stage = true
-#endif
-    }
     atomic {
+        EACH(db[k] = (DIRECT(k) -> PREPARING : ACTIVE));
+#ifdef PARALLEL
+        tell_stage = true;
+#endif
         run Database(0); run Agent(0);
         run Database(1); run Agent(1);
 #if N > 2
