@@ -241,7 +241,7 @@ end:
 #ifndef BREAK_NEVER_EXPIRES
     :: d_step { log_session == OPEN && (!calm || client == DEAD) -> log_session = EXPIRED; session_over() }
 #endif
-    :: d_step { log_session == EXPIRED && log_known -> log_known = false; settle() }
+    :: d_step { log_session != OPEN && log_known -> log_known = false; settle() }
 #ifdef PARALLEL
     :: d_step { tell_stage && log_record == NONE && log_session == OPEN && log_known && !log_acknowledged ->
             log_record = STAGED }
@@ -261,7 +261,7 @@ end:
 
 #define VOTED_YES(i)      (DIRECT(i) || vote[i] == YES)
 #define VOTED_NO(i)       (!DIRECT(i) && vote[i] == NO)
-#define RESOLVED(i)       (reported[i] || (DIRECT(i) && tell_resolved))
+#define RESOLVED(i)       (reported[i] || (DIRECT(i) && tell_resolved) || VOTED_NO(i))
 #define SEEN(i)           seen[i]
 #ifdef PARALLEL
 #define LOOKED_YES(i)     (looked[i] == YES)
@@ -296,6 +296,8 @@ end:
     :: d_step { flight == NONE && (log_record == COMMIT || log_record == ABORT) && !log_ended -> flight = RESOLVING }
 #endif
     :: d_step { flight == RESOLVING && ALL(RESOLVED) && !propose_end -> propose_end = true }
+    /* The record of an abort may name fewer branches: those that scans had found. */
+    :: d_step { flight == RESOLVING && log_record == ABORT && !propose_end && !calm -> propose_end = true }
 #ifdef PARALLEL
     /* Recovery of what is staged; it may start at any time. */
 #ifndef BREAK_NO_RECOVERY
@@ -457,13 +459,6 @@ inline acknowledge(resolved)
 #define ANSWERED(v) (outcome(log) == v)
 #endif
 
-/* In parallel commit the transaction may be staged, so its number is acknowledged only when a verdict stands. */
-#ifdef PARALLEL
-#define ROLLBACK_WAITS (!ANSWERED(ABORT))
-#else
-#define ROLLBACK_WAITS false
-#endif
-
 active proctype Client()
 {
 end:
@@ -508,8 +503,7 @@ end:
     :: d_step { client == ASKING && (!calm || ANSWERED(FORGOTTEN)) -> client_over(IN_DOUBT) }
     /* finish_release(); branches may be left to agents (DECISION_LOGGED, or the connection is gone) */
     :: d_step { client == CARRYING_OUT -> acknowledge(ALL(DIRECT_DONE)) }
-    :: d_step { client == ROLLING_BACK && !ROLLBACK_WAITS ->
-            acknowledge(!SOME(DIRECT_UNDONE) && !SOME(DIRECT_LOST)) }
+    :: d_step { client == ROLLING_BACK -> acknowledge(!SOME(DIRECT_UNDONE) && !SOME(DIRECT_LOST)) }
     :: d_step { client == OVER && !tell_close -> tell_close = true }
     /* Asks twice: on any node, after any failover, or as another process after a crash. */
     :: d_step { (client == OVER || client == IN_DOUBT || client == DEAD) && told != COMMIT && ANSWERED(COMMIT) ->
