@@ -126,6 +126,12 @@ run-tests:
 run-thread-tests:
 	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads $(B)/tests/e2e/test_participant
 
+# The protocol as a model, checked with Spin: see tests/model/README.md.
+model:
+	@tests/lib/install-deps model && tests/model/check
+model-full:
+	@tests/lib/install-deps model && MODEL_SECONDS=3600 MODEL_MEMORY_MB=12000 tests/model/check --full
+
 # What shows, breaks and measures all of it together. (The archive comes last, whatever order make has them in.)
 HARNESSES := $(foreach h,demo soak failover recovery,$(B)/tests/$(h)/$(h))
 $(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/bench/bench_stats.o
@@ -182,6 +188,7 @@ help:
 	@echo 'make test            install what is missing, pass all tests'
 	@echo 'make asan            the tests under ASan and UBSan'
 	@echo 'make tsan            the threads of libtx under TSan'
+	@echo 'make model           the protocol model-checked with Spin; make model-full takes longer and checks more'
 	@echo 'make soak            MINUTES=1 SEED=s: random faults, and whether every record agrees with the banks'
 	@echo
 	@echo 'make bench           what atomicity costs'
@@ -192,5 +199,5 @@ help:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 .PHONY: all check-raft deps install clean help demo run soak bench bench-group bench-failover bench-recovery \
-        build-tests test asan tsan run-tests run-thread-tests
+        build-tests test asan tsan run-tests run-thread-tests model model-full
 .SECONDARY:

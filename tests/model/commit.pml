@@ -408,7 +408,7 @@ end:
             roll_back(i); reported[i] = true; FORGET(i) }
     :: d_step { do_rollback[i] && db[i] != PREPARED && db[i] != ACTIVE && (!reported[i] || seen[i]) ->
             /* A commit of which the record has gone may be found to be over (reports.c, was_forgotten()). */
-            assert(db[i] != COMMITTED || by_hand || outcome(log) == FORGOTTEN);
+            assert(db[i] != COMMITTED || by_hand || !log_known || log_acknowledged);
             heuristic = heuristic || (db[i] == COMMITTED && log_record != NONE);
             reported[i] = true; FORGET(i) }
 #ifdef PARALLEL
