@@ -561,11 +561,14 @@ active proctype Crashes()
 {
 end:
     do
-    :: d_step { !calm && client != OVER && client != DEAD ->
 #ifdef LIVE
+    :: d_step { !calm && client != DEAD ->
             ask_commit = false; ask_abort = false;
-#endif
+            tell_acknowledged = false; tell_resolved = false; tell_close = false;
             client_over(DEAD) }
+#else
+    :: d_step { !calm && client != OVER && client != DEAD -> client_over(DEAD) }
+#endif
     /* Failover: the leader's memory is lost; what it proposed is lost, or committed later. */
     :: d_step { !calm && (flight != NONE || FORGETFUL) -> failover() }
     :: d_step { !calm && propose_commit -> propose_commit = false; PROPOSAL_LOST }
