@@ -130,6 +130,12 @@ run-tests:
 run-thread-tests:
 	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads $(B)/tests/e2e/test_participant
 
+# The protocol as a model, checked with Spin: see tests/model/README.md.
+model:
+	@tests/lib/install-deps model && tests/model/check
+model-full:
+	@tests/lib/install-deps model && MODEL_SECONDS=3600 MODEL_MEMORY_MB=12000 tests/model/check --full
+
 # What shows, breaks and measures all of it together. (The archive comes last, whatever order make has them in.)
 HARNESSES := $(foreach h,demo soak failover recovery,$(B)/tests/$(h)/$(h))
 $(B)/tests/demo/demo: $(call obj,$(wildcard tests/demo/*.c)) $(B)/tests/bench/bench_stats.o
@@ -252,6 +258,7 @@ help:
 	@echo 'make asan            the tests under ASan and UBSan'
 	@echo 'make tsan            the threads of libtx under TSan'
 	@echo 'make fuzz            SECONDS=60 TARGET=t: bytes from outside, by libFuzzer; tests/fuzz/README.md'
+	@echo 'make model           the protocol model-checked with Spin; make model-full takes longer and checks more'
 	@echo 'make soak            MINUTES=1 SEED=s: random faults, and whether every record agrees with the banks'
 	@echo
 	@echo 'make sim             MINUTES=2 SEED=s: a group in one process, every interleaving under a seed'
@@ -267,5 +274,5 @@ help:
 
 .PHONY: all check-raft deps install uninstall systemd-score clean help demo run soak sim sim-nightly fuzz fuzz-corpus bench \
         bench-security bench-group bench-failover bench-recovery \
-        build-tests test asan tsan run-tests run-thread-tests
+        build-tests test asan tsan run-tests run-thread-tests model model-full
 .SECONDARY:
