@@ -7,7 +7,7 @@
 
 const char *settings_coordinators(const char *option)
 {
-    const char *known = option != NULL && *option != '\0' ? option : getenv("ASSENT_COORDINATORS");
+    const char *known = option != NULL && *option != '\0' ? option : secure_getenv("ASSENT_COORDINATORS");
 
     return known != NULL && *known != '\0' ? known : DEFAULT_COORDINATORS;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "libtx/shared/secure_inside.h"
 
@@ -14,7 +15,8 @@ enum {
     CHANNEL_RECONNECT_MS = 20,
     CHANNEL_RECONNECT_MAX_MS = 200,
     CHANNEL_BUFFER = 4 << 20,
-    CHANNEL_HANDSHAKE_MS = 250,             /* without an end, until a handshake is begun anew, */
+    CHANNEL_HANDSHAKE_MS = 250,             /* without an answer, until a handshake is begun anew; doubled */
+    CHANNEL_HANDSHAKE_MAX_MS = 4000,        /* each time up to this, for the way may be long, */
     CHANNEL_REFUSED_MS = 1000,              /* after one that ended in a refusal, */
     CHANNEL_REKEY_MS = 3600000,             /* and of a session this old: what is on the way survives it */
     CHANNEL_HEADERS = 64 + SECURE_OVERHEAD, /* bytes of a message beside its content */
@@ -25,10 +27,11 @@ enum {
 
 struct channel_caller {
     struct secure_caller secure;
-    uint64_t begun_ms;  /* the last handshake; 0: at once */
-    uint64_t opened_ms; /* the session that is open */
-    bool refused;       /* so the last one ended */
-    unsigned lost;      /* sessions that ended without this end's doing */
+    uint64_t begun_ms;    /* the last handshake, or its second half; 0: at once */
+    unsigned patience_ms; /* with it */
+    uint64_t opened_ms;   /* the session that is open */
+    bool refused;         /* so the last one ended */
+    unsigned lost;        /* sessions that ended without this end's doing */
 };
 
 /* Room for the one control message that carries the header. */
@@ -46,7 +49,7 @@ static int channel_open(struct channel *c, int protocol, size_t max_bytes, struc
 {
     int s = nn_socket(AF_SP_RAW, protocol);
 
-    *c = (struct channel){.socket = s};
+    *c = (struct channel){.socket = s, .pid = getpid()};
     if (s < 0)
         return err_set(e, TX_EIO, "cannot open a message socket: %s", nn_strerror(nn_errno()));
     if (channel_option(s, NN_TCP, NN_TCP_NODELAY, 1) < 0 ||
@@ -68,6 +71,7 @@ static int caller_new(struct channel *c, const struct channel_security *security
     c->caller = calloc(1, sizeof *c->caller);
     if (c->caller == NULL)
         return err_set(e, TX_ENOMEM, "out of memory");
+    c->caller->patience_ms = CHANNEL_HANDSHAKE_MS;
     secure_caller_init(&c->caller->secure, security->self, security->accept, security->ctx);
     return TX_OK;
 }
@@ -222,6 +226,8 @@ int channel_send(struct channel *c, uint32_t id, const void *data, size_t len)
     request_header(header, id);
     if (c->caller == NULL)
         return channel_send_clear(c, header, sizeof header, data, len);
+    if (c->pid != getpid())
+        return TX_EIO;
     channel_keep(c);
     if (!c->caller->secure.open || (len >= CHANNEL_LARGE && !has_room(c)))
         return TX_EBUSY;
@@ -239,6 +245,8 @@ int channel_reply(struct channel *c, const struct reply_to *to, const void *data
 
     if (c->server == NULL)
         return channel_send_clear(c, to->header, to->len, data, len);
+    if (c->pid != getpid())
+        return TX_EIO;
     chunk = nn_allocmsg(len + SECURE_OVERHEAD, 0);
     if (chunk == NULL)
         return TX_EBUSY;
@@ -263,7 +271,7 @@ static bool handshake_due(const struct channel_caller *k, uint64_t now)
 {
     if (k->secure.open && now - k->opened_ms < CHANNEL_REKEY_MS)
         return false;
-    return k->begun_ms == 0 || now - k->begun_ms >= (k->refused ? CHANNEL_REFUSED_MS : CHANNEL_HANDSHAKE_MS);
+    return k->begun_ms == 0 || now - k->begun_ms >= (k->refused ? CHANNEL_REFUSED_MS : k->patience_ms);
 }
 
 const char *channel_why(const struct channel *c)
@@ -308,9 +316,11 @@ static bool caller_take(struct channel *c, struct channel_message *m)
     case SECURE_ANSWER:
         request_header(header, HANDSHAKE_REQUEST);
         (void)channel_send_clear(c, header, sizeof header, r.out, r.out_len);
+        k->begun_ms = now_ms();
         break;
     case SECURE_OPENED:
         k->opened_ms = now_ms();
+        k->patience_ms = CHANNEL_HANDSHAKE_MS;
         k->refused = c->mismatch = false;
         break;
     case SECURE_REFUSED:
@@ -433,6 +443,14 @@ static void take_handshake(struct channel *c)
         channel_release(&m);
 }
 
+/* Each that comes to nothing is given twice the time of the one before. */
+static void handshake_begun(struct channel_caller *k, uint64_t now)
+{
+    if (k->begun_ms != 0 && !k->refused && k->patience_ms < CHANNEL_HANDSHAKE_MAX_MS)
+        k->patience_ms *= 2;
+    k->begun_ms = now;
+}
+
 void channel_keep(struct channel *c)
 {
     uint8_t header[4], hello[SECURE_HANDSHAKE_MAX];
@@ -449,7 +467,7 @@ void channel_keep(struct channel *c)
     len = secure_caller_hello(&c->caller->secure, hello);
     request_header(header, HANDSHAKE_REQUEST);
     if (channel_send_clear(c, header, sizeof header, hello, len) == TX_OK)
-        c->caller->begun_ms = now;
+        handshake_begun(c->caller, now);
 }
 
 void channel_release(struct channel_message *m)

@@ -39,6 +39,7 @@ struct channel {
     struct secure_server *server;            /* listening; NULL: clear text */
     struct channel_caller *caller;           /* dialled; NULL: clear text */
     bool mismatch;                           /* clear text, and the other end takes none */
+    int pid;                                 /* whose it is */
 };
 
 /* Whom to answer: nanomsg's header of the request, kept as it came. Plain data, may be copied and kept. */
@@ -94,8 +95,9 @@ struct channel_state channel_state(const struct channel *c);
 /* Server's end: nobody is believed by this key any more. */
 void channel_drop(struct channel *c, const uint8_t key[KEY_SIZE]);
 
-/* Sends one request. 0; TX_EBUSY: not connected yet, or the peer's buffers are full; TX_EIO. That it went says
- * nothing about its arrival. */
+/* Sends one request. 0; TX_EBUSY: not connected yet, or the peer's buffers are full; TX_EIO, also from a child
+ * of the process whose channel it is: two messages under one number would tell what is in them. That it went
+ * says nothing about its arrival. */
 int channel_send(struct channel *c, uint32_t id, const void *data, size_t len);
 
 /* Answers one request. 0 even where the peer is gone; TX_EBUSY: dropped for full buffers, the caller will ask

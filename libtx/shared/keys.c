@@ -62,7 +62,8 @@ int identity_write(const struct identity *i, const char *path, struct tx_error *
     return err_set(e, TX_EIO, "%s: %s", path, strerror(failed));
 }
 
-static int check_mode(int fd, const char *path, struct tx_error *e)
+/* `what` others could do whose bits are in `mask`. */
+static int check_mode(int fd, const char *path, mode_t mask, const char *what, struct tx_error *e)
 {
     struct stat st;
 
@@ -70,10 +71,9 @@ static int check_mode(int fd, const char *path, struct tx_error *e)
         return err_set(e, TX_EIO, "%s: %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return err_set(e, TX_EINVAL, "%s: is not a file", path);
-    if ((st.st_mode & 077) != 0)
-        return err_set(e, TX_EREFUSED,
-                       "%s: others than its owner may read this secret (mode %03o): chmod 600 %s", path,
-                       st.st_mode & 0777U, path);
+    if ((st.st_mode & mask) != 0)
+        return err_set(e, TX_EREFUSED, "%s: others than its owner may %s (mode %03o): chmod %03o %s", path,
+                       what, st.st_mode & 0777U, st.st_mode & 0777U & ~mask, path);
     return TX_OK;
 }
 
@@ -94,13 +94,13 @@ static bool parse_secret(char *text, struct identity *i)
 
 int identity_load(struct identity *i, const char *path, struct tx_error *e)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc; /* it may be no file, and wait for ever */
     char text[KEY_LINE];
     ssize_t n = -1;
 
     if (fd < 0)
         return err_set(e, errno == EACCES ? TX_EREFUSED : TX_EIO, "%s: %s", path, strerror(errno));
-    rc = check_mode(fd, path, e);
+    rc = check_mode(fd, path, 077, "read this secret", e);
     if (rc == TX_OK) {
         n = read(fd, text, sizeof text - 1);
         if (n < 0)
@@ -139,7 +139,7 @@ bool key_parse(const char *text, uint8_t key[KEY_SIZE])
 
     return strlen(text) == KEY_TEXT_SIZE - 1 && is_ascii(text) &&
            sodium_base642bin(key, KEY_SIZE, text, KEY_TEXT_SIZE - 1, NULL, &n, NULL, BASE64) == 0 &&
-           n == KEY_SIZE;
+           n == KEY_SIZE && !sodium_is_zero(key, KEY_SIZE);
 }
 
 bool key_equal(const uint8_t a[KEY_SIZE], const uint8_t b[KEY_SIZE])
@@ -332,13 +332,19 @@ static int keyring_line(void *arg, char *line, unsigned number, struct tx_error 
 
 int keyring_load(struct keyring *r, const char *path, struct tx_error *e)
 {
-    FILE *f = fopen(path, "re");
-    int rc;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc;
+    FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
 
     *r = (struct keyring){0};
-    if (f == NULL)
-        return err_set(e, TX_EIO, "%s: %s", path, strerror(errno));
-    rc = textfile_each_line(f, path, keyring_line, r, e);
+    if (f == NULL) {
+        rc = err_set(e, TX_EIO, "%s: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return rc;
+    }
+    rc = check_mode(fd, path, 022, "write this file, and with it who is believed", e);
+    if (rc == TX_OK)
+        rc = textfile_each_line(f, path, keyring_line, r, e);
     fclose(f);
     if (rc != TX_OK)
         keyring_release(r);

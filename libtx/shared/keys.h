@@ -51,7 +51,7 @@ int identity_load(struct identity *i, const char *path, struct tx_error *e);
 void identity_wipe(struct identity *i);
 
 void key_format(const uint8_t key[KEY_SIZE], char out[KEY_TEXT_SIZE]);
-/* False where the text is no key. */
+/* False where the text is no key; nothing but zeros is none. */
 bool key_parse(const char *text, uint8_t key[KEY_SIZE]);
 bool key_equal(const uint8_t a[KEY_SIZE], const uint8_t b[KEY_SIZE]);
 
@@ -77,7 +77,8 @@ struct keyring {
     struct key_entry *entries; /* owned */
 };
 
-/* TX_EIO; TX_EINVAL names file, line and what would be right; TX_EBUSY: more than KEY_LIMIT; TX_ENOMEM. */
+/* TX_EIO; TX_EREFUSED: others than its owner may write it; TX_EINVAL names file, line and what would be right;
+ * TX_EBUSY: more than KEY_LIMIT; TX_ENOMEM. */
 int keyring_load(struct keyring *r, const char *path, struct tx_error *e);
 /* TX_EBUSY, TX_ENOMEM. */
 int keyring_add(struct keyring *r, const struct key_entry *entry, struct tx_error *e);

@@ -34,6 +34,8 @@ static enum secure_event give_up(struct secure_caller *c, const char *why)
 {
     c->greeting = c->authenticating = false;
     sodium_memzero(c->secret_key, sizeof c->secret_key);
+    sodium_memzero(c->rx, sizeof c->rx);
+    sodium_memzero(c->tx, sizeof c->tx);
     snprintf(c->why, sizeof c->why, "%s", why);
     return SECURE_REFUSED;
 }

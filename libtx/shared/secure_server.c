@@ -12,8 +12,9 @@
 #include "libtx/shared/secure_inside.h"
 
 enum {
-    PENDING = 4096,     /* handshakes begun and not ended */
-    CONNECTIONS = 1024, /* counters of handshakes; connections may share one */
+    IDLE_MS = 2 * 3600000, /* of a session, until it ends; callers begin another every hour */
+    PENDING = 4096,        /* handshakes begun and not ended */
+    CONNECTIONS = 1024,    /* counters of handshakes; connections may share one */
     FIRST_SESSIONS = 64,
     DEFAULT_HANDSHAKES = 1000,
     DEFAULT_OF_ONE = 20,
@@ -38,6 +39,7 @@ struct holder {
 struct session {
     struct secure_link link; /* id 0: free */
     struct holder *holder;
+    uint64_t heard_ms;
     struct session *prev, *next;           /* server.sessions */
     struct session *mate_prev, *mate_next; /* holder.sessions */
 };
@@ -115,8 +117,16 @@ static struct session *session_find(const struct secure_server *s, uint64_t id)
     return n != NULL && n->link.id == id ? n : NULL;
 }
 
-static void session_touch(struct secure_server *s, struct session *n)
+/* What was recorded can be read with keys that are still there: those of callers that are gone go. */
+static void sessions_age(struct secure_server *s, uint64_t now_ms)
 {
+    while (s->sessions != NULL && now_ms - s->sessions->heard_ms >= IDLE_MS)
+        session_end(s, s->sessions);
+}
+
+static void session_touch(struct secure_server *s, struct session *n, uint64_t now_ms)
+{
+    n->heard_ms = now_ms;
     if (n->next != NULL) {
         DL_DELETE(s->sessions, n);
         DL_APPEND(s->sessions, n);
@@ -322,8 +332,8 @@ static void ready(struct secure_result *r, uint64_t session, const uint8_t tx[32
 }
 
 /* Who has proved to have a key. */
-static enum secure_event admit(struct secure_server *s, const uint8_t secret[AUTH_SECRET], const uint8_t rx[32],
-                               const uint8_t tx[32], struct secure_result *r)
+static enum secure_event admit(struct secure_server *s, uint64_t now_ms, const uint8_t secret[AUTH_SECRET],
+                               const uint8_t rx[32], const uint8_t tx[32], struct secure_result *r)
 {
     struct session *n;
 
@@ -339,13 +349,15 @@ static enum secure_event admit(struct secure_server *s, const uint8_t secret[AUT
     if (n == NULL)
         return SECURE_NOTHING;
     s->counts.opened++;
+    n->heard_ms = now_ms;
     secure_link_begin(&n->link, n->link.id, rx, tx);
     ready(r, n->link.id, tx);
     return SECURE_ANSWER;
 }
 
 /* Once: the handshake is used up by whoever has the keys. */
-static enum secure_event take_auth(struct secure_server *s, const uint8_t *message, struct secure_result *r)
+static enum secure_event take_auth(struct secure_server *s, uint64_t now_ms, const uint8_t *message,
+                                   struct secure_result *r)
 {
     struct pending *p = pending_find(s, secure_get_u64(message + HEAD)), was;
     uint8_t secret[AUTH_SECRET];
@@ -361,7 +373,7 @@ static enum secure_event take_auth(struct secure_server *s, const uint8_t *messa
     if (secure_unwrap(message, AUTH_CLEAR, secret, AUTH_SECRET, was.rx)) {
         sodium_memzero(p, sizeof *p);
         if (secure_verify(secret + KEY_SIZE, &parties))
-            event = admit(s, secret, was.rx, was.tx, r);
+            event = admit(s, now_ms, secret, was.rx, was.tx, r);
     }
     if (event == SECURE_NOTHING)
         s->counts.forged++;
@@ -379,8 +391,8 @@ static enum secure_event reset(uint64_t id, struct secure_result *r)
     return SECURE_ANSWER;
 }
 
-static enum secure_event take_data(struct secure_server *s, uint32_t request, uint8_t *message, size_t len,
-                                   struct secure_result *r)
+static enum secure_event take_data(struct secure_server *s, uint64_t now_ms, uint32_t request, uint8_t *message,
+                                   size_t len, struct secure_result *r)
 {
     uint64_t id = secure_get_u64(message + HEAD);
     struct session *n = session_find(s, id);
@@ -397,7 +409,7 @@ static enum secure_event take_data(struct secure_server *s, uint32_t request, ui
     case SECURE_GENUINE:
         break;
     }
-    session_touch(s, n);
+    session_touch(s, n, now_ms);
     r->data = message + DATA_CLEAR;
     r->session = id;
     r->key = n->holder->key;
@@ -407,15 +419,16 @@ static enum secure_event take_data(struct secure_server *s, uint32_t request, ui
 enum secure_event secure_server_take(struct secure_server *s, uint64_t now_ms, uint32_t connection,
                                      uint32_t request, uint8_t *message, size_t len, struct secure_result *r)
 {
+    sessions_age(s, now_ms);
     switch (secure_kind_of(message, len)) {
     case SECURE_KIND_HELLO:
         if (len != HELLO_BYTES || !may_begin(s, now_ms, connection))
             return SECURE_NOTHING;
         return take_hello(s, message, r);
     case SECURE_KIND_AUTH:
-        return len == AUTH_BYTES ? take_auth(s, message, r) : SECURE_NOTHING;
+        return len == AUTH_BYTES ? take_auth(s, now_ms, message, r) : SECURE_NOTHING;
     case SECURE_KIND_DATA:
-        return len >= SECURE_OVERHEAD ? take_data(s, request, message, len, r) : SECURE_NOTHING;
+        return len >= SECURE_OVERHEAD ? take_data(s, now_ms, request, message, len, r) : SECURE_NOTHING;
     default:
         return SECURE_NOTHING;
     }

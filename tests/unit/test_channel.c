@@ -11,6 +11,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -236,6 +237,25 @@ static void test_one_end_in_clear_text(void **state)
     line_close(&l);
 }
 
+/* It would number its messages as its parent does. */
+static void test_a_child_says_nothing(void **state)
+{
+    struct line l;
+    int status;
+    pid_t pid;
+
+    (void)state;
+    line_open(&l, true, true);
+    assert_true(ask(&l, 1, "hello"));
+    pid = fork();
+    if (pid == 0)
+        _exit(channel_send(&l.caller, 2, "x", 1) == TX_EIO ? 0 : 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_true(ask(&l, 3, "still here"));
+    line_close(&l);
+}
+
 static void test_large_messages(void **state)
 {
     static char text[LIMIT];
@@ -258,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_a_dropped_key_comes_back_only_if_believed),
         cmocka_unit_test(test_an_unknown_server),
         cmocka_unit_test(test_one_end_in_clear_text),
+        cmocka_unit_test(test_a_child_says_nothing),
         cmocka_unit_test(test_large_messages),
     };
 

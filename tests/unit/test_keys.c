@@ -183,7 +183,7 @@ static void test_grants(void **state)
     assert_int_equal(grant_check(longest, &e), TX_EINVAL);
 }
 
-#define K1 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+#define K1 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI"
 #define K2 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE"
 
 static void test_a_keys_file(void **state)

@@ -103,6 +103,25 @@ static void test_greetings_alone_cost_no_memory(void **state)
     both_close(&b);
 }
 
+static void test_silent_sessions_end(void **state)
+{
+    struct secure_result r;
+    struct message m;
+    struct both b;
+
+    (void)state;
+    both_open(&b);
+    meet(&b);
+    b.now_ms += 7199999;
+    ask(&b, "x", &m);
+    assert_int_equal(to_server(&b, &m, &r), SECURE_DATA);
+    b.now_ms += 7200000;
+    ask(&b, "x", &m);
+    assert_int_equal(to_server(&b, &m, &r), SECURE_ANSWER);
+    assert_int_equal(secure_kind_of(r.out, r.out_len), SECURE_KIND_RESET);
+    both_close(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -111,6 +130,7 @@ int main(void)
         cmocka_unit_test(test_handshakes_are_bounded),
         cmocka_unit_test(test_a_flood_leaves_room),
         cmocka_unit_test(test_greetings_alone_cost_no_memory),
+        cmocka_unit_test(test_silent_sessions_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
