@@ -54,29 +54,41 @@ enum sabotage {
         SABOTAGE_COUNT
 };
 
-/* X(name): counted, and injected in the first part of a run. */
-#define FAULT_LIST(X)                                                                    \
-    X(drop)                                                                              \
-    X(delay)                                                                             \
-    X(duplicate)                                                                         \
-    X(replay)                                                                            \
-    X(cut)                                                                               \
-    X(one_way_cut)                                                                       \
-    X(crash)                                                                             \
-    X(crash_point)                                                                       \
-    X(app_death)                                                                         \
-    X(server_crash)                                                                      \
-    X(connection_lost)                                                                   \
-    X(refusal)                                                                           \
-    X(late_prepare)                                                                      \
-    X(slow_answer)                                                                       \
-    X(unforced_lost)                                                                     \
-    X(torn_write)                                                                        \
-    X(disk_error)                                                                        \
-    X(by_hand)                                                                           \
-    X(set_back) X(stumble) X(resolve) X(node_added) X(node_removed) X(transfer) X(pause) \
-        X(late_proposal) /* and what came of them */                                     \
-        X(snapshot) X(install) X(expired) X(fenced) X(decided_twice) X(decided_otherwise) X(late_double)
+/* X(name): counted, and injected in the first part of a run; the last ones are what came of them. */
+#define FAULT_LIST(X)    \
+    X(drop)              \
+    X(delay)             \
+    X(duplicate)         \
+    X(replay)            \
+    X(cut)               \
+    X(one_way_cut)       \
+    X(crash)             \
+    X(crash_point)       \
+    X(app_death)         \
+    X(server_crash)      \
+    X(connection_lost)   \
+    X(refusal)           \
+    X(late_prepare)      \
+    X(slow_answer)       \
+    X(unforced_lost)     \
+    X(torn_write)        \
+    X(disk_error)        \
+    X(by_hand)           \
+    X(set_back)          \
+    X(stumble)           \
+    X(resolve)           \
+    X(node_added)        \
+    X(node_removed)      \
+    X(transfer)          \
+    X(pause)             \
+    X(late_proposal)     \
+    X(snapshot)          \
+    X(install)           \
+    X(expired)           \
+    X(fenced)            \
+    X(decided_twice)     \
+    X(decided_otherwise) \
+    X(late_double)
 
 enum fault {
 #define FAULT_ENUM(name) FAULT_##name,
