@@ -146,6 +146,22 @@ static size_t take_for(struct driver *d, const struct agent *a)
     return n;
 }
 
+/* Whoever knows a transaction's name can send an agent statements under it; only what its own client has sent
+ * is to be prepared. */
+static void add_owners(const struct driver *d, struct wire_work_item *items, size_t n)
+{
+    struct caller owner;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct session *s = ledger_session(d->ledger, items[i].id.session);
+
+        items[i].owner = NULL;
+        if (items[i].kind == WORK_PREPARE && s != NULL && ledger_session_owned(s) &&
+            access_caller(d->ledger, d->options.bootstrap, s->owner, &owner))
+            items[i].owner = owner.name;
+    }
+}
+
 static void pass_crash_points(const struct wire_work_item *items, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -180,6 +196,7 @@ static void answer_pull(struct driver *d, struct agent *a, size_t n)
 {
     struct wire_message m = {.type = WIRE_WORK};
 
+    add_owners(d, d->items, n);
     m.work = (struct wire_work){.group = d->group,
                                 .received = a->number,
                                 .introduce = !a->introduced,

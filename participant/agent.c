@@ -92,6 +92,12 @@ static void agent_item(struct agent *a, const struct wire_work_item *item)
         return;
     h->asked = true;
     h->by_application = h->by_application || (h->state == AT_NONE && item->branch_kind == BRANCH_DIRECT);
+    if (item->kind == WORK_PREPARE && !statements_is_by(h, item->owner)) {
+        branches_set(&h->text, "the branch was begun by another client than the transaction's");
+        agent_log(h, LOG_WARN, "audit", h->text);
+        agent_event(h, ON_INCOMPLETE);
+        return;
+    }
     if (item->kind == WORK_PREPARE && !statements_complete(h, item->proof)) {
         agent_event(h, ON_INCOMPLETE);
         return;

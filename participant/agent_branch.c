@@ -154,7 +154,7 @@ const struct branch_rule *agent_event(struct held *h, enum branch_event event)
         return NULL;
     }
     h->state = rule->next;
-    if (event == ON_INCOMPLETE)
+    if (event == ON_INCOMPLETE && h->text == NULL)
         branches_set(&h->text, "a statement is under way or missing: the agent was restarted meanwhile");
     agent_log(h, LOG_DEBUG, branch_event_name(event), rule->reason);
     agent_entered(h, before);

@@ -319,6 +319,13 @@ bool statements_overdue(const struct held *h, uint64_t now)
     return h->statements != NULL && now - h->touched_ms >= h->statements->timeout_ms;
 }
 
+bool statements_is_by(const struct held *h, const char *owner)
+{
+    if (h->state != AT_ACTIVE || h->statements == NULL || owner == NULL || *h->statements->owner == '\0')
+        return true;
+    return strcmp(h->statements->owner, owner) == 0;
+}
+
 bool statements_complete(const struct held *h, const char *proof)
 {
     static const char word[] = "statements=";

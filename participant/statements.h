@@ -50,6 +50,8 @@ void statements_release(struct statements *s);
 int statements_join(struct statements *s, const struct wire_exec *x, struct tx_error *e);
 /* The application has been silent for too long in this branch. */
 bool statements_overdue(const struct held *h, uint64_t now);
+/* False: another client than this one (NULL: anybody) is at work in an active branch. */
+bool statements_is_by(const struct held *h, const char *owner);
 /* Whether an active branch can be ended. False: a statement is under way, or `proof` is "statements=<n>", as
  * the application counts them, and other than n were executed here. (After a restart of the agent a late double
  * of the first statement can begin a branch anew.) */

@@ -263,7 +263,7 @@ static void encode_item(struct wire_writer *w, const struct wire_work_item *p)
     if (p->kind == WORK_INQUIRE)
         wire_put_str(w, p->text, JSON_LIMIT);
     else
-        wire_put_optional(w, NULL, 0);
+        wire_put_optional(w, p->kind == WORK_PREPARE ? p->owner : NULL, NAME_LIMIT);
 }
 
 static void decode_item(struct wire_reader *r, struct wire_work_item *p)
@@ -276,8 +276,12 @@ static void decode_item(struct wire_reader *r, struct wire_work_item *p)
     p->branch_kind = wire_get_enum(r, "branch kind", BRANCH_DIRECT, BRANCH_REMOTE);
     p->resource = wire_get_name(r, "resource");
     p->proof = wire_get_optional(r, "proof", PROOF_LIMIT);
-    p->text = wire_get_optional(r, "text", JSON_LIMIT);
-    if ((p->text != NULL) != (p->kind == WORK_INQUIRE))
+    p->text = p->owner = NULL;
+    if (p->kind == WORK_PREPARE)
+        p->owner = wire_get_optional(r, "owner", NAME_LIMIT);
+    else
+        p->text = wire_get_optional(r, "text", JSON_LIMIT);
+    if ((p->text != NULL) != (p->kind == WORK_INQUIRE) || (p->owner != NULL && !wire_name_valid(p->owner)))
         wire_spoil(r, "text");
 }
 

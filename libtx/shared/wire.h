@@ -199,6 +199,7 @@ struct wire_work_item {
     const char *resource;
     const char *proof; /* as the vote brought it; may be NULL */
     const char *text;  /* WORK_INQUIRE: JSON of the question; else NULL */
+    const char *owner; /* WORK_PREPARE: the client whose session it is; NULL: insecure, anybody's */
 };
 
 /* What the registry says of a resource that the agent serves by name, or by its own configuration as another

@@ -278,6 +278,39 @@ static void another_clients_branch(void **state)
     tx_client_close(client);
 }
 
+/* The agent has forgotten who was at work: what another client sends it then under the transaction's name is
+ * not what is committed. */
+static void another_clients_work_after_a_restart(void **state)
+{
+    const struct wire_message statement = {.type = WIRE_EXEC,
+                                           .exec = {.branch = 1,
+                                                    .number = 1,
+                                                    .timeout_ms = 20000,
+                                                    .resource = "any",
+                                                    .statement = "UPDATE accounts SET balance = 0"}};
+    tx_client *client, *other;
+    struct tx_error e;
+    txn *t;
+
+    (void)state;
+    add_key("thief", "thief", "client", NULL);
+    client = open_client_of(ANY);
+    other = open_client("thief");
+    t = begin(client);
+    assert_true(*txn_id(t) != '\0'); /* and so the coordinator decides */
+    assert_int_equal(exec(t, ANY, "UPDATE accounts SET balance = balance - $2 WHERE id = $1", &e), TX_OK);
+    world_process_kill(agents[ANY]);
+    world_process_start_ready(agents[ANY], NULL);
+    if (ask_as(other, txn_id(t), &statement, WIRE_ROWS, &e) != TX_OK)
+        fail_msg("%s", e.msg);
+    assert_int_equal(txn_commit(t, TXN_COMPLETED, &e), TX_EROLLBACK);
+    assert_non_null(strstr(e.msg, "begun by another client"));
+    txn_free(t);
+    assert_balance(BALANCE);
+    tx_client_close(other);
+    tx_client_close(client);
+}
+
 static bool is_told(void *client)
 {
     struct tx_error e;
@@ -351,8 +384,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(named_statements_alone),     TEST(a_denied_statement_leaves_rollback),
         TEST(no_statements_but_recovery), TEST(a_bad_file_ends_the_agent),
-        TEST(another_clients_branch),     TEST(a_key_comes_and_goes),
-        TEST(an_unknown_key_is_told_so),
+        TEST(another_clients_branch),     TEST(another_clients_work_after_a_restart),
+        TEST(a_key_comes_and_goes),       TEST(an_unknown_key_is_told_so),
     };
 
     return cmocka_run_group_tests(tests, open_group, close_group);

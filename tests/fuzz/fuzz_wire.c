@@ -112,8 +112,9 @@ void fuzz_wire_seed(struct fuzz_sink *to)
     static const struct wire_report reports[] = {{REPORT_PREPARED, {7, 1, 2, 9}, 1, "a", 0, "xid=5", NULL},
                                                  {REPORT_ANSWER, {0, 0, 9, 0}, 0, "a", 0, NULL, "{}"}};
     static const struct wire_work_item items[] = {
-        {WORK_COMMIT, {7, 1, 2, 9}, 1, BRANCH_REMOTE, "a", "xid=5", NULL},
-        {WORK_INQUIRE, {0, 0, 9, 0}, 0, BRANCH_DIRECT, "a", NULL, "{}"}};
+        {WORK_COMMIT, {7, 1, 2, 9}, 1, BRANCH_REMOTE, "a", "xid=5", NULL, NULL},
+        {WORK_PREPARE, {7, 1, 2, 9}, 1, BRANCH_REMOTE, "a", NULL, NULL, "shop"},
+        {WORK_INQUIRE, {0, 0, 9, 0}, 0, BRANCH_DIRECT, "a", NULL, "{}", NULL}};
     static const struct wire_definition definition = {"a", 7, "postgresql", "host=h"};
     static const struct wire_client_key client = {key, "shop"};
     const struct wire_message samples[] = {

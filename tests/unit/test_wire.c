@@ -21,8 +21,9 @@ static const struct wire_report some_reports[] = {
     {REPORT_FOUND, {5, 6, 7, 8}, 2, "bank_b", 123456789012, NULL, "since long"},
     {REPORT_ANSWER, {0, 0, 9, 0}, 0, "bank_a", 0, NULL, "{\"rows\":[]}"}};
 static const struct wire_work_item some_items[] = {
-    {WORK_COMMIT, {1, 2, 3, 4}, 1, BRANCH_REMOTE, "bank_a", "xid=5", NULL},
-    {WORK_INQUIRE, {0, 0, 9, 0}, 0, BRANCH_DIRECT, "bank_a", NULL, "{\"verb\":\"in-doubt\"}"}};
+    {WORK_COMMIT, {1, 2, 3, 4}, 1, BRANCH_REMOTE, "bank_a", "xid=5", NULL, NULL},
+    {WORK_PREPARE, {1, 2, 3, 5}, 1, BRANCH_REMOTE, "bank_a", NULL, NULL, "shop"},
+    {WORK_INQUIRE, {0, 0, 9, 0}, 0, BRANCH_DIRECT, "bank_a", NULL, "{\"verb\":\"in-doubt\"}", NULL}};
 
 static const char *const some_nodes[] = {"tcp://10.0.0.1:7401", "ipc:///run/assent"};
 
@@ -481,10 +482,10 @@ static void enumerated_fields_are_checked(void **state)
     struct wire_report report_0 = {0, id, 1, "a", 0, NULL, NULL};
     struct wire_report report_12 = {REPORT_ANSWER + 1, id, 1, "a", 0, NULL, NULL};
     struct wire_report report_unnumbered = {REPORT_HAZARD, id, 0, "a", 0, NULL, NULL};
-    struct wire_work_item item_0 = {0, id, 1, BRANCH_DIRECT, "a", NULL, NULL};
-    struct wire_work_item item_5 = {WORK_INQUIRE + 1, id, 1, BRANCH_DIRECT, "a", NULL, NULL};
-    struct wire_work_item item_kind = {WORK_COMMIT, id, 1, BRANCH_REMOTE + 1, "a", NULL, NULL};
-    struct wire_work_item item_unnumbered = {WORK_COMMIT, id, 0, BRANCH_REMOTE, "a", NULL, NULL};
+    struct wire_work_item item_0 = {0, id, 1, BRANCH_DIRECT, "a", NULL, NULL, NULL};
+    struct wire_work_item item_5 = {WORK_INQUIRE + 1, id, 1, BRANCH_DIRECT, "a", NULL, NULL, NULL};
+    struct wire_work_item item_kind = {WORK_COMMIT, id, 1, BRANCH_REMOTE + 1, "a", NULL, NULL, NULL};
+    struct wire_work_item item_unnumbered = {WORK_COMMIT, id, 0, BRANCH_REMOTE, "a", NULL, NULL, NULL};
     struct wire_message cases[] = {
         {WIRE_DECIDE, .decide = {.id = id, .verdict = VERDICT_NONE}},
         {WIRE_DECIDE, .decide = {.id = id, .verdict = VERDICT_ABORT + 1}},
