@@ -237,7 +237,6 @@ static bool write_line(struct audit *a, const char *text)
 
 static void emit(struct audit *a, const struct audit_entry *entry)
 {
-    enum log_level level = entry->outcome >= AUDIT_UNKNOWN ? LOG_WARN : LOG_INFO;
     char text[AUDIT_LINE];
 
     audit_format(entry, text);
@@ -245,9 +244,8 @@ static void emit(struct audit *a, const struct audit_entry *entry)
         if (write_line(a, text))
             return;
         log_line(LOG_ERROR, "audit-failed", "file=%s error=\"%s\"", a->path, strerror(errno));
-        level = LOG_ERROR;
     }
-    log_line(level, "audit", "%s", text);
+    log_line(LOG_AUDIT, "audit", "%s", text);
 }
 
 /* Repeats */

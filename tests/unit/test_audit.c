@@ -270,8 +270,8 @@ static void test_without_a_file(void **state)
     audit_reopen(a);
     audit_close(a);
     log_divert(NULL, NULL);
-    assert_non_null(strstr(logged, " info event=audit name=ops key=\"\" act=forget what=one outcome=ok\n"));
-    assert_non_null(strstr(logged, " warn event=audit name=\"\" key=AQAAAAAA act=DECIDE outcome=denied\n"));
+    assert_non_null(strstr(logged, " audit event=audit name=ops key=\"\" act=forget what=one outcome=ok\n"));
+    assert_non_null(strstr(logged, " audit event=audit name=\"\" key=AQAAAAAA act=DECIDE outcome=denied\n"));
 }
 
 /* A disk without room: the log has the line, and the file goes on readable when there is room again. */
@@ -297,8 +297,8 @@ static void test_a_full_disk(void **state)
     audit_close(a);
     log_divert(NULL, NULL);
     assert_non_null(strstr(logged, " error event=audit-failed "));
-    assert_non_null(strstr(logged, " error event=audit name=ops key=\"\" act=forget what=two outcome=ok\n"));
-    assert_non_null(strstr(logged, " error event=audit name=ops key=\"\" act=forget what=three outcome=ok\n"));
+    assert_non_null(strstr(logged, " audit event=audit name=ops key=\"\" act=forget what=two outcome=ok\n"));
+    assert_non_null(strstr(logged, " audit event=audit name=ops key=\"\" act=forget what=three outcome=ok\n"));
     fd = open(path, O_RDONLY);
     n = read(fd, text, sizeof text - 1);
     close(fd);
