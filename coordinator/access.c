@@ -34,6 +34,13 @@ bool access_caller(const struct ledger *l, const struct keyring *file, const uin
     return true;
 }
 
+const char *access_name(const struct ledger *l, const uint8_t key[KEY_SIZE])
+{
+    const struct ledger_key *known = ledger_key(l, key);
+
+    return known != NULL ? known->name : NULL;
+}
+
 static const char *with_article(const char *role)
 {
     return strchr("aeiou", *role) != NULL ? "an" : "a";

@@ -26,6 +26,9 @@ struct caller {
 bool access_caller(const struct ledger *l, const struct keyring *file, const uint8_t key[KEY_SIZE],
                    struct caller *out);
 
+/* What the key is called in the ledger, though it may be revoked; NULL: it has never heard of it. */
+const char *access_name(const struct ledger *l, const uint8_t key[KEY_SIZE]);
+
 /* May the caller send this request? TX_EDENIED; the message names what is missing and who may grant it. Of an
  * admin's request it says only whether any verb may be asked: see access_check_verb(). */
 int access_check(const struct ledger *l, const struct caller *c, const struct wire_message *m,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "coordinator/admin_task.h"
+#include "libtx/shared/security.h"
 
 enum { NODE_ID_LIMIT = 65535 };
 
@@ -175,16 +176,29 @@ static bool is_done(const struct group *g, const struct replog_newcomer *new)
            (new->replaces == 0 || group_find(g, new->replaces) == NULL);
 }
 
+static int check_address(const struct admin_task *t, const char *address, struct tx_error *e)
+{
+    if (strlen(address) > ADDRESS_LIMIT || strstr(address, "://") == NULL)
+        return err_set(e, TX_EINVAL, "«%s» is no address; write the new node's peer address, tcp://host:port",
+                       address);
+    if (t->with->keys == NULL && !security_is_local(address))
+        return err_set(e, TX_EREFUSED,
+                       "insecure is for this machine alone, and «%s» is not a loopback address: give keys "
+                       "(txadmin keygen) and leave insecure out",
+                       address);
+    return TX_OK;
+}
+
 static int may_add(const struct admin_task *t, const struct replog_newcomer *new, struct tx_error *e)
 {
     const struct group *g = t->with->group;
     const struct group_node *n = group_find(g, new->id);
     size_t count;
+    int rc = check_address(t, new->address, e);
 
     (void)group_nodes(g, &count);
-    if (strlen(new->address) > ADDRESS_LIMIT || strstr(new->address, "://") == NULL)
-        return err_set(e, TX_EINVAL, "«%s» is no address; write the new node's peer address, tcp://host:port",
-                       new->address);
+    if (rc != TX_OK)
+        return rc;
     if (is_done(g, new))
         return TX_OK;
     /* One without a vote is taken in anew: its addition was broken off. */

@@ -142,7 +142,8 @@ struct repeat {
 struct audit {
     char *path; /* owned; NULL: the daemon's log */
     int fd;
-    bool torn; /* the last line was not written whole */
+    bool torn;                        /* the last line was not written whole */
+    struct repeat firsts[AUDIT_KEYS]; /* of each known key that which it was denied first */
     struct repeat repeats[AUDIT_REPEATS];
     struct repeat others; /* all that find no room there */
 };
@@ -237,7 +238,6 @@ static bool write_line(struct audit *a, const char *text)
 
 static void emit(struct audit *a, const struct audit_entry *entry)
 {
-    enum log_level level = entry->outcome >= AUDIT_UNKNOWN ? LOG_WARN : LOG_INFO;
     char text[AUDIT_LINE];
 
     audit_format(entry, text);
@@ -245,9 +245,8 @@ static void emit(struct audit *a, const struct audit_entry *entry)
         if (write_line(a, text))
             return;
         log_line(LOG_ERROR, "audit-failed", "file=%s error=\"%s\"", a->path, strerror(errno));
-        level = LOG_ERROR;
     }
-    log_line(level, "audit", "%s", text);
+    log_line(LOG_AUDIT, "audit", "%s", text);
 }
 
 /* Repeats */
@@ -259,22 +258,57 @@ static bool is_same(const struct repeat *r, const struct audit_entry *entry)
            strncmp(r->act, entry->act, sizeof r->act - 1) == 0;
 }
 
+static struct repeat *same_in(struct repeat *repeats, size_t n, const struct audit_entry *entry)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (is_same(&repeats[i], entry))
+            return &repeats[i];
+    }
+    return NULL;
+}
+
+static struct repeat *room_in(struct repeat *repeats, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!repeats[i].used)
+            return &repeats[i];
+    }
+    return NULL;
+}
+
+/* Room among the firsts, where that is one: of a key with a name, which has nothing there yet. */
+static struct repeat *first_room(struct audit *a, const struct audit_entry *entry)
+{
+    if (entry->name == NULL || entry->key == NULL)
+        return NULL;
+    for (size_t i = 0; i < AUDIT_KEYS; i++) {
+        if (a->firsts[i].used && key_equal(a->firsts[i].key, entry->key))
+            return NULL;
+    }
+    return room_in(a->firsts, AUDIT_KEYS);
+}
+
+static bool leaves_room(const struct audit *a, const struct audit_entry *entry)
+{
+    size_t unknown = 0;
+
+    for (size_t i = 0; i < AUDIT_REPEATS; i++)
+        unknown += a->repeats[i].used && !a->repeats[i].known;
+    return entry->name != NULL || unknown < UNKNOWN_REPEATS;
+}
+
 /* Where such an entry is counted; NULL: among the others. */
 static struct repeat *repeat_find(struct audit *a, const struct audit_entry *entry)
 {
-    struct repeat *room = NULL;
-    size_t unknown = 0;
+    struct repeat *r = same_in(a->firsts, AUDIT_KEYS, entry);
 
-    for (size_t i = 0; i < AUDIT_REPEATS; i++) {
-        struct repeat *r = &a->repeats[i];
-
-        if (is_same(r, entry))
-            return r;
-        unknown += r->used && !r->known;
-        if (!r->used)
-            room = r;
-    }
-    return entry->name == NULL && unknown >= UNKNOWN_REPEATS ? NULL : room;
+    if (r == NULL)
+        r = same_in(a->repeats, AUDIT_REPEATS, entry);
+    if (r == NULL)
+        r = first_room(a, entry);
+    if (r == NULL && leaves_room(a, entry))
+        r = room_in(a->repeats, AUDIT_REPEATS);
+    return r;
 }
 
 static void repeat_begin(struct repeat *r, uint64_t now, const struct audit_entry *entry)
@@ -335,14 +369,19 @@ void audit_write(struct audit *a, uint64_t now, const struct audit_entry *entry)
         emit(a, entry);
 }
 
+static void tick(struct audit *a, struct repeat *repeats, size_t n, uint64_t now)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (repeats[i].used && now - repeats[i].since >= AUDIT_WINDOW_MS)
+            repeat_tell(a, &repeats[i], now);
+    }
+}
+
 void audit_tick(struct audit *a, uint64_t now)
 {
-    for (size_t i = 0; i < AUDIT_REPEATS; i++) {
-        if (a->repeats[i].used && now - a->repeats[i].since >= AUDIT_WINDOW_MS)
-            repeat_tell(a, &a->repeats[i], now);
-    }
-    if (a->others.used && now - a->others.since >= AUDIT_WINDOW_MS)
-        repeat_tell(a, &a->others, now);
+    tick(a, a->firsts, AUDIT_KEYS, now);
+    tick(a, a->repeats, AUDIT_REPEATS, now);
+    tick(a, &a->others, 1, now);
 }
 
 void audit_close(struct audit *a)

@@ -22,7 +22,8 @@ enum {
     AUDIT_LINE = 4096,      /* bytes of a line, with its NUL */
     AUDIT_MORE = 3,         /* pairs of an act's own */
     AUDIT_WINDOW_MS = 1000, /* between two lines about the same that is denied */
-    AUDIT_REPEATS = 16,     /* told of apart in that time; all others are one */
+    AUDIT_KEYS = 64,        /* known keys, each told of in that time whatever the others do */
+    AUDIT_REPEATS = 16,     /* told of apart besides: a key's other acts, unknown keys; all others are one */
 };
 
 enum audit_outcome {

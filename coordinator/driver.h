@@ -196,7 +196,8 @@ struct driver_revocation {
     bool force;
 };
 /* For good; sessions opened with it expire, and an agent that has it is cut off. TX_EREFUSED: it is revoked;
- * or, but for `force`, it is the last one of an operator. TX_EBUSY: KEY_LIMIT. */
+ * or, but for `force`, it is the last one of an operator, or one that leaves fewer coordinators' keys than
+ * members; or fewer than a majority of them, whatever is forced. TX_EBUSY: KEY_LIMIT. */
 int driver_revoke_key(struct driver *d, uint64_t now, uint64_t wall, const struct driver_revocation *revocation,
                       driver_done_cb done, void *arg, struct tx_error *e);
 

@@ -374,22 +374,56 @@ int driver_add_key(struct driver *d, uint64_t now, uint64_t wall, const struct k
 }
 
 /* Nobody could add another one without an operator; and who has lost the last key must be able to say so. */
+static int leaves_operators(const struct driver *d, const struct driver_revocation *revocation,
+                            const char *name, struct tx_error *e)
+{
+    if (revocation->force || active_keys(d, ROLE_OPERATOR, revocation->key) > 0)
+        return TX_OK;
+    return err_set(e, TX_EREFUSED,
+                   "this key, of %s, is the last one of an operator: add another first, or force it, and every "
+                   "node will need a new key in its keys file",
+                   name);
+}
+
+/* Which node has which key nobody knows here. But nodes without one cannot speak to the others; and where a
+ * majority cannot, nothing is ever committed again, a new key neither. */
+static int leaves_coordinators(const struct driver *d, const struct driver_revocation *revocation,
+                               const char *name, struct tx_error *e)
+{
+    size_t left = active_keys(d, ROLE_COORDINATOR, revocation->key);
+
+    if (left >= d->n_members)
+        return TX_OK;
+    if (left < d->n_members / 2 + 1)
+        return err_set(
+            e, TX_EREFUSED,
+            "without this key, of %s, the group's %zu nodes would have %zu keys, and no majority that "
+            "could commit anything, for good: first add the node's new key",
+            name, d->n_members, left);
+    if (revocation->force)
+        return TX_OK;
+    return err_set(
+        e, TX_EREFUSED,
+        "without this key, of %s, the group's %zu nodes would have %zu keys: first add the node's new "
+        "key, or remove the node (txadmin node remove), or force it",
+        name, d->n_members, left);
+}
+
 static int may_revoke_key(const struct driver *d, const struct driver_revocation *revocation,
                           struct tx_error *e)
 {
     const struct ledger_key *known = ledger_key(d->ledger, revocation->key);
+    int rc = TX_OK;
 
     if (known == NULL)
         return room_for_key(d, e);
     if (known->revoked)
         return err_set(e, TX_EREFUSED, "this key, of %s, is revoked already", known->name);
-    if (revocation->force || (known->roles & ROLE_OPERATOR) == 0 ||
-        active_keys(d, ROLE_OPERATOR, revocation->key) > 0)
-        return 0;
-    return err_set(e, TX_EREFUSED,
-                   "this key, of %s, is the last one of an operator: add another first, or force it, and every "
-                   "node will need a new key in its keys file",
-                   known->name);
+    if ((known->roles & ROLE_COORDINATOR) != 0)
+        rc = leaves_coordinators(d, revocation, known->name, e);
+    if (rc == TX_OK && (known->roles & ROLE_OPERATOR) != 0)
+        rc = leaves_operators(d, revocation, known->name, e);
+    return rc;
 }
 
 int driver_revoke_key(struct driver *d, uint64_t now, uint64_t wall, const struct driver_revocation *revocation,

@@ -37,10 +37,13 @@ static bool on_refused(void *ctx, const uint8_t key[KEY_SIZE])
     struct caller caller = {.name = NULL};
     struct audit_entry entry = {.key = key, .act = "handshake", .outcome = AUDIT_DENIED};
 
-    if (!find(g, key, &caller) && uv_now(g->loop) < g->settled_ms)
+    bool found = find(g, key, &caller);
+
+    if (!found && uv_now(g->loop) < g->settled_ms)
         return false;
-    entry.error = find(g, key, &caller) ? "only a coordinator's key is taken here"
-                                        : "this key is not known, or was revoked";
+    if (!found && g->driver != NULL)
+        caller.name = access_name(driver_ledger(g->driver), key);
+    entry.error = found ? "only a coordinator's key is taken here" : "this key is not known, or was revoked";
     entry.name = caller.name;
     audit_write(g->audit, uv_now(g->loop), &entry);
     return true;

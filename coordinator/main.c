@@ -411,7 +411,11 @@ static int gate_start(struct tx_error *e)
     if (rc == TX_OK)
         rc = security_check_address(&node.gate.security, "listen", settings->listen, e);
     if (rc == TX_OK)
+        rc = security_check_address(&node.gate.security, "advertise", settings->client_address, e);
+    if (rc == TX_OK)
         rc = security_check_address(&node.gate.security, "peer_listen", settings->peer_listen, e);
+    if (rc == TX_OK)
+        rc = security_check_address(&node.gate.security, "peer_advertise", settings->peer_address, e);
     if (rc == TX_OK && settings->insecure)
         log_line(
             LOG_WARN, "insecure",

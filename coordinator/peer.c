@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "libtx/shared/buf.h"
+#include "libtx/shared/security.h"
 #include "libtx/shared/words.h"
 
 enum {
@@ -147,9 +148,13 @@ static void on_answer(uv_poll_t *poll, int status, int events)
         channel_release(&m);
 }
 
+/* Clear text never leaves the machine, wherever the address comes from: a log that was written when there were
+ * keys, a greeting. */
 static void node_dial(struct peers *p, struct peer_node *n, uint64_t now)
 {
     n->dialled_ms = now;
+    if (p->options.security == NULL && !security_is_local(n->address))
+        return;
     if (channel_dial(&n->channel, n->address, PEER_MESSAGE_LIMIT, p->options.security, NULL) != TX_OK)
         return;
     n->poll = malloc(sizeof *n->poll);

@@ -127,9 +127,10 @@ static void server_request(struct server *s, const struct channel_message *in, c
     struct caller caller = {.key = in->key};
     struct tx_error e;
 
-    if (in->key != NULL && !access_caller(l, s->options.file, in->key, &caller))
+    if (in->key != NULL && !access_caller(l, s->options.file, in->key, &caller)) {
+        caller.name = access_name(l, in->key);
         server_deny(s, &caller, &in->origin, m, "this key is not known, or was revoked");
-    else if (m->type != WIRE_ADMIN && access_check(l, &caller, m, &e) != TX_OK) /* admin audits its verbs */
+    } else if (m->type != WIRE_ADMIN && access_check(l, &caller, m, &e) != TX_OK) /* admin audits its verbs */
         server_deny(s, &caller, &in->origin, m, e.msg);
     else
         server_dispatch(s, &caller, &in->origin, m);

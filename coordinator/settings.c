@@ -60,7 +60,8 @@ static const struct conf_key keys[] = {
      1000000, NULL},
     {"handshake_rate", CONF_UINT, &settings.handshake_rate, "1000", "N",
      "handshakes begun in a second; more are not answered", 1, 100000, NULL},
-    {"log_level", CONF_STRING, &settings.log_level, "info", "LEVEL", "error, warn, info or debug", 0, 0, NULL},
+    {"log_level", CONF_STRING, &settings.log_level, "info", "LEVEL",
+     "error, warn, info or debug; the audit is written in any case", 0, 0, NULL},
     {NULL, CONF_STRING, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };
 

@@ -33,7 +33,7 @@ void denials_tell(struct denials *d, uint64_t now_ms, const struct denial *what)
     if (d->left_out > 0)
         snprintf(count, sizeof count, " left_out=%u", d->left_out);
     d->left_out = 0;
-    log_line(LOG_WARN, "audit", "name=%s key=%.*s act=%s resource=%s outcome=denied%s error=\"%s\"",
+    log_line(LOG_AUDIT, "audit", "name=%s key=%.*s act=%s resource=%s outcome=denied%s error=\"%s\"",
              what->name != NULL ? what->name : "unknown", DENIALS_KEY, key, what->act,
              what->resource != NULL ? what->resource : "none", count, what->why);
 }

@@ -200,7 +200,7 @@ static const struct conf_key keys[] = {
      .target = &conf.log_level,
      .initial = "info",
      .argument = "LEVEL",
-     .help = "error, warn, info or debug"},
+     .help = "error, warn, info or debug; who is refused is written in any case"},
     {.name = NULL},
 };
 

@@ -70,7 +70,8 @@ static const struct verb verbs[] = {
      "key show FILE                         the public key of a key file (asks no coordinator)\n"
      "ROLE is client, agent, operator, observer or coordinator, or several with commas between; an agent's\n"
      "key names the RESOURCES that it may serve, with commas between, or *. What a revoked client's sessions\n"
-     "had not decided is rolled back. To revoke an operator's last key takes --force."},
+     "had not decided is rolled back. --force revokes also an operator's last key, and a coordinator's that\n"
+     "leaves fewer such keys than nodes; a majority keeps its keys in any case."},
     {"node", "list|init|add|...", 1, 4, "wait ", "the coordinators of the group", verb_node,
      "node list [--wait]             who is there, who leads, and how far the others are behind;\n"
      "                               with --wait as soon as all are up and caught up\n"
@@ -111,7 +112,7 @@ static const struct conf_key options[] = {
     {"all", CONF_BOOL, &arguments.all, NULL, NULL, "also those finished and not acknowledged", 0, 0, NULL},
     {"limit", CONF_UINT, &arguments.limit, NULL, "N", "print at most so many [all]", 1, 1000000, NULL},
     {"yes", CONF_BOOL, &arguments.yes, NULL, NULL, "act without asking", 0, 0, NULL},
-    {"force", CONF_BOOL, &arguments.force, NULL, NULL, "also an operator's last key", 0, 0, NULL},
+    {"force", CONF_BOOL, &arguments.force, NULL, NULL, "also an operator's last key, or a node's", 0, 0, NULL},
     {"name", CONF_STRING, &arguments.name, NULL, "NAME", "whose key it is", 0, 0, NULL},
     {"role", CONF_STRING, &arguments.role, NULL, "ROLE", "what it may do", 0, 0, NULL},
     {"resources", CONF_STRING, &arguments.resources, NULL, "LIST", "what an agent may serve, or *", 0, 0, NULL},

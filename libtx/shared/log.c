@@ -2,11 +2,12 @@
 #include "libtx/shared/log.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-static const char *const level_names[] = {"error", "warn", "info", "debug"};
+static const char *const level_names[] = {"error", "warn", "info", "debug", "audit"};
 static const char *log_program = "assent";
 static int log_max = -1;
 /* Of a thread, since a program may embed several participants, and they know nothing of each other. */
@@ -43,6 +44,13 @@ static void make_one_line(char *line)
     }
 }
 
+static bool is_written(enum log_level level)
+{
+    int most = log_sink != NULL ? (int)LOG_INFO : log_max;
+
+    return most >= 0 && (level == LOG_AUDIT || (int)level <= most);
+}
+
 void log_line(enum log_level level, const char *event, const char *format, ...)
 {
     struct timespec now;
@@ -51,7 +59,7 @@ void log_line(enum log_level level, const char *event, const char *format, ...)
     va_list args;
     int n;
 
-    if ((int)level > (log_sink != NULL ? (int)LOG_INFO : log_max))
+    if (!is_written(level))
         return;
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);

@@ -200,7 +200,7 @@ static void test_taken_port(void **state)
 
 static void test_keys_and_insecure(void **state)
 {
-    char mine[2 * WORLD_PATH_SIZE], text[128];
+    char mine[2 * WORLD_PATH_SIZE], text[128], peer[128];
 
     (void)state;
     write_file("mine.key", "assent-secret-key AAAA\n", mine);
@@ -215,6 +215,14 @@ static void test_keys_and_insecure(void **state)
                    WORLD_ARGS("--insecure=true", "--listen", text, "--peer_listen", "tcp://192.0.2.1:7402",
                               "--peer_advertise", "tcp://10.0.0.1:7402"),
                    "peer_listen|insecure|loopback");
+    assert_refuses("txcoordd",
+                   WORLD_ARGS("--insecure=true", "--listen", text, "--advertise", "tcp://192.0.2.1:7401"),
+                   "advertise|insecure|loopback");
+    snprintf(peer, sizeof peer, "tcp://127.0.0.1:%u", world_port(kit.world));
+    assert_refuses("txcoordd",
+                   WORLD_ARGS("--insecure=true", "--listen", text, "--peer_listen", peer, "--peer_advertise",
+                              "tcp://10.0.0.1:7402"),
+                   "peer_advertise|insecure|loopback");
     assert_refuses("txagentd",
                    WORLD_ARGS("--insecure=true", "--listen", "tcp://192.0.2.1:7501", "--resource.a",
                               "postgresql dbname=bank"),

@@ -120,6 +120,9 @@ static void test_clear_text_to_secure_daemons(void **state)
     unlink("/tmp/assent-naked");
 }
 
+#define FAR "tcp://192.0.2.1:7401"
+#define REFUSED "insecure is for this machine alone, and «" FAR "» is not a loopback address"
+
 static void test_secure_callers_of_an_insecure_daemon(void **state)
 {
     char listen[64], path[WORLD_PATH_SIZE], data[WORLD_PATH_SIZE];
@@ -139,11 +142,10 @@ static void test_secure_callers_of_an_insecure_daemon(void **state)
                 "it speaks in clear text; is it insecure?");
     options.insecure = 1;
     assert_ends("txadmin", WORLD_ARGS("--insecure", "--coordinators", listen, "status"), 0, "leader");
+    assert_ends("txadmin", WORLD_ARGS("--insecure", "--coordinators", listen, "node", "add", "2", FAR), 1,
+                REFUSED);
     assert_int_equal(world_process_stop(naked), 0);
 }
-
-#define FAR "tcp://192.0.2.1:7401"
-#define REFUSED "insecure is for this machine alone, and «" FAR "» is not a loopback address"
 
 static void test_insecure_elsewhere(void **state)
 {
@@ -162,6 +164,10 @@ static void test_insecure_elsewhere(void **state)
                 WORLD_ARGS("--insecure=true", "--data_dir", data, "--listen", "tcp://127.0.0.1:0",
                            "--peer_listen", FAR),
                 -1, "peer_listen: " REFUSED);
+    assert_ends(
+        "txcoordd",
+        WORLD_ARGS("--insecure=true", "--data_dir", data, "--listen", "tcp://127.0.0.1:0", "--advertise", FAR),
+        -1, "advertise: " REFUSED);
     assert_ends("txagentd", WORLD_ARGS("--insecure=true", "--name", "far", "--serve", "far", "--listen", FAR),
                 -1, "listen: " REFUSED);
     assert_ends("txagentd",

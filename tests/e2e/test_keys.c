@@ -181,7 +181,7 @@ static void test_a_key_is_revoked(void **state)
 {
     struct wire_message beat = {.type = WIRE_HEARTBEAT, .heartbeat = {.nonce = 41}};
     const struct wire_message *m;
-    char text[KEY_TEXT_SIZE];
+    char text[KEY_TEXT_SIZE], words[128];
 
     (void)state;
     add_key("shop", "shop", "client", NULL);
@@ -195,6 +195,8 @@ static void test_a_key_is_revoked(void **state)
     line_close(&line);
     assert_false(line_open(&line, "shop"));
     line_close(&line);
+    snprintf(words, sizeof words, "name=shop key=%.8s act=", key_of("shop", text)); /* though it is revoked */
+    assert_true(audited(words) > 1);
     assert_admin(WORLD_ARGS("key", "list"), DONE, "revoked");
     assert_admin(WORLD_ARGS("key", "add", "shop", "client", key_of("shop", text)), REFUSED, "revoked");
     restart();

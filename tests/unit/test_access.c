@@ -81,6 +81,8 @@ static void test_callers(void **state)
     assert_false(access_caller(k.l, &file, gone, &c)); /* no file brings it back */
     assert_false(access_caller(k.l, &file, nobody, &c));
     assert_false(access_caller(k.l, NULL, stranger, &c));
+    assert_string_equal(access_name(k.l, gone), "gone"); /* for the audit */
+    assert_null(access_name(k.l, nobody));
 }
 
 /* Each request, of a session that is the caller's or nobody's, and the roles that may send it. */

@@ -116,7 +116,7 @@ static void refusals_are_counted_where_there_are_many(void **state)
     denials_tell(&d, 5000, &what);
     assert_int_equal(lines.n, 1);
     assert_non_null(strstr(lines.last,
-                           "event=audit name=shop key=AQAAAAAA act=exec resource=bank outcome=denied "
+                           " audit event=audit name=shop key=AQAAAAAA act=exec resource=bank outcome=denied "
                            "error=\"for a reason\""));
     for (int i = 0; i < 100; i++)
         denials_tell(&d, 5500, &what);

@@ -57,6 +57,60 @@ static void test_revoking(void **state)
     kit_free(k);
 }
 
+static int revoke(struct kit *k, uint8_t number, bool force, const char *why)
+{
+    const uint8_t key[KEY_SIZE] = {number};
+    struct driver_revocation revocation = {.key = key, .force = force};
+    struct tx_error e = {0};
+    int rc = driver_revoke_key(k->d, k->now, KIT_WALL, &revocation, kit_on_done, k, &e);
+
+    if (strstr(e.msg, why) == NULL)
+        fail_msg("«%s» does not say «%s»", e.msg, why);
+    kit_turn(k);
+    return rc;
+}
+
+/* Nodes without keys cannot speak to the others: a majority that has none is the group's end. */
+static void test_revoking_coordinators(void **state)
+{
+    const uint64_t ids[] = {1, 2, 3};
+    struct kit *k = kit_bare(NULL);
+
+    (void)state;
+    driver_members(k->d, k->now, ids, 3);
+    for (uint8_t i = 0; i < 4; i++)
+        kit_set_key(k, (uint8_t)(NODE + i), "node", ROLE_COORDINATOR);
+    kit_set_key(k, OPS, "ops", ROLE_OPERATOR);
+    kit_set_key(k, SHOP, "shop", ROLE_CLIENT);
+    assert_int_equal(revoke(k, SHOP, false, ""), TX_OK);
+    assert_int_equal(revoke(k, NODE, false, ""), TX_OK); /* the old one of a node that has a new one */
+    assert_int_equal(revoke(k, NODE + 1, false, "txadmin node remove"), TX_EREFUSED);
+    assert_false(kit_known(k, NODE + 1)->revoked);
+    assert_int_equal(revoke(k, NODE + 1, true, ""), TX_OK);
+    assert_int_equal(revoke(k, NODE + 2, false, "no majority"), TX_EREFUSED);
+    assert_int_equal(revoke(k, NODE + 2, true, "no majority"), TX_EREFUSED);
+    driver_members(k->d, k->now, ids, 1); /* the others are out of it */
+    assert_int_equal(revoke(k, NODE + 2, false, ""), TX_OK);
+    assert_int_equal(revoke(k, NODE + 3, true, "no majority"), TX_EREFUSED);
+    assert_false(kit_known(k, NODE + 3)->revoked);
+    kit_free(k);
+}
+
+/* A key may be an operator's and a node's. */
+static void test_revoking_one_of_both(void **state)
+{
+    const uint64_t ids[] = {1};
+    struct kit *k = kit_bare(NULL);
+
+    (void)state;
+    driver_members(k->d, k->now, ids, 1);
+    kit_set_key(k, NODE, "all", ROLE_COORDINATOR | ROLE_OPERATOR);
+    kit_set_key(k, NODE + 1, "node", ROLE_COORDINATOR);
+    assert_int_equal(revoke(k, NODE, false, "last one of an operator"), TX_EREFUSED);
+    assert_int_equal(revoke(k, NODE, true, ""), TX_OK);
+    kit_free(k);
+}
+
 /* What one of them looked at, the other would change. */
 static void test_one_change_at_a_time(void **state)
 {
@@ -383,6 +437,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_adding),
         cmocka_unit_test(test_revoking),
+        cmocka_unit_test(test_revoking_coordinators),
+        cmocka_unit_test(test_revoking_one_of_both),
         cmocka_unit_test(test_one_change_at_a_time),
         cmocka_unit_test(test_lost_and_not_leading),
         cmocka_unit_test(test_bounds),

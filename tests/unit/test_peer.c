@@ -252,6 +252,28 @@ static void test_silent_peer_is_dialled_anew(void **state)
     close(listener);
 }
 
+/* An address that is this machine's, but not one that could be no other's. With keys it is dialled. */
+static void test_clear_text_stays_here(void **state)
+{
+    char address[64], port[16];
+    int listener = mute_listener(address), s;
+
+    (void)state;
+    snprintf(port, sizeof port, "%s", strrchr(address, ':'));
+    snprintf(address, sizeof address, "tcp://0.0.0.0%s", port);
+    if (secured) {
+        close(mute_accept(listener, address));
+    } else {
+        for (int i = 0; i < 200; i++) {
+            peer_send(a.peers, 3, address, "x", 1);
+            turn();
+            s = accept(listener, NULL, NULL);
+            assert_true(s < 0);
+        }
+    }
+    close(listener);
+}
+
 /* Sending there neither blocks nor fails; a wrong address of one that was heard of does not matter. */
 static void test_nobody_there(void **state)
 {
@@ -427,6 +449,7 @@ int main(void)
         BOTH(test_burst),
         BOTH(test_greetings),
         BOTH(test_silent_peer_is_dialled_anew),
+        BOTH(test_clear_text_stays_here),
         BOTH(test_nobody_there),
         BOTH(test_a_peer_that_moved_is_found),
         TEST(test_a_stranger_takes_nobodys_place),
