@@ -102,7 +102,7 @@ static void test_a_coordinator_that_is_not_believed(void **state)
     (void)state;
     assert_non_null(f);
     snprintf(entry, sizeof entry, "elsewhere coordinator %s\nnode_0 client %s\n", key_of("node_5", text),
-             "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+             "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAI");
     fputs(entry, f);
     fclose(f);
     assert_admin(WORLD_ARGS("--keys", keys, "status"), DENIED, "is not in the keys file");
@@ -265,13 +265,19 @@ static void test_rotation(void **state)
 
 static void test_doctor_on_keys(void **state)
 {
-    char keys[WORLD_PATH_SIZE];
+    char keys[WORLD_PATH_SIZE], mine[WORLD_PATH_SIZE + 16];
+    struct world_output copied;
 
     (void)state;
     world_keys(world, keys);
+    snprintf(mine, sizeof mine, "%s.mine", keys);
+    copied = world_run(world, WORLD_ARGS("/bin/cp", keys, mine));
+    assert_int_equal(copied.code, 0);
+    world_output_release(&copied);
     assert_admin(WORLD_ARGS("doctor"), DONE, "operators have 1 keys|txadmin key add");
     assert_int_equal(chmod(keys, 0666), 0);
-    assert_admin(WORLD_ARGS("doctor"), FINDINGS, "make themselves operators");
+    assert_admin(WORLD_ARGS("doctor"), USAGE, "others than its owner may write this file");
+    assert_admin(WORLD_ARGS("doctor", "--keys", mine), FINDINGS, "make themselves operators");
     assert_int_equal(chmod(keys, 0644), 0);
 }
 
