@@ -238,16 +238,12 @@ static void check_keys_file(const char *path, cJSON *findings)
 {
     struct keyring ring;
     struct tx_error e;
-    struct stat st;
 
     if (keyring_load(&ring, path, &e) != TX_OK)
         add_finding(
             findings,
             (struct finding){"error", "keys file", "correct it: this node will not start again without it"},
             "%s", e.msg);
-    else if (stat(path, &st) == 0 && (st.st_mode & 022) != 0)
-        add_finding(findings, (struct finding){"error", "keys file", "chmod go-w, and look at what is in it"},
-                    "%s: others than its owner may write to it, and so make themselves operators", path);
     else
         add_finding(findings, (struct finding){"ok", "keys file", NULL}, "%s: %zu keys", path, ring.n);
     keyring_release(&ring);
