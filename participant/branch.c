@@ -34,8 +34,6 @@ static const struct branch_rule branch_table[] = {
     ROW(ACTIVE, WORK_PREPARE, PREPARING, PREPARE, "phase one"),
     ROW(ACTIVE, WORK_COMMIT, COMMIT_PENDING, ABANDON, "its vote came before a restart: this is a double"),
     ROW(ACTIVE, WORK_ROLLBACK, LEAVING, ABANDON, "the transaction is aborted"),
-    ROW(ACTIVE, WORK_COMMIT, COMMIT_PENDING, ABANDON,
-        "voted before a restart, then begun anew by a double of its first statement: that is left first"),
     ROW(ACTIVE, FINISH_ROLLBACK, LEAVING, ABANDON, "the application rolls back"),
     ROW(ACTIVE, FINISH_ONE_PHASE, ONE_PHASE, ONE_PHASE_COMMIT, "the only branch of its transaction"),
     ROW(ACTIVE, TIMEOUT, LEAVING, ABANDON, "the application is taken for gone"),
@@ -59,7 +57,6 @@ static const struct branch_rule branch_table[] = {
     ROW(LEAVING, STATEMENT, LEAVING, ANSWER, "too late"),
     ROW(LEAVING, WORK_PREPARE, LEAVING, REPORT_NO, "it can no longer be prepared"),
     ROW(LEAVING, WORK_ROLLBACK, LEAVING, 0, "under way"),
-    ROW(LEAVING, WORK_COMMIT, COMMIT_PENDING, 0, "voted before a restart, then begun anew by a double"),
     ROW(LEAVING, FINISH_ROLLBACK, LEAVING, 0, "under way; answered at its end"),
     ROW(LEAVING, FINISH_ONE_PHASE, LEAVING, 0, "answered at its end: rolled back"),
 
