@@ -83,7 +83,8 @@ void admin_add_nodes(struct admin_task *t)
     replog_status(t->with->replog, &log);
     for (size_t i = 0; i < n; i++)
         cJSON_AddItemToArray(list, node_object(t, &nodes[i], &log));
-    snprintf(warning, sizeof warning, "%s: %s", outside, remedy);
+    if (outside != NULL)
+        snprintf(warning, sizeof warning, "%s: %s", outside, remedy);
     admin_add_text(t->answer, "warning", outside != NULL ? warning : admin_group_warning(t->with->group));
 }
 
