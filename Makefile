@@ -146,6 +146,16 @@ run-coverage: $(UNITS) $(B)/tests/sim/sim
 	@gcovr --root . $(PURE:%=--filter '%$$') --branches --exclude-unreachable-branches \
 	  --exclude-branches-by-pattern '.*\b(assert\(|HASH_|DL_)' $(B)/coordinator $(B)/participant $(B)/libtx
 
+# What valgrind thinks of the programs that read bytes from outside and keep them: it knows of memory that was never
+# written, which the sanitizers do not.
+MEMCHECKED := $(patsubst %,$(B)/tests/unit/test_%,secure wire record ledger commit driver)
+memcheck:
+	@tests/lib/install-deps && tests/lib/install-deps memcheck
+	@$(MAKE) --no-print-directory -j$(JOBS) V=test run-memcheck
+run-memcheck: $(MEMCHECKED)
+	@for t in $^; do echo "memcheck $$t"; valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+	  --child-silent-after-fork=yes $$t >$(B)/memcheck.log 2>&1 || { cat $(B)/memcheck.log; exit 1; }; done
+
 # The protocol as a model, checked with Spin: see tests/model/README.md.
 model:
 	@tests/lib/install-deps model && tests/model/check
@@ -274,6 +284,7 @@ help:
 	@echo 'make asan            the tests under ASan and UBSan'
 	@echo 'make tsan            the threads of libtx under TSan'
 	@echo 'make coverage        the branches of the protocol that the unit tests and the simulator reach'
+	@echo 'make memcheck        six unit programs under valgrind'
 	@echo 'make fuzz            SECONDS=60 TARGET=t: bytes from outside, by libFuzzer; tests/fuzz/README.md'
 	@echo 'make model           the protocol model-checked with Spin; make model-full takes longer and checks more'
 	@echo 'make soak            MINUTES=1 SEED=s: random faults, and whether every record agrees with the banks'
@@ -291,5 +302,6 @@ help:
 
 .PHONY: all check-raft deps install uninstall systemd-score clean help demo run soak sim sim-nightly fuzz fuzz-corpus bench \
         bench-security bench-group bench-failover bench-recovery \
-        build-tests test asan tsan run-tests run-thread-tests model model-full coverage run-coverage
+        build-tests test asan tsan run-tests run-thread-tests model model-full coverage run-coverage \
+        memcheck run-memcheck
 .SECONDARY:
