@@ -1,6 +1,7 @@
 # Assent. `make` builds, `make test` passes all tests, `make demo` shows the main job; `make help` lists the rest.
 #
-# One build tree a variant under build/: release (what is installed), test (crash points compiled in), asan, tsan.
+# One build tree a variant under build/: release (what is installed), test (crash points compiled in), asan,
+# tsan, fuzz, cov.
 
 VERSION  := 0.1.0
 V        ?= release
@@ -17,6 +18,7 @@ FLAGS_test    := -O1 -DASSENT_CRASH_POINTS
 FLAGS_asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DASSENT_CRASH_POINTS
 FLAGS_fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 FLAGS_tsan    := -O1 -fsanitize=thread -DASSENT_CRASH_POINTS
+FLAGS_cov     := -O0 --coverage -fprofile-update=atomic -DASSENT_CRASH_POINTS
 
 CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 CFLAGS   ?= -g
@@ -129,6 +131,30 @@ run-tests:
 	@tests/lib/run-tests $(B)/log $(E2ES) $(UNITS)
 run-thread-tests:
 	@tests/lib/run-tests $(B)/log $(UNITS) $(B)/tests/e2e/test_threads $(B)/tests/e2e/test_participant
+
+# What of the protocol's own code the unit tests and the simulator's short run reach, in branches (tests/COVERAGE.md says
+# why not all). An assert's other side is a bug of ours, and what the macros of uthash and utlist do inside is theirs.
+PURE := coordinator/commit.c $(wildcard coordinator/ledger*.c) coordinator/record.c participant/branch.c \
+        $(wildcard libtx/shared/wire*.c libtx/shared/secure*.c) \
+        $(patsubst %,libtx/shared/%.c,txid ranges pg_proof context)
+coverage:
+	@tests/lib/install-deps && tests/lib/install-deps coverage
+	@$(MAKE) --no-print-directory -j$(JOBS) V=cov run-coverage
+run-coverage: $(UNITS) $(B)/tests/sim/sim
+	@find $(B) -name '*.gcda' -delete
+	@tests/lib/run-tests $(B)/log $(UNITS) || echo 'coverage: some of these failed; what the rest reaches:'
+	@gcovr --root . $(PURE:%=--filter '%$$') --branches --exclude-unreachable-branches \
+	  --exclude-branches-by-pattern '.*\b(assert\(|HASH_|DL_)' $(B)/coordinator $(B)/participant $(B)/libtx
+
+# What valgrind thinks of the programs that read bytes from outside and keep them: it knows of memory that was never
+# written, which the sanitizers do not.
+MEMCHECKED := $(patsubst %,$(B)/tests/unit/test_%,secure wire record ledger commit driver)
+memcheck:
+	@tests/lib/install-deps && tests/lib/install-deps memcheck
+	@$(MAKE) --no-print-directory -j$(JOBS) V=test run-memcheck
+run-memcheck: $(MEMCHECKED)
+	@for t in $^; do echo "memcheck $$t"; valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+	  --child-silent-after-fork=yes $$t >$(B)/memcheck.log 2>&1 || { cat $(B)/memcheck.log; exit 1; }; done
 
 # The protocol as a model, checked with Spin: see tests/model/README.md.
 model:
@@ -257,6 +283,8 @@ help:
 	@echo 'make test            install what is missing, pass all tests'
 	@echo 'make asan            the tests under ASan and UBSan'
 	@echo 'make tsan            the threads of libtx under TSan'
+	@echo 'make coverage        the branches of the protocol that the unit tests and the simulator reach'
+	@echo 'make memcheck        six unit programs under valgrind'
 	@echo 'make fuzz            SECONDS=60 TARGET=t: bytes from outside, by libFuzzer; tests/fuzz/README.md'
 	@echo 'make model           the protocol model-checked with Spin; make model-full takes longer and checks more'
 	@echo 'make soak            MINUTES=1 SEED=s: random faults, and whether every record agrees with the banks'
@@ -274,5 +302,6 @@ help:
 
 .PHONY: all check-raft deps install uninstall systemd-score clean help demo run soak sim sim-nightly fuzz fuzz-corpus bench \
         bench-security bench-group bench-failover bench-recovery \
-        build-tests test asan tsan run-tests run-thread-tests model model-full
+        build-tests test asan tsan run-tests run-thread-tests model model-full coverage run-coverage \
+        memcheck run-memcheck
 .SECONDARY:

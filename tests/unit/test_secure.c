@@ -397,6 +397,26 @@ static void test_garbage(void **state)
     both_close(&b);
 }
 
+/* With such a public key the secret that both ends compute is zero, whatever their own keys are. */
+static void test_a_key_of_low_order_is_refused(void **state)
+{
+    struct secure_result r;
+    struct message hello, m;
+    struct both b;
+
+    (void)state;
+    both_open(&b);
+    hello.len = secure_caller_hello(&b.caller, hello.bytes);
+    copy_of(&m, &hello);
+    memset(m.bytes + HEAD, 0, EPHEMERAL);
+    assert_int_equal(to_server(&b, &m, &r), SECURE_NOTHING);
+    assert_int_equal(to_server(&b, &hello, &r), SECURE_ANSWER);
+    take_out(&m, &r);
+    memset(m.bytes + HEAD + 8, 0, EPHEMERAL);
+    assert_int_equal(to_caller(&b, &m, &r), SECURE_NOTHING);
+    both_close(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_a_restarted_server_says_so),
         cmocka_unit_test(test_a_session_follows_another),
         cmocka_unit_test(test_a_dropped_key_has_no_session),
+        cmocka_unit_test(test_a_key_of_low_order_is_refused),
         cmocka_unit_test(test_garbage),
     };
 
