@@ -58,8 +58,7 @@ static void buf_put_le(struct buf *b, uint64_t v, size_t n)
 
     if (p == NULL)
         return;
-    for (size_t i = 0; i < n; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
+    le_put(p, v, n);
     b->len += n;
 }
 
@@ -110,10 +109,8 @@ void buf_put_str(struct buf *b, const char *s)
 
 void buf_patch_u32(struct buf *b, size_t at, uint32_t v)
 {
-    if (b->failed)
-        return;
-    for (size_t i = 0; i < 4; i++)
-        b->data[at + i] = (uint8_t)(v >> (8 * i));
+    if (!b->failed)
+        le_put(b->data + at, v, 4);
 }
 
 void cur_init(struct cur *c, const void *p, size_t n)
@@ -138,13 +135,8 @@ const uint8_t *cur_bytes(struct cur *c, size_t n)
 static uint64_t cur_le(struct cur *c, size_t n)
 {
     const uint8_t *p = cur_bytes(c, n);
-    uint64_t v = 0;
 
-    if (p == NULL)
-        return 0;
-    for (size_t i = 0; i < n; i++)
-        v |= (uint64_t)p[i] << (8 * i);
-    return v;
+    return p == NULL ? 0 : le_get(p, n);
 }
 
 uint8_t cur_u8(struct cur *c)

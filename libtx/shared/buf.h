@@ -7,6 +7,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The lowest n bytes of v, at most 8, to memory of n bytes; and read from there. */
+static inline void le_put(uint8_t *out, uint64_t v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint8_t)(v >> (8 * i));
+}
+
+static inline uint64_t le_get(const uint8_t *in, size_t n)
+{
+    uint64_t v = 0;
+
+    for (size_t i = 0; i < n; i++)
+        v |= (uint64_t)in[i] << (8 * i);
+    return v;
+}
+
 struct buf {
     uint8_t *data; /* malloc'd; owned */
     size_t len, cap;

@@ -1,23 +1,19 @@
 /* secure_link: see secure_inside.h. */
 #include <string.h>
 
+#include "libtx/shared/buf.h"
 #include "libtx/shared/secure_inside.h"
 
 /* Bytes */
 
 void secure_put_u64(uint8_t *out, uint64_t v)
 {
-    for (int i = 0; i < 8; i++)
-        out[i] = (uint8_t)(v >> (8 * i));
+    le_put(out, v, 8);
 }
 
 uint64_t secure_get_u64(const uint8_t *in)
 {
-    uint64_t v = 0;
-
-    for (int i = 0; i < 8; i++)
-        v |= (uint64_t)in[i] << (8 * i);
-    return v;
+    return le_get(in, 8);
 }
 
 void secure_head(uint8_t *out, enum secure_kind kind)
@@ -118,8 +114,7 @@ void secure_link_begin(struct secure_link *l, uint64_t id, const uint8_t rx[32],
 static void bind(uint8_t out[DATA_CLEAR + 4], const uint8_t *clear, uint32_t request)
 {
     memcpy(out, clear, DATA_CLEAR);
-    for (int i = 0; i < 4; i++)
-        out[DATA_CLEAR + i] = (uint8_t)(request >> (8 * i));
+    le_put(out + DATA_CLEAR, request, 4);
 }
 
 size_t secure_link_seal(struct secure_link *l, uint32_t request, const void *data, size_t len, uint8_t *out)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "coordinator/peer.h"
+#include "libtx/shared/buf.h"
 #include "libtx/shared/words.h"
 #include "tests/fuzz/targets.h"
 
@@ -27,12 +28,6 @@ static struct {
     struct buf greeting, raft; /* as it sends them */
     uint8_t *index;            /* in the greeting */
 } world;
-
-static void put_u64(uint8_t *out, uint64_t v)
-{
-    for (int i = 0; i < 8; i++)
-        out[i] = (uint8_t)(v >> (8 * i));
-}
 
 static bool on_raft(void *ctx, uint64_t from, const void *data, size_t len)
 {
@@ -82,7 +77,7 @@ static void catch_samples(void)
     while (channel_receive(&world.in, &m) == 1)
         channel_release(&m);
     memcpy(world.head, world.greeting.data, VERSION_SIZE);
-    put_u64(sample, SAMPLE_INDEX);
+    le_put(sample, SAMPLE_INDEX, 8);
     world.index = memmem(world.greeting.data, world.greeting.len, sample, sizeof sample);
     fuzz_check(world.index != NULL);
 }
@@ -106,8 +101,8 @@ static void await_sentinel(void)
 {
     uint64_t deadline;
 
-    put_u64(world.greeting.data + AT_SENDER, SENTINEL);
-    put_u64(world.index, ++world.awaited);
+    le_put(world.greeting.data + AT_SENDER, SENTINEL, 8);
+    le_put(world.index, ++world.awaited, 8);
     send_one(world.greeting.data, world.greeting.len);
     deadline = uv_now(&world.loop) + PATIENCE_MS;
     while (world.heard != world.awaited) {

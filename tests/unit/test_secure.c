@@ -289,7 +289,6 @@ static void test_nobody_gets_between(void **state)
 /* A recorded handshake, given again: the session that it made is not made twice. */
 static void test_a_handshake_serves_once(void **state)
 {
-    struct secure_counts counts;
     struct secure_result r;
     struct handshake h;
     struct message m;
@@ -304,8 +303,7 @@ static void test_a_handshake_serves_once(void **state)
     assert_int_equal(to_server(&b, &m, &r), SECURE_ANSWER); /* whose answer only the caller could read */
     copy_of(&m, &h.auth);
     assert_int_equal(to_server(&b, &m, &r), SECURE_NOTHING);
-    secure_server_count(b.server, &counts);
-    assert_int_equal(counts.sessions, 1);
+    assert_int_equal(sessions_of(&b), 1);
     both_close(&b);
 }
 
@@ -335,7 +333,6 @@ static void test_a_restarted_server_says_so(void **state)
 /* In a new session, answers to what was asked in the one before are still taken. */
 static void test_a_session_follows_another(void **state)
 {
-    struct secure_counts counts;
     struct secure_result r;
     struct message m;
     uint64_t first;
@@ -353,8 +350,7 @@ static void test_a_session_follows_another(void **state)
     for (int i = 0; i < 5; i++)
         meet(&b);
     assert_int_equal(secure_server_seal(b.server, first, REQUEST, "late", 4, m.bytes), 0);
-    secure_server_count(b.server, &counts);
-    assert_int_equal(counts.sessions, 2);
+    assert_int_equal(sessions_of(&b), 2);
     both_close(&b);
 }
 
