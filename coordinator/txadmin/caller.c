@@ -270,15 +270,22 @@ static bool is_strange(const struct node *n)
     return n->distrust;
 }
 
+static bool all_nodes(const struct caller *c, bool (*is)(const struct node *n))
+{
+    for (size_t i = 0; i < c->n; i++) {
+        if (!is(&c->nodes[i]))
+            return false;
+    }
+    return true;
+}
+
 /* It is in vain with every node that is known: complained about. */
 static enum attempt next_unless_all(struct caller *c, bool (*in_vain)(const struct node *n), int code)
 {
     char attempts[4 * TEXT_LIMIT];
 
-    for (size_t i = 0; i < c->n; i++) {
-        if (!in_vain(&c->nodes[i]))
-            return ATTEMPT_NEXT;
-    }
+    if (!all_nodes(c, in_vain))
+        return ATTEMPT_NEXT;
     list_attempts(c, attempts, sizeof attempts);
     complain("%s", attempts);
     c->code = code;
@@ -319,14 +326,11 @@ static enum attempt take_outside(struct caller *c, cJSON **answer)
 
     node->outside = true;
     snprintf(node->said, sizeof node->said, "%s", text_of(*answer, "outside"));
-    for (size_t i = 0; i < c->n; i++) {
-        if (c->nodes[i].outside)
-            continue;
-        cJSON_Delete(*answer);
-        *answer = NULL;
-        return ATTEMPT_NEXT;
-    }
-    return ATTEMPT_ANSWERED;
+    if (all_nodes(c, is_outside))
+        return ATTEMPT_ANSWERED;
+    cJSON_Delete(*answer);
+    *answer = NULL;
+    return ATTEMPT_NEXT;
 }
 
 static enum attempt take_reply(struct caller *c, const struct channel_message *in, cJSON **answer)
